@@ -46,6 +46,8 @@ section! {
         receiver: RawReceiver = RawReceiver::default(),
         /// The ledger.
         ledger: RawLedger = RawLedger::default(),
+        /// What is recorded and how it is protected.
+        audit: crate::protect::Settings = crate::protect::Settings::default(),
         /// The embedded index.
         index: RawIndex = RawIndex::default(),
         /// How ids join.
