@@ -149,6 +149,12 @@ impl Compiler<'_> {
             for word in when.kind.iter().flat_map(|kinds| &kinds.0) {
                 condition.kinds |= kind_bit(self.kind_word(word, line)?);
             }
+            if let Some(kinds) = &when.not_kind {
+                condition.kinds = u64::MAX;
+                for word in &kinds.0 {
+                    condition.kinds &= !kind_bit(self.kind_word(word, line)?);
+                }
+            }
             condition.root = when.root;
         }
         Ok(condition)

@@ -85,6 +85,7 @@ pub(super) struct FieldRule {
 #[serde(deny_unknown_fields)]
 pub(super) struct When {
     pub kind: Option<Names>,
+    pub not_kind: Option<Names>,
     pub root: Option<bool>,
 }
 
