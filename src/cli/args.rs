@@ -106,7 +106,7 @@ pub struct SourceArgs {
     )]
     pub data: PathBuf,
 
-    /// Address of a running server's API, such as http://127.0.0.1:4380
+    /// Address of a running server's API, such as <http://127.0.0.1:4380>
     #[arg(long, value_name = "URL", env = "SPANLEDGER_API", hide_env_values = true)]
     pub api: Option<String>,
 }
