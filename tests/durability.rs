@@ -57,7 +57,11 @@ async fn nothing_acknowledged_is_lost_by_kill_nine_and_a_resend_adds_nothing() {
 
 /// Sends from several tasks, kills the server when enough requests were acknowledged, and answers
 /// the first serial number of each acknowledged request.
-async fn send_until_killed(server: &mut Server, next: &Arc<AtomicU64>, enough: u64) -> BTreeSet<u64> {
+async fn send_until_killed(
+    server: &mut Server,
+    next: &Arc<AtomicU64>,
+    enough: u64,
+) -> BTreeSet<u64> {
     let count = Arc::new(AtomicU64::new(0));
     let mut senders = tokio::task::JoinSet::new();
     for _ in 0..4 {
@@ -76,7 +80,8 @@ async fn send_until_killed(server: &mut Server, next: &Arc<AtomicU64>, enough: u
             }
         });
     }
-    wait_until("enough requests are acknowledged", || count.load(Ordering::Relaxed) >= enough).await;
+    wait_until("enough requests are acknowledged", || count.load(Ordering::Relaxed) >= enough)
+        .await;
     server.kill();
     senders.join_all().await.into_iter().flatten().collect()
 }
@@ -95,8 +100,9 @@ async fn all_span_ids_in_order(server: &Server) -> Vec<String> {
     let mut ids = Vec::new();
     let mut cursor = String::new();
     loop {
-        let page =
-            server.get(&format!("/api/v1/entries?q=kind:llm_call&order=ledger&limit=1000{cursor}")).await;
+        let page = server
+            .get(&format!("/api/v1/entries?q=kind:llm_call&order=ledger&limit=1000{cursor}"))
+            .await;
         for entry in page["entries"].as_array().expect("entries") {
             ids.push(entry["span"]["id"].as_str().expect("a span id").to_owned());
         }
@@ -128,7 +134,8 @@ async fn a_sync_that_succeeded_lies_before_each_reply() {
     let directory = tempfile::tempdir().unwrap();
     let trace = directory.path().join("strace.txt");
     let server = Server::start(&directory.path().join("data")).await;
-    let mut strace = attach(&server, &["-e", "trace=fdatasync,write,writev,sendto,sendmsg"], &trace).await;
+    let mut strace =
+        attach(&server, &["-e", "trace=fdatasync,write,writev,sendto,sendmsg"], &trace).await;
 
     const REQUESTS: u64 = 20;
     for n in 0..REQUESTS {
@@ -146,7 +153,10 @@ async fn a_sync_that_succeeded_lies_before_each_reply() {
         match seen {
             Seen::Synced => synced = true,
             Seen::Replied => {
-                assert!(synced, "a reply without an fdatasync that returned 0 since the one before");
+                assert!(
+                    synced,
+                    "a reply without an fdatasync that returned 0 since the one before"
+                );
                 synced = false;
             }
         }

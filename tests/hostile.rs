@@ -17,7 +17,13 @@ struct Answer {
     content_type: String,
 }
 
-async fn send(server: &Server, path: &str, content_type: &str, encoding: &str, body: Vec<u8>) -> Answer {
+async fn send(
+    server: &Server,
+    path: &str,
+    content_type: &str,
+    encoding: &str,
+    body: Vec<u8>,
+) -> Answer {
     let mut request = reqwest::Client::builder()
         .http1_only()
         .build()
@@ -65,7 +71,10 @@ async fn every_kind_of_bad_request_gets_its_status_and_the_server_goes_on() {
         let answer = send(&server, path, content_type, encoding, body).await;
         assert_eq!(answer.status, status, "{name}");
         if status == 400 || status == 413 {
-            assert_eq!(answer.content_type, content_type, "{name}: an error speaks as the request did");
+            assert_eq!(
+                answer.content_type, content_type,
+                "{name}: an error speaks as the request did"
+            );
         }
     }
     assert!(server.anonymous_memory() < MEMORY_LIMIT);
@@ -117,7 +126,11 @@ async fn one_bad_string_suppresses_nobodys_evidence() {
     assert_eq!(send(&server, "/v1/traces", PROTOBUF, "", body).await.status, 200);
     let story = server.get("/api/v1/traces/external-0").await;
     let entries = story["entries"].as_array().unwrap();
-    assert_eq!(entries.len(), 3, "the neighbours are found by their id, the repaired one by its trace");
+    assert_eq!(
+        entries.len(),
+        3,
+        "the neighbours are found by their id, the repaired one by its trace"
+    );
     assert!(entries.iter().any(|entry| entry["audit"]["flags"][0] == "invalid_utf8"));
     server.terminate().await;
 }

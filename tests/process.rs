@@ -25,8 +25,12 @@ fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-async fn send(server: &Server, request: opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest) {
-    let mut client = TraceServiceClient::connect(format!("http://{}", server.grpc())).await.unwrap();
+async fn send(
+    server: &Server,
+    request: opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest,
+) {
+    let mut client =
+        TraceServiceClient::connect(format!("http://{}", server.grpc())).await.unwrap();
     let answer = client.export(request).await.expect("acknowledged").into_inner();
     assert_eq!(answer.partial_success, None, "full success leaves partial_success unset");
 }
@@ -47,7 +51,8 @@ fn a_configuration_is_checked_without_starting_anything() {
     let data = directory.path().join("data");
     let documented = concat!(env!("CARGO_MANIFEST_DIR"), "/config/spanledger.yaml");
     let data_text = data.to_str().unwrap();
-    let good = spanledger(&["serve", "--config", documented, "--check-config", "--data", data_text]);
+    let good =
+        spanledger(&["serve", "--config", documented, "--check-config", "--data", data_text]);
     assert!(good.status.success(), "{}", stderr(&good));
     assert!(!data.exists(), "checking creates nothing");
 
@@ -75,7 +80,15 @@ async fn a_second_server_on_the_same_data_is_refused() {
     let data = directory.path().to_str().unwrap();
     let any = "127.0.0.1:0";
     let output = spanledger(&[
-        "serve", "--data", data, "--listen-grpc", any, "--listen-http", any, "--listen-api", any,
+        "serve",
+        "--data",
+        data,
+        "--listen-grpc",
+        any,
+        "--listen-http",
+        any,
+        "--listen-api",
+        any,
     ]);
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).contains("another"), "{}", stderr(&output));
@@ -103,7 +116,11 @@ async fn a_stop_is_orderly_and_the_next_start_answers_the_same() {
     assert_eq!(server.get("/api/v1/traces/external-1").await["entries"], before["entries"]);
     send(&server, numbered(0, 30)).await;
     let all = server.get("/api/v1/entries?q=kind:llm_call&limit=1000").await;
-    assert_eq!(all["entries"].as_array().unwrap().len(), 30, "a resend after a restart adds nothing");
+    assert_eq!(
+        all["entries"].as_array().unwrap().len(),
+        30,
+        "a resend after a restart adds nothing"
+    );
     server.terminate().await;
 }
 
@@ -124,7 +141,8 @@ async fn an_id_that_comes_last_finds_what_came_first_also_across_traces_and_a_re
     server.terminate().await;
 
     let server = Server::start(directory.path()).await;
-    let root = vec![text("external.trace_id", "langsmith-run-z"), text("spanledger.run_id", "run-77")];
+    let root =
+        vec![text("external.trace_id", "langsmith-run-z"), text("spanledger.run_id", "run-77")];
     send(&server, request(vec![span(1, root)])).await;
     for id in ["langsmith-run-z", "run-77", "approval-9", "abababababababab0000000000000001"] {
         let story = server.get(&format!("/api/v1/traces/{id}")).await;

@@ -13,8 +13,8 @@ macro_rules! section {
         $(#[$meta])*
         #[derive(Debug, Clone, PartialEq, Deserialize)]
         #[serde(default, deny_unknown_fields)]
-        pub struct $name {
-            $( $(#[$field_meta])* pub $field: $type, )*
+        pub(super) struct $name {
+            $( $(#[$field_meta])* pub(super) $field: $type, )*
         }
 
         impl Default for $name {

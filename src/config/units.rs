@@ -81,7 +81,9 @@ impl FromStr for Period {
             .ok()
             .and_then(|signed| Duration::try_from(signed).ok())
             .map(Self)
-            .ok_or_else(|| format!("{text:?} is not a duration; write it like 250ms, 30s or 1h 30m"))
+            .ok_or_else(|| {
+                format!("{text:?} is not a duration; write it like 250ms, 30s or 1h 30m")
+            })
     }
 }
 

@@ -36,7 +36,9 @@ fn problem(error: &serde_saphyr::Error) -> String {
     };
     let known = expected.join(", ");
     match nearest(field, expected) {
-        Some(name) => format!("unknown key {field:?}; did you mean {name:?}? (known here: {known})"),
+        Some(name) => {
+            format!("unknown key {field:?}; did you mean {name:?}? (known here: {known})")
+        }
         None => format!("unknown key {field:?}; known here: {known}"),
     }
 }

@@ -32,7 +32,9 @@ pub enum LogFormat {
 /// The text of what is wrong with the filter.
 pub fn start_logs(level: &str, format: LogFormat) -> Result<(), String> {
     let filter = EnvFilter::try_new(level).map_err(|error| {
-        format!("{level:?} is not a log level: {error}; write it like warn, info or spanledger=debug")
+        format!(
+            "{level:?} is not a log level: {error}; write it like warn, info or spanledger=debug"
+        )
     })?;
     let terminal = std::io::stderr().is_terminal();
     let json = match format {
@@ -41,8 +43,10 @@ pub fn start_logs(level: &str, format: LogFormat) -> Result<(), String> {
         LogFormat::Json => true,
     };
     let colour = terminal && std::env::var_os("NO_COLOR").is_none();
-    let builder =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colour);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(colour);
     // An error means that a subscriber is there already: a test's, or an earlier call's.
     let _ = if json { builder.json().try_init() } else { builder.try_init() };
     Ok(())

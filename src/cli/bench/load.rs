@@ -103,7 +103,11 @@ async fn work(
         let answer = client.export(request).await.context("a request was not acknowledged")?;
         sent.latencies.push(start.elapsed());
         if let Some(partial) = answer.into_inner().partial_success {
-            anyhow::ensure!(partial.rejected_spans == 0, "spans were refused: {}", partial.error_message);
+            anyhow::ensure!(
+                partial.rejected_spans == 0,
+                "spans were refused: {}",
+                partial.error_message
+            );
         }
         sent.spans = sent.spans.saturating_add(load.spans_per_request);
     }

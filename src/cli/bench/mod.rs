@@ -33,7 +33,9 @@ const POLL: Duration = Duration::from_millis(20);
 
 /// Measures what a span costs: CPU, bytes written, time to the acknowledgement.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  spanledger bench\n  spanledger bench --spans 1000000 --rounds 5 --json\n  spanledger bench --dir /mnt/disk   # measure that disk's fsync")]
+#[command(
+    after_help = "Examples:\n  spanledger bench\n  spanledger bench --spans 1000000 --rounds 5 --json\n  spanledger bench --dir /mnt/disk   # measure that disk's fsync"
+)]
 pub struct BenchArgs {
     /// Spans per subject and round.
     #[arg(long, default_value_t = 200_000)]
@@ -280,7 +282,9 @@ fn fdatasync_times(directory: &Path) -> Result<Vec<Duration>> {
 
 fn report(args: &BenchArgs, rounds: &[[Figures; 3]], sync: &[Duration]) -> Report {
     let medians: Vec<Figures> = (0..Subject::ALL.len())
-        .map(|at| median(&rounds.iter().filter_map(|round| round.get(at).copied()).collect::<Vec<_>>()))
+        .map(|at| {
+            median(&rounds.iter().filter_map(|round| round.get(at).copied()).collect::<Vec<_>>())
+        })
         .collect();
     let base = medians.first().map_or(1.0, |figures| figures.cpu_us_per_span).max(f64::EPSILON);
     Report {
@@ -325,7 +329,16 @@ fn print(report: &Report, out: &mut impl std::io::Write) -> std::io::Result<()> 
     writeln!(
         out,
         "{:<28} {:>9} {:>6} {:>9} {:>8} {:>10} {:>9} {:>9} {:>11} {:>11}",
-        "subject", "CPU us/sp", "ratio", "spans/s", "MiB", "B written", "/ledger B", "p99 ms", "1-in-fl p50", "1-in-fl p99"
+        "subject",
+        "CPU us/sp",
+        "ratio",
+        "spans/s",
+        "MiB",
+        "B written",
+        "/ledger B",
+        "p99 ms",
+        "1-in-fl p50",
+        "1-in-fl p99"
     )?;
     for row in &report.subjects {
         let f = &row.median;

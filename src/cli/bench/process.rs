@@ -27,10 +27,12 @@ pub(super) fn usage(pid: u32) -> Result<Usage> {
     let stat = read("stat")?;
     // The name in parentheses may hold spaces; utime and stime are fields 14 and 15 of proc(5).
     let after = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-    let field = |n: usize| after.split_whitespace().nth(n).and_then(|text| text.parse::<u64>().ok());
+    let field =
+        |n: usize| after.split_whitespace().nth(n).and_then(|text| text.parse::<u64>().ok());
     let ticks = field(11).unwrap_or(0).saturating_add(field(12).unwrap_or(0));
     let per_second = rustix::param::clock_ticks_per_second().max(1);
-    let cpu = Duration::from_millis(ticks.saturating_mul(1000).checked_div(per_second).unwrap_or(0));
+    let cpu =
+        Duration::from_millis(ticks.saturating_mul(1000).checked_div(per_second).unwrap_or(0));
     Ok(Usage {
         cpu,
         written: number_after(&read("io")?, "write_bytes:"),

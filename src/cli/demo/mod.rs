@@ -1,0 +1,5 @@
+//! `demo`.
+mod otlp;
+mod scenario;
+pub use otlp::Export;
+pub use scenario::{EXTERNAL_ID, Scenario, scenario};
