@@ -22,6 +22,7 @@ mod display;
 mod doc;
 mod endpoints;
 mod moment;
+pub mod serve;
 mod table;
 mod timeline;
 mod verdict;
