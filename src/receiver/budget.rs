@@ -101,15 +101,13 @@ impl Permit {
     /// # Errors
     /// [`OverBudget`] when that is more and there is no room; then nothing changes.
     pub fn resize(&mut self, bytes: usize) -> Result<(), OverBudget> {
-        match bytes.checked_sub(self.held) {
-            Some(more) => self.grow(more),
-            None => {
-                let less = self.held.saturating_sub(bytes);
-                self.budget.0.used.fetch_sub(less, Ordering::Relaxed);
-                self.held = bytes;
-                Ok(())
-            }
+        if let Some(more) = bytes.checked_sub(self.held) {
+            return self.grow(more);
         }
+        let less = self.held.saturating_sub(bytes);
+        self.budget.0.used.fetch_sub(less, Ordering::Relaxed);
+        self.held = bytes;
+        Ok(())
     }
 }
 
