@@ -84,7 +84,7 @@ proptest! {
         let mut bytes = Vec::new();
         for (number, wire_type, content) in fields {
             match wire_type {
-                0 => bytes.extend([number << 3, content.len() as u8]),
+                0 => bytes.extend([number << 3, u8::try_from(content.len()).unwrap()]),
                 1 => bytes.extend([vec![number << 3 | 1], vec![7; 8]].concat()),
                 2 => bytes.extend(field(number & 15, &content)),
                 3 => bytes.extend([vec![number << 3 | 3], content, vec![number << 3 | 4]].concat()),
@@ -116,7 +116,7 @@ fn values_nest_as_deep_as_prost_lets_them_and_no_deeper() {
 #[test]
 fn groups_nest_as_deep_as_prost_lets_them_and_no_deeper() {
     for levels in 80..110 {
-        let groups = [vec![0x9b, 0x01].repeat(levels), vec![0x9c, 0x01].repeat(levels)].concat();
+        let groups = [[0x9b, 0x01].repeat(levels), [0x9c, 0x01].repeat(levels)].concat();
         agree(Signal::Traces, &groups).unwrap();
         agree(Signal::Traces, &one_span(&groups)).unwrap();
     }

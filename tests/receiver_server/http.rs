@@ -170,3 +170,17 @@ async fn a_large_request_is_decoded_off_the_async_threads_and_accepted() {
     assert_eq!(running.receiver.metrics().spans_accepted.load(Ordering::Relaxed), 8_000);
     assert_eq!(running.receiver.budget().used(), 0);
 }
+
+#[tokio::test]
+async fn the_accept_loop_serves_a_router_and_says_who_is_asking() {
+    use axum::{Extension, Router, routing::get};
+    use spanledger::receiver::{Peer, Server};
+    let address = ([127, 0, 0, 1], 0).into();
+    let server = Server::bind(address, Limits::default(), std::sync::Arc::default()).await.unwrap();
+    let address = server.address();
+    let who = get(|Extension(peer): Extension<Peer>| async move { peer.0.ip().to_string() });
+    tokio::spawn(server.serve(Router::new().route("/who", who), std::future::pending()));
+    let mut request = post("/who", &[], whole(""));
+    *request.method_mut() = Method::GET;
+    assert_eq!(send(address, request).await.body, "127.0.0.1");
+}
