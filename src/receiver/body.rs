@@ -53,7 +53,6 @@ where
         let data = match next(&mut body, deadline).await {
             Ok(Some(data)) => data,
             Ok(None) => {
-                add(&metrics.bytes_received, buffer.len());
                 let (bytes, permit) = buffer.into_parts();
                 return Ok(Received { bytes: bytes.into(), permit });
             }
@@ -61,6 +60,7 @@ where
                 return Err(broken.refuse(buffer.len() as u64, limits, metrics));
             }
         };
+        add(&metrics.bytes_received, data.len());
         if buffer.len().saturating_add(data.len()) > most {
             metrics.hit(LimitHit::RequestBytes);
             break Rest { data, refused: too_large(most) };
@@ -70,7 +70,7 @@ where
             break Rest { data, refused: Refused::over_budget(error, limits.retry_after) };
         }
     };
-    Err(drain(body, buffer, refused, deadline, limits.drain_bytes).await)
+    Err(drain(body, buffer, refused, deadline, limits).await)
 }
 
 /// The bytes that were refused, and why.
@@ -129,16 +129,20 @@ async fn drain<B>(
     buffer: Buffer,
     Rest { data, refused }: Rest,
     deadline: Instant,
-    drain_bytes: usize,
+    limits: &Limits,
 ) -> NotReceived
 where
     B: Body<Data: Buf>,
 {
     let mut bytes = buffer.len().saturating_add(data.len());
-    let stop_at = bytes.saturating_add(drain_bytes);
-    // The deferred hash of what is there costs 1 ms for 2 MB; it is paid for refused bodies only.
-    let mut hash = Sha256::new_with_prefix(buffer.as_slice());
-    hash.update(&data);
+    let stop_at = bytes.saturating_add(limits.drain_bytes);
+    // A long body is not hashed: it would delay the other requests of this thread.
+    let hashed = bytes <= limits.inline_bytes;
+    let mut hash = Sha256::new();
+    if hashed {
+        hash.update(buffer.as_slice());
+        hash.update(&data);
+    }
     drop((buffer, data));
     let mut complete = false;
     while bytes < stop_at {
@@ -154,7 +158,7 @@ where
             Err(_) => break,
         }
     }
-    let hash = complete.then(|| hash.finalize().into());
+    let hash = (complete && hashed).then(|| hash.finalize().into());
     NotReceived { refused, bytes: bytes as u64, hash }
 }
 

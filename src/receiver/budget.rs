@@ -14,6 +14,7 @@ pub struct Budget(Arc<Shared>);
 struct Shared {
     limit: usize,
     used: AtomicUsize,
+    peak: AtomicUsize,
 }
 
 /// Why bytes were not given.
@@ -44,12 +45,17 @@ pub struct Permit {
 impl Budget {
     /// A budget of that many bytes.
     pub fn new(limit: usize) -> Self {
-        Self(Arc::new(Shared { limit, used: AtomicUsize::new(0) }))
+        Self(Arc::new(Shared { limit, used: AtomicUsize::new(0), peak: AtomicUsize::new(0) }))
     }
 
     /// Bytes in use.
     pub fn used(&self) -> usize {
         self.0.used.load(Ordering::Relaxed)
+    }
+
+    /// The most bytes that were ever in use.
+    pub fn peak(&self) -> usize {
+        self.0.peak.load(Ordering::Relaxed)
     }
 
     /// Bytes that there are.
@@ -65,13 +71,15 @@ impl Budget {
     fn take(&self, bytes: usize) -> Result<(), OverBudget> {
         let limit = self.0.limit;
         // Relaxed is enough: the counter guards an amount, no other memory is read through it.
-        self.0
+        let before = self
+            .0
             .used
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
                 used.checked_add(bytes).filter(|sum| *sum <= limit)
             })
-            .map(drop)
-            .map_err(|_| OverBudget::Now)
+            .map_err(|_| OverBudget::Now)?;
+        self.0.peak.fetch_max(before.saturating_add(bytes), Ordering::Relaxed);
+        Ok(())
     }
 }
 
@@ -101,15 +109,13 @@ impl Permit {
     /// # Errors
     /// [`OverBudget`] when that is more and there is no room; then nothing changes.
     pub fn resize(&mut self, bytes: usize) -> Result<(), OverBudget> {
-        match bytes.checked_sub(self.held) {
-            Some(more) => self.grow(more),
-            None => {
-                let less = self.held.saturating_sub(bytes);
-                self.budget.0.used.fetch_sub(less, Ordering::Relaxed);
-                self.held = bytes;
-                Ok(())
-            }
+        if let Some(more) = bytes.checked_sub(self.held) {
+            return self.grow(more);
         }
+        let less = self.held.saturating_sub(bytes);
+        self.budget.0.used.fetch_sub(less, Ordering::Relaxed);
+        self.held = bytes;
+        Ok(())
     }
 }
 

@@ -27,7 +27,7 @@ use super::inflate::{ACCEPTED, Encoding};
 use super::metrics::add;
 use super::otlp::{Format, Signal};
 use super::refused::{Kind, Refused};
-use super::request::{Head, accept, reject, reject_unread, tenant};
+use super::request::{Head, accept, reject, reject_read, reject_unread, tenant};
 use super::{Peer, Shared, body};
 use crate::intake::Accepted;
 use base64::Engine;
@@ -67,7 +67,10 @@ where
     }
     match take(shared, request).await {
         Ok((signal, accepted)) => success(signal, &accepted),
-        Err(refused) => refusal(&refused),
+        Err(refused) => {
+            add(&shared.metrics.requests_refused, 1);
+            refusal(&refused)
+        }
     }
 }
 
@@ -93,13 +96,12 @@ where
     let limits = &shared.limits;
     let most = limits.max_request_bytes.saturating_add(PREFIX_BYTES);
     match body::read(request.into_body(), most, limits, &shared.budget, &shared.metrics).await {
-        Ok(received) => {
-            let (message, encoding) =
-                unframe(&received.bytes, declared).inspect_err(|refused| {
-                    reject(shared, &head, refused, received.bytes.len() as u64, None);
-                })?;
-            accept(shared, &head, received, message, encoding).await.map(|it| (signal, it))
-        }
+        Ok(received) => match unframe(&received.bytes, declared) {
+            Ok((message, encoding)) => {
+                accept(shared, &head, received, message, encoding).await.map(|it| (signal, it))
+            }
+            Err(refused) => Err(reject_read(shared, &head, refused, received.bytes).await),
+        },
         Err(unread) => {
             reject_unread(shared, &head, &unread);
             Err(unread.refused)

@@ -48,7 +48,10 @@ where
             let format = format.unwrap_or(Format::Protobuf);
             response(StatusCode::OK, format, success(signal, format, &accepted))
         }
-        Err(refused) => refusal(&refused, format.unwrap_or(Format::Json)),
+        Err(refused) => {
+            add(&shared.metrics.requests_refused, 1);
+            refusal(&refused, format.unwrap_or(Format::Json))
+        }
     }
 }
 
@@ -186,7 +189,7 @@ pub(super) fn protobuf_success(signal: Signal, accepted: &Accepted) -> Bytes {
 
 fn refusals(accepted: &Accepted) -> Option<String> {
     (accepted.refused > 0).then(|| match accepted.why {
-        Some(why) => format!("{} records refused, the first because its {why}", accepted.refused),
+        Some(why) => format!("{} records refused, the first because: {why}", accepted.refused),
         None => format!("{} records refused", accepted.refused),
     })
 }

@@ -85,7 +85,7 @@ impl Default for Limits {
             header_timeout: Duration::from_secs(10),
             keepalive_interval: Duration::from_secs(30),
             keepalive_timeout: Duration::from_secs(20),
-            connection_age: Duration::from_secs(3600),
+            connection_age: Duration::from_hours(1),
             shutdown_timeout: Duration::from_secs(10),
         }
     }

@@ -56,16 +56,31 @@ pub(super) async fn accept(
         Ok(drafted) => shared.intake.commit(drafted.draft).await.map_err(Refused::from),
         Err(refused) => Err(refused),
     };
-    match &result {
+    match result {
         Ok(accepted) => {
             shared.metrics.accepted(head.signal, accepted.accepted, accepted.refused);
+            Ok(accepted)
         }
-        Err(refused) => {
-            let hash = Some(Sha256::digest(&bytes).into());
-            reject(shared, head, refused, bytes.len() as u64, hash);
-        }
+        Err(refused) => Err(reject_read(shared, head, refused, bytes).await),
     }
-    result
+}
+
+/// Leaves a trace of a request whose body was read to its end, with its hash.
+pub(super) async fn reject_read(
+    shared: &Shared,
+    head: &Head,
+    refused: Refused,
+    bytes: Bytes,
+) -> Refused {
+    let length = bytes.len();
+    let hash = move || Sha256::digest(&bytes).into();
+    let hash = if length <= shared.limits.inline_bytes {
+        Some(hash())
+    } else {
+        tokio::task::spawn_blocking(hash).await.ok()
+    };
+    reject(shared, head, &refused, length as u64, hash);
+    refused
 }
 
 /// Leaves a trace of a request whose body was not received.
@@ -73,7 +88,8 @@ pub(super) fn reject_unread(shared: &Shared, head: &Head, unread: &NotReceived) 
     reject(shared, head, &unread.refused, unread.bytes, unread.hash);
 }
 
-/// Leaves a trace of a refused request.
+/// Leaves a trace of a refused request. Paths and methods that do not exist leave none: nothing
+/// was offered as evidence there.
 pub(super) fn reject(
     shared: &Shared,
     head: &Head,
@@ -81,7 +97,6 @@ pub(super) fn reject(
     bytes: u64,
     hash: Option<[u8; 32]>,
 ) {
-    add(&shared.metrics.requests_refused, 1);
     let refused = RefusedRequest {
         endpoint: head.endpoint,
         status: refused.http_status().as_u16(),

@@ -135,6 +135,8 @@ impl Server {
         let slot = Arc::clone(slots).acquire_owned().await.ok()?;
         match self.listener.accept().await {
             Ok((stream, peer)) => Some((slot, stream, peer)),
+            // The peer went away while it was waiting: nothing is wrong here.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => None,
             Err(error) => {
                 tracing::warn!(address = %self.address, %error, "cannot accept connections");
                 sleep(ACCEPT_PAUSE).await;

@@ -401,7 +401,7 @@ mod tests {
 
     #[test]
     fn brackets_without_end_are_refused_and_not_followed() {
-        assert!(skip_all(&[b'['; 1_000_000]).is_err());
+        assert!(skip_all(&vec![b'['; 1_000_000]).is_err());
         assert!(skip_all(&b"{\"a\":".repeat(1_000_000)).is_err());
         let deep = [vec![b'['; 500], vec![b']'; 500]].concat();
         assert!(skip_all(&deep).is_ok());
@@ -429,7 +429,8 @@ mod tests {
         #[test]
         fn a_string_reads_as_serde_json_reads_it(text: String) {
             let json = serde_json::to_string(&text).unwrap();
-            prop_assert_eq!(string(json.as_bytes()).unwrap().as_str(), text);
+            let read = string(json.as_bytes()).unwrap();
+            prop_assert_eq!(read.as_str(), text);
         }
 
         #[test]
