@@ -39,6 +39,7 @@ pub(super) fn compile(files: &[(String, String)]) -> Result<Tables, MappingError
             family: 0,
             rank: 0,
             restricted: false,
+            owns: Vec::new(),
             rules: 0,
             tables: &mut tables,
         }
@@ -54,6 +55,8 @@ struct Compiler<'c> {
     rank: u8,
     /// The rules apply only to records of this family.
     restricted: bool,
+    /// Attributes that this family knows better than those of lower rank.
+    owns: Vec<String>,
     /// Rules so far: the order in the file decides between rules of one family.
     rules: u16,
     tables: &'c mut Tables,
@@ -67,6 +70,7 @@ impl Compiler<'_> {
         self.family = 1_u64.checked_shl(at).unwrap_or(0);
         self.rank = file.rank.value;
         self.restricted = file.only_when_detected;
+        self.owns.clone_from(&file.owns);
         if self.restricted && file.detect.is_empty() {
             let line = line(&file.name);
             return Err(self.error(line, "only_when_detected needs a sign under detect".into()));
@@ -107,6 +111,10 @@ impl Compiler<'_> {
                 self.tables.resource.entry(name.as_str().into()).or_default().push(member);
             }
         }
+        for name in &file.owns {
+            let limit = self.rank_bits() | u32::from(u16::MAX);
+            self.tables.names.at(name).owners.push((self.family, limit));
+        }
         self.actions(&file)?;
         // Last, so that a sign such as `spanledger.*` also marks the names that have rules.
         file.detect.iter().try_for_each(|sign| self.detect(sign))
@@ -136,7 +144,11 @@ impl Compiler<'_> {
     /// Smaller wins: the family's rank, then the order in the file.
     fn priority(&mut self) -> u32 {
         self.rules = self.rules.saturating_add(1);
-        u32::from(u8::MAX.saturating_sub(self.rank)) << 16 | u32::from(self.rules)
+        self.rank_bits() | u32::from(self.rules)
+    }
+
+    fn rank_bits(&self) -> u32 {
+        u32::from(u8::MAX.saturating_sub(self.rank)) << 16
     }
 
     fn families(&self) -> Families {
@@ -262,7 +274,13 @@ impl Compiler<'_> {
         condition.root = condition.root.or(outer.root);
         for name in &rule.value.from.0 {
             let priority = self.priority();
-            let rules = self.tables.names.at(&format!("{prefix}{name}"));
+            let name = format!("{prefix}{name}");
+            let mut condition = condition;
+            if self.owns.contains(&name) {
+                // Its meaning for this family is none for the others.
+                condition.families |= self.family;
+            }
+            let rules = self.tables.names.at(&name);
             rules.fields.push(FieldRule { target, decoder, priority, condition });
         }
         Ok(())

@@ -72,8 +72,8 @@ pub fn other_forms(id: &TraceId, digits: &str) -> impl Iterator<Item = String> +
 }
 
 /// The further forms of an id that somebody wrote: without the prefix of the `OpenAI` Agents SDK,
-/// in lower case, without dashes, and the forms of the trace id that it then is. Empty for an id
-/// that is not a spelling of a trace id.
+/// in lower case, without or with dashes, and for 32 digits also the low half. Empty for an id that
+/// is not a spelling of a trace id.
 ///
 /// ```
 /// use spanledger::convert::ids::further_forms;
@@ -86,7 +86,9 @@ pub fn further_forms(id: &str) -> Vec<String> {
     let bare = id.strip_prefix(OPENAI_PREFIX).unwrap_or(id);
     let digits = undashed(bare).unwrap_or_else(|| bare.to_ascii_lowercase());
     if let Some(bytes) = parse_hex(&digits) {
-        forms.extend(other_forms(&bytes, &digits));
+        // A UUID or an SDK's own spelling is no Datadog id: its low half is no form of its own.
+        let all = if bare.len() == 32 && bare == id { 3 } else { 1 };
+        forms.extend(other_forms(&bytes, &digits).take(all));
         forms.insert(0, digits);
     } else if let Some(low) = parse_low_64(bare) {
         forms.push(format!("{low:016x}"));

@@ -134,8 +134,10 @@ impl<'r, 'v, 't: 'r> Attributes<'r, 'v, 't> {
     fn winners(&self, facts: Facts) -> Winners {
         let mut winners = Winners([NOBODY; TARGETS]);
         for (at, attribute, rules) in self.known() {
+            let limit = rules.limit(facts.families);
             for rule in &rules.fields {
-                if rule.target.takes_many() || !rule.condition.holds(facts) {
+                let applies = rule.priority <= limit && rule.condition.holds(facts);
+                if rule.target.takes_many() || !applies {
                     continue;
                 }
                 if rule.decoder.fits(rule.target.shape(), &attribute.value) {
@@ -187,8 +189,9 @@ fn place_fields<'r>(
     notes: &mut Notes<'r>,
 ) -> bool {
     let mut taken = false;
+    let limit = rules.limit(facts.families);
     for rule in &rules.fields {
-        if !rule.condition.holds(facts) {
+        if rule.priority > limit || !rule.condition.holds(facts) {
             continue;
         }
         let (target, shape) = (rule.target, rule.target.shape());
