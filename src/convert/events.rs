@@ -144,6 +144,10 @@ fn inherit<'r>(span: &Entry<'r>, own: &mut Entry<'r>) {
     for id in &span.trace_id {
         own.add_trace_id(id.clone());
     }
+    // A person who resolved an approval is its actor, whoever ran the span.
+    if own.audit.actor.is_empty() && own.audit.approval.resolved_by.is_none() {
+        own.audit.actor.clone_from(&span.audit.actor);
+    }
     macro_rules! unless_said {
         ($($($field:ident).+,)*) => {
             $(if own.$($field).+.is_empty() {
@@ -156,7 +160,6 @@ fn inherit<'r>(span: &Entry<'r>, own: &mut Entry<'r>) {
         gen_ai.agent,
         gen_ai.tool,
         gen_ai.conversation,
-        audit.actor,
         audit.workflow,
         audit.run,
         audit.step,

@@ -13,6 +13,7 @@
 //! | `finish.rs` | what follows: forms of ids, actor, outcome, action |
 //! | `ids.rs` | the forms of a trace id |
 //! | `values.rs` | values, and what has to be noted on the way |
+//! | `tests.rs` | rules that hold for every record, and the messages for wrong mappings |
 //!
 //! The code knows fields, decoders and conditions; names of attributes stand in the mappings only.
 //! An attribute that fills a field word for word moves there; one that was decoded or interpreted
@@ -31,6 +32,8 @@ mod plain;
 mod record;
 mod table;
 mod target;
+#[cfg(test)]
+mod tests;
 mod values;
 
 pub use context::{ResourceContext, ScopeContext};
@@ -198,14 +201,15 @@ impl Mappings {
         inside::pairs(&tables.tracestate, span.trace_state.as_str(), &mut |member, value| {
             record::put_member(&mut entry, member, value);
         });
-        if entry.error.message.is_none() && span.status_code == plain::STATUS_ERROR {
+        let failed = span.status_code == plain::STATUS_ERROR && chosen.kind != Kind::Interrupt;
+        if failed && entry.error.message.is_none() {
             entry.error.message.clone_from(&entry.span.status_message);
         }
         self.finish(resource, scope, facts, &mut entry);
+        let mut further = events.further(tables, facts, &entry);
         finish::finish(tables, &mut entry, chosen.action, &span.trace_id);
         finish::outcome(&mut entry, Some(span.status_code));
         notes.write(&mut entry);
-        let mut further = events.further(tables, facts, &entry);
         for own in &mut further {
             finish::finish(tables, own, None, &span.trace_id);
         }

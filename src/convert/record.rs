@@ -224,11 +224,13 @@ fn place_fields<'r>(
     taken
 }
 
-/// Null and empty text fill no field and are no mistake.
+/// Null and empty values fill no field and are no mistake.
 fn is_nothing(value: &Value<'_>) -> bool {
     match value {
         Value::Empty => true,
         Value::Text(text) => text.is_empty(),
+        Value::List(items) => items.is_empty(),
+        Value::Map(map) => map.is_empty(),
         _ => false,
     }
 }
