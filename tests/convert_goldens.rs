@@ -112,11 +112,11 @@ fn captured_requests_become_these_entries() {
     for request in requests() {
         let mut bodies = JsonValue::Array(entries(&request));
         readable(&mut bodies);
-        snapshot(&request.trim_end_matches(".bin").replace('/', "__"), bodies);
+        snapshot(&request.trim_end_matches(".bin").replace('/', "__"), &bodies);
     }
 }
 
-fn snapshot(name: &str, bodies: JsonValue) {
+fn snapshot(name: &str, bodies: &JsonValue) {
     let mut settings = insta::Settings::clone_current();
     settings.set_prepend_module_to_snapshot(false);
     settings.set_omit_expression(true);
@@ -396,7 +396,7 @@ fn documented_requests_become_these_entries() {
         ("changes", documented(documented_requests::changes)),
     ] {
         bodies.iter_mut().for_each(readable);
-        snapshot(&format!("documents__{name}"), JsonValue::Array(bodies));
+        snapshot(&format!("documents__{name}"), &JsonValue::Array(bodies));
     }
 }
 

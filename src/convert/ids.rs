@@ -21,7 +21,7 @@ pub const MAX_ID_CHARS: usize = 255;
 /// counter would find every other.
 const SMALLEST_LOW_64: u64 = 1 << 32;
 
-/// Prefix of the OpenAI Agents SDK in front of 32 hexadecimal digits.
+/// Prefix of the `OpenAI` Agents SDK in front of 32 hexadecimal digits.
 const OPENAI_PREFIX: &str = "trace_";
 
 /// Lower-case hexadecimal digits of some bytes.
@@ -59,8 +59,7 @@ pub fn span_id_text(id: &SpanId) -> Option<String> {
 /// ]);
 /// ```
 pub fn other_forms(id: &TraceId, digits: &str) -> impl Iterator<Item = String> + use<> {
-    let [.., a, b, c, d, e, f, g, h] = *id;
-    let low = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
+    let low = id.last_chunk::<8>().map_or(0, |low| u64::from_be_bytes(*low));
     let low = (low > SMALLEST_LOW_64).then_some(low);
     [
         dashed(digits),

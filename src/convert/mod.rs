@@ -103,7 +103,7 @@ impl Mappings {
     /// # Errors
     /// Never, unless the program was built from mappings that its own tests refuse.
     pub fn builtin() -> Result<Self, MappingError> {
-        Self::of(BUILTIN.iter().map(|(name, text)| ((*name).into(), (*text).into())).collect())
+        Self::of(&builtin_files())
     }
 
     /// The mappings that are compiled in, with those of a folder: a `.yaml` file there replaces
@@ -116,8 +116,7 @@ impl Mappings {
             let path = path.to_owned();
             move |source| MappingError::Read { path, source }
         };
-        let mut files: Vec<(String, String)> =
-            BUILTIN.iter().map(|(name, text)| ((*name).into(), (*text).into())).collect();
+        let mut files = builtin_files();
         for found in std::fs::read_dir(folder).map_err(unreadable(folder))? {
             let path = found.map_err(unreadable(folder))?.path();
             if path.extension().is_none_or(|extension| extension != "yaml") {
@@ -129,11 +128,11 @@ impl Mappings {
             files.push((name, text));
         }
         files.sort();
-        Self::of(files)
+        Self::of(&files)
     }
 
-    fn of(files: Vec<(String, String)>) -> Result<Self, MappingError> {
-        let tables = compile::compile(&files)?;
+    fn of(files: &[(String, String)]) -> Result<Self, MappingError> {
+        let tables = compile::compile(files)?;
         let mut hash = Sha256::new_with_prefix([CODE_VERSION]);
         for part in files.iter().flat_map(|(name, text)| [name, text]) {
             hash.update(part.len().to_le_bytes());
@@ -296,6 +295,10 @@ impl Mappings {
         let family = self.tables.best_family(facts.families);
         entry.audit.mapping = family.map(|family| Cow::Borrowed(&*family.name));
     }
+}
+
+fn builtin_files() -> Vec<(String, String)> {
+    BUILTIN.iter().map(|(name, text)| ((*name).into(), (*text).into())).collect()
 }
 
 /// The signs of a name, and the families that they add to those known already.

@@ -198,16 +198,13 @@ fn place_fields<'r>(
         let only = if target.takes_many() {
             true
         } else {
-            match winners.won(target, rule.priority, at) {
-                Some(only) => only,
-                None => {
-                    if !is_nothing(&attribute.value) && !rule.decoder.fits(shape, &attribute.value)
-                    {
-                        notes.flag(Flag::UnexpectedType);
-                    }
-                    continue;
+            let Some(only) = winners.won(target, rule.priority, at) else {
+                if !is_nothing(&attribute.value) && !rule.decoder.fits(shape, &attribute.value) {
+                    notes.flag(Flag::UnexpectedType);
                 }
-            }
+                continue;
+            };
+            only
         };
         match rule.decoder.value(shape, &attribute.value, attribute.key.as_str(), notes) {
             Some((Decoded::Text(id), _)) if shape == Shape::Id && is_too_long(&id) => {

@@ -307,11 +307,11 @@ impl Names {
     }
 
     /// Every exact name, with its rules.
-    pub(super) fn exact_mut(&mut self) -> impl Iterator<Item = (&str, u32)> {
+    pub(super) fn exact(&self) -> impl Iterator<Item = (&str, u32)> {
         self.exact.iter().map(|(name, at)| (&**name, *at))
     }
 
-    /// The rules at a position that [`Names::exact_mut`] gave.
+    /// The rules at a position that [`Names::exact`] gave.
     pub(super) fn rules_mut(&mut self, at: u32) -> Option<&mut NameRules> {
         self.rules.get_mut(at as usize)
     }
@@ -351,6 +351,8 @@ pub(super) struct Family {
 #[derive(Debug, Default)]
 pub(super) struct Tables {
     pub families: Vec<Family>,
+    /// Names and patterns that are signs of a family, until all names are known.
+    pub signs: Vec<(Box<str>, Families)>,
     pub names: Names,
     pub spans: Signs,
     pub scopes: Signs,

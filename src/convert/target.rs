@@ -238,8 +238,8 @@ targets! {
     RequestType Text "audit.request_type" audit.request_type;
     ActorId Text "audit.actor.id" audit.actor.id;
     ActorType Text "audit.actor.type" audit.actor.kind;
-    TargetId Text "audit.target.id" audit.target.id;
-    TargetType Text "audit.target.type" audit.target.kind;
+    ObjectId Text "audit.target.id" audit.target.id;
+    ObjectType Text "audit.target.type" audit.target.kind;
     RecordId Text "audit.record.id" audit.record.id;
     DecisionId Text "audit.decision.id" audit.decision.id;
     DecisionOutcome Outcome "audit.decision.outcome" audit.decision;
@@ -294,8 +294,8 @@ targets! {
     SafetyOutcome Outcome "audit.output_safety.decision" audit.output_safety;
     SafetyRule Text "audit.output_safety.rule_id" audit.output_safety.rule_id;
     SafetyReason Text "audit.output_safety.reason" audit.output_safety.reason;
-    HandoffSource Text "audit.handoff.source" audit.handoff.source;
-    HandoffTarget Text "audit.handoff.target" audit.handoff.target;
+    HandoffFrom Text "audit.handoff.source" audit.handoff.source;
+    HandoffTo Text "audit.handoff.target" audit.handoff.target;
     HandoffIntent Text "audit.handoff.intent" audit.handoff.intent;
     InterruptReason Text "audit.interrupt.reason" audit.interrupt.reason;
     InterruptResponder Text "audit.interrupt.responder" audit.interrupt.responder;

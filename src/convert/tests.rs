@@ -38,7 +38,7 @@ fn converted(attributes: Vec<Attribute<'static>>) -> serde_json::Value {
 }
 
 fn with(mapping: &str) -> Result<Mappings, MappingError> {
-    Mappings::of(vec![("mine.yaml".to_owned(), mapping.to_owned())])
+    Mappings::of(&[("mine.yaml".to_owned(), mapping.to_owned())])
 }
 
 fn problem(mapping: &str) -> String {
@@ -108,9 +108,9 @@ proptest! {
             Attribute::new(name.clone(), marked(*value, &format!("mark-{at}-")))
         });
         let body = converted(attributes.collect()).to_string();
-        for at in 0..sent.len() {
+        for (at, sent) in sent.iter().enumerate() {
             let mark = format!("mark-{at}-");
-            prop_assert!(body.contains(&mark), "{:?} is not in {body}", sent[at]);
+            prop_assert!(body.contains(&mark), "{sent:?} is not in {body}");
         }
     }
 
@@ -124,9 +124,9 @@ proptest! {
     }
 
     #[test]
-    fn a_name_sent_many_times_has_all_its_values_in_their_order(count in 2_usize..120) {
+    fn a_name_sent_many_times_has_all_its_values_in_their_order(count in 2_i64..120) {
         let attributes: Vec<_> =
-            (0..count).map(|n| Attribute::new("again", Value::Int(n as i64))).collect();
+            (0..count).map(|n| Attribute::new("again", Value::Int(n))).collect();
         let body = converted(attributes);
         prop_assert_eq!(&body["attributes"]["again"], &serde_json::json!((0..count).collect::<Vec<_>>()));
         prop_assert_eq!(&body["audit"]["flags"], &serde_json::json!(["duplicate_attribute"]));

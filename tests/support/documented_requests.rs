@@ -46,7 +46,7 @@ fn send(sink: &mut dyn Sink, service: &str, scope: &str, spans: &[Span<'_>]) {
 
 /// AxonFlow's decision spans: an allowed call, a blocked one and one that needs an approval.
 pub fn axonflow_decisions(sink: &mut dyn Sink) {
-    let decision = |nth, id, stage, verdict, policies: &[&'static str], reasons| {
+    let decision = |nth, id, stage, verdict, policies: &[&'static str], reasons: &'static str| {
         let mut pairs = vec![
             ("decision.id", text(id)),
             ("decision.stage", text(stage)),
@@ -60,7 +60,7 @@ pub fn axonflow_decisions(sink: &mut dyn Sink) {
             ("request.context.session_id", text("sess-1")),
             ("request.context.region", text("eu-west-1")),
         ];
-        if reasons != "" {
+        if !reasons.is_empty() {
             pairs.push(("decision.reasons", text(reasons)));
         }
         span(nth, "axonflow.decision", pairs)
