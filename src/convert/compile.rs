@@ -39,12 +39,31 @@ pub(super) fn compile(files: &[(String, String)]) -> Result<Tables, MappingError
             family: 0,
             rank: 0,
             restricted: false,
+            owns: Vec::new(),
             rules: 0,
             tables: &mut tables,
         }
-        .file(file)?;
+        .file(&file)?;
     }
+    mark_signs(&mut tables);
     Ok(tables)
+}
+
+/// Marks the names that are signs of a family: once every file is read, because a sign such as
+/// `spanledger.*` also means the names for which another file has rules.
+fn mark_signs(tables: &mut Tables) {
+    for (name, family) in std::mem::take(&mut tables.signs) {
+        let glob = Glob::new(&name);
+        let known = tables.names.exact();
+        let matching: Vec<u32> =
+            known.filter(|(there, _)| glob.matches(there)).map(|(_, at)| at).collect();
+        for at in matching {
+            if let Some(rules) = tables.names.rules_mut(at) {
+                rules.detects |= family;
+            }
+        }
+        tables.names.at(&name).detects |= family;
+    }
 }
 
 /// Compiles one file.
@@ -54,19 +73,22 @@ struct Compiler<'c> {
     rank: u8,
     /// The rules apply only to records of this family.
     restricted: bool,
+    /// Attributes that this family knows better than those of lower rank.
+    owns: Vec<String>,
     /// Rules so far: the order in the file decides between rules of one family.
     rules: u16,
     tables: &'c mut Tables,
 }
 
-type Outcome<T> = Result<T, MappingError>;
+type Compiled<T> = Result<T, MappingError>;
 
 impl Compiler<'_> {
-    fn file(mut self, file: File) -> Outcome<()> {
+    fn file(mut self, file: &File) -> Compiled<()> {
         let at = u32::try_from(self.tables.families.len()).unwrap_or(u32::MAX);
         self.family = 1_u64.checked_shl(at).unwrap_or(0);
         self.rank = file.rank.value;
         self.restricted = file.only_when_detected;
+        self.owns.clone_from(&file.owns);
         if self.restricted && file.detect.is_empty() {
             let line = line(&file.name);
             return Err(self.error(line, "only_when_detected needs a sign under detect".into()));
@@ -107,8 +129,11 @@ impl Compiler<'_> {
                 self.tables.resource.entry(name.as_str().into()).or_default().push(member);
             }
         }
-        self.actions(&file)?;
-        // Last, so that a sign such as `spanledger.*` also marks the names that have rules.
+        for name in &file.owns {
+            let limit = self.rank_bits() | u32::from(u16::MAX);
+            self.tables.names.at(name).owners.push((self.family, limit));
+        }
+        self.actions(file)?;
         file.detect.iter().try_for_each(|sign| self.detect(sign))
     }
 
@@ -116,14 +141,14 @@ impl Compiler<'_> {
         MappingError::Invalid { file: self.file.to_owned(), line, problem }
     }
 
-    fn kind_word(&self, word: &str, line: u64) -> Outcome<Kind> {
+    fn kind_word(&self, word: &str, line: u64) -> Compiled<Kind> {
         word.parse().map_err(|()| {
             let near = nearest(word, Kind::ALL.iter().map(|kind| kind.as_str()));
             self.error(line, unknown("kind", word, near))
         })
     }
 
-    fn word<T: Copy>(&self, what: &str, known: &[(&str, T)], word: &str, line: u64) -> Outcome<T> {
+    fn word<T: Copy>(&self, what: &str, known: &[(&str, T)], word: &str, line: u64) -> Compiled<T> {
         let found = known.iter().find(|(name, _)| *name == word);
         found.map(|(_, value)| *value).ok_or_else(|| {
             self.error(
@@ -136,14 +161,18 @@ impl Compiler<'_> {
     /// Smaller wins: the family's rank, then the order in the file.
     fn priority(&mut self) -> u32 {
         self.rules = self.rules.saturating_add(1);
-        u32::from(u8::MAX.saturating_sub(self.rank)) << 16 | u32::from(self.rules)
+        self.rank_bits() | u32::from(self.rules)
+    }
+
+    fn rank_bits(&self) -> u32 {
+        u32::from(u8::MAX.saturating_sub(self.rank)) << 16
     }
 
     fn families(&self) -> Families {
         if self.restricted { self.family } else { 0 }
     }
 
-    fn condition(&self, when: Option<&file::When>, line: u64) -> Outcome<Condition> {
+    fn condition(&self, when: Option<&file::When>, line: u64) -> Compiled<Condition> {
         let mut condition = Condition { families: self.families(), ..Condition::default() };
         if let Some(when) = when {
             for word in when.kind.iter().flat_map(|kinds| &kinds.0) {
@@ -160,9 +189,14 @@ impl Compiler<'_> {
         Ok(condition)
     }
 
-    fn detect(&mut self, sign: &Spanned<file::Detect>) -> Outcome<()> {
+    fn detect(&mut self, sign: &Spanned<file::Detect>) -> Compiled<()> {
         let family = self.family;
         let detect = &sign.value;
+        let named = [&detect.scope, &detect.span, &detect.event, &detect.attribute];
+        if named.iter().all(|name| name.is_none()) {
+            let problem = "a sign needs `scope`, `span`, `event` or `attribute`".into();
+            return Err(self.error(line(sign), problem));
+        }
         for (name, signs) in [
             (&detect.scope, &mut self.tables.scopes),
             (&detect.span, &mut self.tables.spans),
@@ -172,28 +206,17 @@ impl Compiler<'_> {
                 signs.at(name).detects |= family;
             }
         }
-        let Some(name) = &detect.attribute else { return Ok(()) };
-        match &detect.is {
-            Some(value) => {
+        match (&detect.attribute, &detect.is) {
+            (Some(name), Some(value)) => {
                 self.tables.names.at(name).detects_value.push((value.as_str().into(), family));
             }
-            None => {
-                let glob = Glob::new(name);
-                let named = self.tables.names.exact_mut();
-                let matching: Vec<u32> =
-                    named.filter(|(there, _)| glob.matches(there)).map(|(_, at)| at).collect();
-                for at in matching {
-                    if let Some(rules) = self.tables.names.rules_mut(at) {
-                        rules.detects |= family;
-                    }
-                }
-                self.tables.names.at(name).detects |= family;
-            }
+            (Some(name), None) => self.tables.signs.push((name.as_str().into(), family)),
+            (None, _) => {}
         }
         Ok(())
     }
 
-    fn kind(&mut self, rule: &Spanned<file::KindRule>) -> Outcome<()> {
+    fn kind(&mut self, rule: &Spanned<file::KindRule>) -> Compiled<()> {
         /// Added to the priority of a rule that speaks only when no other does.
         const OTHERWISE: u32 = 1 << 24;
         let (line, rule) = (line(rule), &rule.value);
@@ -231,7 +254,7 @@ impl Compiler<'_> {
         Ok(())
     }
 
-    fn target(&self, rule: &Spanned<file::FieldRule>) -> Outcome<(Target, Decoder)> {
+    fn target(&self, rule: &Spanned<file::FieldRule>) -> Compiled<(Target, Decoder)> {
         let (line, rule) = (line(rule), &rule.value);
         let target = Target::at(&rule.to)
             .map_err(|near| self.error(line, unknown("field", &rule.to, near)))?;
@@ -255,20 +278,26 @@ impl Compiler<'_> {
         rule: &Spanned<file::FieldRule>,
         prefix: &str,
         outer: Condition,
-    ) -> Outcome<()> {
+    ) -> Compiled<()> {
         let (target, decoder) = self.target(rule)?;
         let mut condition = self.condition(rule.value.when.as_ref(), line(rule))?;
         condition.kinds |= outer.kinds;
         condition.root = condition.root.or(outer.root);
         for name in &rule.value.from.0 {
             let priority = self.priority();
-            let rules = self.tables.names.at(&format!("{prefix}{name}"));
+            let name = format!("{prefix}{name}");
+            let mut condition = condition;
+            if self.owns.contains(&name) {
+                // Its meaning for this family is none for the others.
+                condition.families |= self.family;
+            }
+            let rules = self.tables.names.at(&name);
             rules.fields.push(FieldRule { target, decoder, priority, condition });
         }
         Ok(())
     }
 
-    fn payload(&mut self, rule: &Spanned<file::PayloadRule>) -> Outcome<()> {
+    fn payload(&mut self, rule: &Spanned<file::PayloadRule>) -> Compiled<()> {
         let (line, rule) = (line(rule), &rule.value);
         let kind = self.word("payload", PAYLOADS, &rule.kind, line)?;
         let mut kind_when = Vec::with_capacity(rule.kind_when.len());
@@ -287,7 +316,7 @@ impl Compiler<'_> {
         Ok(())
     }
 
-    fn nested(&mut self, rule: &Spanned<file::NestedRule>) -> Outcome<()> {
+    fn nested(&mut self, rule: &Spanned<file::NestedRule>) -> Compiled<()> {
         let line = line(rule);
         let rule = &rule.value;
         let condition = self.condition(rule.when.as_ref(), line)?;
@@ -324,7 +353,7 @@ impl Compiler<'_> {
         }
     }
 
-    fn members(&self, rule: &Spanned<file::FieldRule>, members: &mut Members) -> Outcome<()> {
+    fn members(&self, rule: &Spanned<file::FieldRule>, members: &mut Members) -> Compiled<()> {
         let (target, decoder) = self.target(rule)?;
         for path in &rule.value.from.0 {
             let mut parts = path.split('.').map(Into::into);
@@ -335,7 +364,7 @@ impl Compiler<'_> {
         Ok(())
     }
 
-    fn event(&mut self, rule: &Spanned<file::EventRule>) -> Outcome<()> {
+    fn event(&mut self, rule: &Spanned<file::EventRule>) -> Compiled<()> {
         let line = line(rule);
         let rule = &rule.value;
         let kind = |word: &Option<String>| {
@@ -369,7 +398,7 @@ impl Compiler<'_> {
         Ok(())
     }
 
-    fn body(&mut self, rule: &Spanned<file::BodyRule>) -> Outcome<()> {
+    fn body(&mut self, rule: &Spanned<file::BodyRule>) -> Compiled<()> {
         let line = line(rule);
         let payload = rule.value.payload.as_deref();
         let payload = payload.map(|word| self.word("payload", PAYLOADS, word, line)).transpose()?;
@@ -384,7 +413,7 @@ impl Compiler<'_> {
         Ok(())
     }
 
-    fn actions(&mut self, file: &File) -> Outcome<()> {
+    fn actions(&mut self, file: &File) -> Compiled<()> {
         for (word, action) in &file.actions {
             let kind = self.kind_word(word, 0)?;
             self.tables.actions.push((kind, action.as_str().into()));

@@ -1,10 +1,8 @@
 //! Events of a span: kept in the entry, and some of them mean more.
 
-use super::decode::Decoder;
 use super::plain::some_if_any;
 use super::record::{Attributes, payload};
 use super::table::{EventRule, Facts, Tables};
-use super::target::Target;
 use super::values::Notes;
 use crate::entry::{Entry, Fields, Flag, Kind, SpanEvent, format_ns, is_plausible_ns};
 use crate::span::{Attribute, Event, Span};
@@ -120,13 +118,11 @@ fn kept<'r>(
 /// something is right: a retry that failed too tells how it ended.
 fn fill<'r>(rule: &EventRule, event: &'r Event<'_>, entry: &mut Entry<'r>, notes: &mut Notes<'r>) {
     for (name, target, decoder) in &rule.fields {
-        let target: &Target = target;
-        let decoder: &Decoder = decoder;
-        let value = event.attributes.iter().find(|a| a.key.as_str() == &**name);
-        let Some(attribute) = value else { continue };
-        let decoded = decoder.value(target.shape(), &attribute.value, name, notes);
-        if let Some((decoded, _)) = decoded {
-            target.put_noted(entry, decoded);
+        let sent = event.attributes.iter().find(|attribute| attribute.key.as_str() == &**name);
+        let Some(attribute) = sent else { continue };
+        let filled = decoder.value(target.shape(), &attribute.value, name, notes);
+        if let Some((filled, _)) = filled {
+            target.put_noted(entry, filled);
         }
     }
 }
@@ -144,6 +140,10 @@ fn inherit<'r>(span: &Entry<'r>, own: &mut Entry<'r>) {
     for id in &span.trace_id {
         own.add_trace_id(id.clone());
     }
+    // A person who resolved an approval is its actor, whoever ran the span.
+    if own.audit.actor.is_empty() && own.audit.approval.resolved_by.is_none() {
+        own.audit.actor.clone_from(&span.audit.actor);
+    }
     macro_rules! unless_said {
         ($($($field:ident).+,)*) => {
             $(if own.$($field).+.is_empty() {
@@ -156,7 +156,6 @@ fn inherit<'r>(span: &Entry<'r>, own: &mut Entry<'r>) {
         gen_ai.agent,
         gen_ai.tool,
         gen_ai.conversation,
-        audit.actor,
         audit.workflow,
         audit.run,
         audit.step,

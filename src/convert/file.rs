@@ -23,6 +23,8 @@ pub(super) struct File {
     #[serde(default)]
     pub detect: Vec<Spanned<Detect>>,
     #[serde(default)]
+    pub owns: Vec<String>,
+    #[serde(default)]
     pub kinds: Vec<Spanned<KindRule>>,
     #[serde(default)]
     pub fields: Vec<Spanned<FieldRule>>,

@@ -25,6 +25,7 @@ pub(super) fn finish<'r>(
     trace: &TraceId,
 ) {
     trace_forms(entry, trace);
+    plain_kind(entry);
     actor(entry);
     let kind = entry.audit.kind;
     if entry.event.action.is_none() {
@@ -36,6 +37,23 @@ pub(super) fn finish<'r>(
         entry.audit.request_type = Some(kind.as_str().into());
     }
     usage(tables, entry);
+}
+
+/// The kind of a record that no name told: by what its members and its body said.
+fn plain_kind(entry: &mut Entry<'_>) {
+    let audit = &mut entry.audit;
+    if !matches!(audit.kind, Kind::Span | Kind::Log) {
+        return;
+    }
+    let said = [
+        (audit.decision.raw.is_some(), Kind::Decision),
+        (audit.approval.resolved_by.is_some(), Kind::Approval),
+        (audit.interrupt.reason.is_some(), Kind::Interrupt),
+        (!audit.change.is_empty(), Kind::Change),
+    ];
+    if let Some((_, kind)) = said.into_iter().find(|(said, _)| *said) {
+        audit.kind = kind;
+    }
 }
 
 /// Every form of every id under which a person might search.

@@ -21,7 +21,7 @@ pub const MAX_ID_CHARS: usize = 255;
 /// counter would find every other.
 const SMALLEST_LOW_64: u64 = 1 << 32;
 
-/// Prefix of the OpenAI Agents SDK in front of 32 hexadecimal digits.
+/// Prefix of the `OpenAI` Agents SDK in front of 32 hexadecimal digits.
 const OPENAI_PREFIX: &str = "trace_";
 
 /// Lower-case hexadecimal digits of some bytes.
@@ -59,8 +59,7 @@ pub fn span_id_text(id: &SpanId) -> Option<String> {
 /// ]);
 /// ```
 pub fn other_forms(id: &TraceId, digits: &str) -> impl Iterator<Item = String> + use<> {
-    let [.., a, b, c, d, e, f, g, h] = *id;
-    let low = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
+    let low = id.last_chunk::<8>().map_or(0, |low| u64::from_be_bytes(*low));
     let low = (low > SMALLEST_LOW_64).then_some(low);
     [
         dashed(digits),
@@ -72,8 +71,8 @@ pub fn other_forms(id: &TraceId, digits: &str) -> impl Iterator<Item = String> +
 }
 
 /// The further forms of an id that somebody wrote: without the prefix of the `OpenAI` Agents SDK,
-/// in lower case, without dashes, and the forms of the trace id that it then is. Empty for an id
-/// that is not a spelling of a trace id.
+/// in lower case, without or with dashes, and for 32 digits also the low half. Empty for an id that
+/// is not a spelling of a trace id.
 ///
 /// ```
 /// use spanledger::convert::ids::further_forms;
@@ -86,7 +85,9 @@ pub fn further_forms(id: &str) -> Vec<String> {
     let bare = id.strip_prefix(OPENAI_PREFIX).unwrap_or(id);
     let digits = undashed(bare).unwrap_or_else(|| bare.to_ascii_lowercase());
     if let Some(bytes) = parse_hex(&digits) {
-        forms.extend(other_forms(&bytes, &digits));
+        // A UUID or an SDK's own spelling is no Datadog id: its low half is no form of its own.
+        let all = if bare.len() == 32 && bare == id { 3 } else { 1 };
+        forms.extend(other_forms(&bytes, &digits).take(all));
         forms.insert(0, digits);
     } else if let Some(low) = parse_low_64(bare) {
         forms.push(format!("{low:016x}"));

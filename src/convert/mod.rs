@@ -13,6 +13,7 @@
 //! | `finish.rs` | what follows: forms of ids, actor, outcome, action |
 //! | `ids.rs` | the forms of a trace id |
 //! | `values.rs` | values, and what has to be noted on the way |
+//! | `tests.rs` | rules that hold for every record, and the messages for wrong mappings |
 //!
 //! The code knows fields, decoders and conditions; names of attributes stand in the mappings only.
 //! An attribute that fills a field word for word moves there; one that was decoded or interpreted
@@ -31,6 +32,8 @@ mod plain;
 mod record;
 mod table;
 mod target;
+#[cfg(test)]
+mod tests;
 mod values;
 
 pub use context::{ResourceContext, ScopeContext};
@@ -100,7 +103,7 @@ impl Mappings {
     /// # Errors
     /// Never, unless the program was built from mappings that its own tests refuse.
     pub fn builtin() -> Result<Self, MappingError> {
-        Self::of(BUILTIN.iter().map(|(name, text)| ((*name).into(), (*text).into())).collect())
+        Self::of(&builtin_files())
     }
 
     /// The mappings that are compiled in, with those of a folder: a `.yaml` file there replaces
@@ -113,8 +116,7 @@ impl Mappings {
             let path = path.to_owned();
             move |source| MappingError::Read { path, source }
         };
-        let mut files: Vec<(String, String)> =
-            BUILTIN.iter().map(|(name, text)| ((*name).into(), (*text).into())).collect();
+        let mut files = builtin_files();
         for found in std::fs::read_dir(folder).map_err(unreadable(folder))? {
             let path = found.map_err(unreadable(folder))?.path();
             if path.extension().is_none_or(|extension| extension != "yaml") {
@@ -126,11 +128,11 @@ impl Mappings {
             files.push((name, text));
         }
         files.sort();
-        Self::of(files)
+        Self::of(&files)
     }
 
-    fn of(files: Vec<(String, String)>) -> Result<Self, MappingError> {
-        let tables = compile::compile(&files)?;
+    fn of(files: &[(String, String)]) -> Result<Self, MappingError> {
+        let tables = compile::compile(files)?;
         let mut hash = Sha256::new_with_prefix([CODE_VERSION]);
         for part in files.iter().flat_map(|(name, text)| [name, text]) {
             hash.update(part.len().to_le_bytes());
@@ -198,14 +200,15 @@ impl Mappings {
         inside::pairs(&tables.tracestate, span.trace_state.as_str(), &mut |member, value| {
             record::put_member(&mut entry, member, value);
         });
-        if entry.error.message.is_none() && span.status_code == plain::STATUS_ERROR {
+        let failed = span.status_code == plain::STATUS_ERROR && chosen.kind != Kind::Interrupt;
+        if failed && entry.error.message.is_none() {
             entry.error.message.clone_from(&entry.span.status_message);
         }
         self.finish(resource, scope, facts, &mut entry);
+        let mut further = events.further(tables, facts, &entry);
         finish::finish(tables, &mut entry, chosen.action, &span.trace_id);
         finish::outcome(&mut entry, Some(span.status_code));
         notes.write(&mut entry);
-        let mut further = events.further(tables, facts, &entry);
         for own in &mut further {
             finish::finish(tables, own, None, &span.trace_id);
         }
@@ -292,6 +295,10 @@ impl Mappings {
         let family = self.tables.best_family(facts.families);
         entry.audit.mapping = family.map(|family| Cow::Borrowed(&*family.name));
     }
+}
+
+fn builtin_files() -> Vec<(String, String)> {
+    BUILTIN.iter().map(|(name, text)| ((*name).into(), (*text).into())).collect()
 }
 
 /// The signs of a name, and the families that they add to those known already.

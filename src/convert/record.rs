@@ -134,8 +134,10 @@ impl<'r, 'v, 't: 'r> Attributes<'r, 'v, 't> {
     fn winners(&self, facts: Facts) -> Winners {
         let mut winners = Winners([NOBODY; TARGETS]);
         for (at, attribute, rules) in self.known() {
+            let limit = rules.limit(facts.families);
             for rule in &rules.fields {
-                if rule.target.takes_many() || !rule.condition.holds(facts) {
+                let applies = rule.priority <= limit && rule.condition.holds(facts);
+                if rule.target.takes_many() || !applies {
                     continue;
                 }
                 if rule.decoder.fits(rule.target.shape(), &attribute.value) {
@@ -187,24 +189,22 @@ fn place_fields<'r>(
     notes: &mut Notes<'r>,
 ) -> bool {
     let mut taken = false;
+    let limit = rules.limit(facts.families);
     for rule in &rules.fields {
-        if !rule.condition.holds(facts) {
+        if rule.priority > limit || !rule.condition.holds(facts) {
             continue;
         }
         let (target, shape) = (rule.target, rule.target.shape());
         let only = if target.takes_many() {
             true
         } else {
-            match winners.won(target, rule.priority, at) {
-                Some(only) => only,
-                None => {
-                    if !is_nothing(&attribute.value) && !rule.decoder.fits(shape, &attribute.value)
-                    {
-                        notes.flag(Flag::UnexpectedType);
-                    }
-                    continue;
+            let Some(only) = winners.won(target, rule.priority, at) else {
+                if !is_nothing(&attribute.value) && !rule.decoder.fits(shape, &attribute.value) {
+                    notes.flag(Flag::UnexpectedType);
                 }
-            }
+                continue;
+            };
+            only
         };
         match rule.decoder.value(shape, &attribute.value, attribute.key.as_str(), notes) {
             Some((Decoded::Text(id), _)) if shape == Shape::Id && is_too_long(&id) => {
@@ -221,11 +221,13 @@ fn place_fields<'r>(
     taken
 }
 
-/// Null and empty text fill no field and are no mistake.
+/// Null and empty values fill no field and are no mistake.
 fn is_nothing(value: &Value<'_>) -> bool {
     match value {
         Value::Empty => true,
         Value::Text(text) => text.is_empty(),
+        Value::List(items) => items.is_empty(),
+        Value::Map(map) => map.is_empty(),
         _ => false,
     }
 }

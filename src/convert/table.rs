@@ -123,6 +123,8 @@ pub(super) struct KindRule {
 #[derive(Debug, Clone, Default)]
 pub(super) struct NameRules {
     pub detects: Families,
+    /// Families that know better what the attribute means, and the largest priority of theirs.
+    pub owners: Vec<(Families, u32)>,
     /// Families that are recognised by this attribute with this value.
     pub detects_value: Vec<(Box<str>, Families)>,
     /// Kinds that the attribute's presence speaks for.
@@ -132,6 +134,15 @@ pub(super) struct NameRules {
     pub fields: Vec<FieldRule>,
     pub payloads: Vec<PayloadRule>,
     pub nested: Vec<NestedRule>,
+}
+
+impl NameRules {
+    /// The largest priority that a rule may have: the rules of a family that knows better what
+    /// the attribute means push aside those of lower rank.
+    pub(super) fn limit(&self, families: Families) -> u32 {
+        let owners = self.owners.iter().filter(|(family, _)| family & families != 0);
+        owners.map(|(_, limit)| *limit).min().unwrap_or(u32::MAX)
+    }
 }
 
 /// What a name of a span, event or scope means.
@@ -296,11 +307,11 @@ impl Names {
     }
 
     /// Every exact name, with its rules.
-    pub(super) fn exact_mut(&mut self) -> impl Iterator<Item = (&str, u32)> {
+    pub(super) fn exact(&self) -> impl Iterator<Item = (&str, u32)> {
         self.exact.iter().map(|(name, at)| (&**name, *at))
     }
 
-    /// The rules at a position that [`Names::exact_mut`] gave.
+    /// The rules at a position that [`Names::exact`] gave.
     pub(super) fn rules_mut(&mut self, at: u32) -> Option<&mut NameRules> {
         self.rules.get_mut(at as usize)
     }
@@ -340,6 +351,8 @@ pub(super) struct Family {
 #[derive(Debug, Default)]
 pub(super) struct Tables {
     pub families: Vec<Family>,
+    /// Names and patterns that are signs of a family, until all names are known.
+    pub signs: Vec<(Box<str>, Families)>,
     pub names: Names,
     pub spans: Signs,
     pub scopes: Signs,

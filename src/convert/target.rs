@@ -113,10 +113,14 @@ impl<'r> Slot<'r> for Vec<Change<'r>> {
     }
 }
 
-/// The one change whose parts are attributes of their own.
-fn only_change<'e, 'r>(entry: &'e mut Entry<'r>) -> Option<&'e mut Change<'r>> {
-    if entry.audit.change.is_empty() {
-        entry.audit.change.push(Change::default());
+/// The change whose parts are attributes of their own. It stands first, in front of those of a
+/// list; `taken` says of a change whether it has the part already, and then it is not ours.
+fn own_change<'e, 'r>(
+    entry: &'e mut Entry<'r>,
+    taken: impl Fn(&Change<'r>) -> bool,
+) -> Option<&'e mut Change<'r>> {
+    if entry.audit.change.first().is_none_or(taken) {
+        entry.audit.change.insert(0, Change::default());
     }
     entry.audit.change.first_mut()
 }
@@ -173,17 +177,17 @@ macro_rules! targets {
                     $((Target::$variant, value) => entry.$($field).+.put(value),)*
                     (Target::TraceForm, Decoded::Text(id)) => entry.add_trace_id(id),
                     (Target::ChangePath, Decoded::Text(path)) => {
-                        if let Some(change) = only_change(entry) {
+                        if let Some(change) = own_change(entry, |c| !c.path.is_empty()) {
                             change.path = path;
                         }
                     }
                     (Target::ChangeBefore, Decoded::Json(value)) => {
-                        if let Some(change) = only_change(entry) {
+                        if let Some(change) = own_change(entry, |c| c.before.is_some()) {
                             change.before = Some(value);
                         }
                     }
                     (Target::ChangeAfter, Decoded::Json(value)) => {
-                        if let Some(change) = only_change(entry) {
+                        if let Some(change) = own_change(entry, |c| c.after.is_some()) {
                             change.after = Some(value);
                         }
                     }
@@ -234,8 +238,8 @@ targets! {
     RequestType Text "audit.request_type" audit.request_type;
     ActorId Text "audit.actor.id" audit.actor.id;
     ActorType Text "audit.actor.type" audit.actor.kind;
-    TargetId Text "audit.target.id" audit.target.id;
-    TargetType Text "audit.target.type" audit.target.kind;
+    ObjectId Text "audit.target.id" audit.target.id;
+    ObjectType Text "audit.target.type" audit.target.kind;
     RecordId Text "audit.record.id" audit.record.id;
     DecisionId Text "audit.decision.id" audit.decision.id;
     DecisionOutcome Outcome "audit.decision.outcome" audit.decision;
@@ -290,8 +294,8 @@ targets! {
     SafetyOutcome Outcome "audit.output_safety.decision" audit.output_safety;
     SafetyRule Text "audit.output_safety.rule_id" audit.output_safety.rule_id;
     SafetyReason Text "audit.output_safety.reason" audit.output_safety.reason;
-    HandoffSource Text "audit.handoff.source" audit.handoff.source;
-    HandoffTarget Text "audit.handoff.target" audit.handoff.target;
+    HandoffFrom Text "audit.handoff.source" audit.handoff.source;
+    HandoffTo Text "audit.handoff.target" audit.handoff.target;
     HandoffIntent Text "audit.handoff.intent" audit.handoff.intent;
     InterruptReason Text "audit.interrupt.reason" audit.interrupt.reason;
     InterruptResponder Text "audit.interrupt.responder" audit.interrupt.responder;

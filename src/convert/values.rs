@@ -89,17 +89,14 @@ impl<'r> Notes<'r> {
                 }
                 index.get(key).copied()
             };
-            match known.and_then(|at| there.get_mut(at)) {
-                Some((_, first, times)) => {
-                    self.flag(Flag::DuplicateAttribute);
-                    join(first, value, times);
+            if let Some((_, first, times)) = known.and_then(|at| there.get_mut(at)) {
+                self.flag(Flag::DuplicateAttribute);
+                join(first, value, times);
+            } else {
+                if !index.is_empty() {
+                    index.insert(key, there.len());
                 }
-                None => {
-                    if !index.is_empty() {
-                        index.insert(key, there.len());
-                    }
-                    there.push((name, value, 1));
-                }
+                there.push((name, value, 1));
             }
         }
         let mut fields = Fields::default();

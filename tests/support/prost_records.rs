@@ -1,5 +1,6 @@
 //! Captured requests as neutral records, by way of prost: the slow decoder that nobody of ours
 //! wrote, so that what comes out is what was sent.
+#![allow(unreachable_pub, reason = "a module of test binaries")]
 
 use opentelemetry_proto::tonic::collector::{
     logs::v1::ExportLogsServiceRequest, trace::v1::ExportTraceServiceRequest,
