@@ -44,8 +44,8 @@ impl<'r, 'v, 't: 'r> Events<'r, 'v, 't> {
                 let source = Cow::Owned(format!("{name}/{key}"));
                 entry.audit.payload.push(payload(*kind, source, &attribute.value, notes));
             }
-            let left = event.attributes.iter().filter(|attribute| !is_payload(attribute));
-            let attributes = notes.fields(left, "");
+            let left: Vec<_> = event.attributes.iter().filter(|a| !is_payload(a)).collect();
+            let attributes = notes.fields(left.iter().copied(), "");
             entry.events.push(kept(event, attributes, name, notes));
             if let Some(rule) = rule.filter(|rule| rule.becomes.is_none()) {
                 fill(rule, event, entry, notes);

@@ -117,7 +117,7 @@ impl<'r, 'v, 't: 'r> Attributes<'r, 'v, 't> {
             }
         }
         if !left.is_empty() {
-            entry.attributes = notes.fields(left.into_iter(), "");
+            entry.attributes = notes.fields(left.iter().copied(), "");
         }
         for (rule, attribute) in nested {
             let mut too_long = false;

@@ -215,12 +215,19 @@ impl Glob {
     }
 
     pub(super) fn matches(&self, name: &str) -> bool {
+        // Most names differ in their first byte: no need to call for a comparison.
+        if !self.first.is_empty() && self.first.as_bytes().first() != name.as_bytes().first() {
+            return false;
+        }
         name.strip_prefix(&*self.first).is_some_and(|rest| self.matches_rest(rest))
     }
 
     /// Whether the text behind the prefix is what the pattern wants there.
     pub(super) fn matches_rest(&self, mut rest: &str) -> bool {
         let Some((last, middle)) = self.rest.split_last() else { return rest.is_empty() };
+        if middle.is_empty() && last.is_empty() {
+            return true;
+        }
         for part in middle {
             match rest.find(&**part) {
                 Some(at) => rest = rest.get(at.saturating_add(part.len())..).unwrap_or_default(),
