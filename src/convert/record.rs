@@ -22,7 +22,7 @@ impl NameRules {
     pub(super) fn families(&self, value: &Value<'_>) -> Families {
         let mut families = self.detects;
         for (wanted, family) in &self.detects_value {
-            if value.as_str() == Some(wanted) {
+            if value.as_str().is_some_and(|text| wanted.matches(text)) {
                 families |= family;
             }
         }

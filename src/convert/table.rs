@@ -126,7 +126,7 @@ pub(super) struct NameRules {
     /// Families that know better what the attribute means, and the largest priority of theirs.
     pub owners: Vec<(Families, u32)>,
     /// Families that are recognised by this attribute with this value.
-    pub detects_value: Vec<(Box<str>, Families)>,
+    pub detects_value: Vec<(Glob, Families)>,
     /// Kinds that the attribute's presence speaks for.
     pub kinds: Vec<KindRule>,
     /// Kinds that a value of the attribute speaks for.
@@ -327,6 +327,8 @@ impl Names {
 /// What an event of a span means.
 #[derive(Debug, Clone)]
 pub(super) struct EventRule {
+    /// One of these families must have recognised the span; 0 for no condition.
+    pub families: Families,
     /// Attributes that must have these values.
     pub conditions: Vec<(Box<str>, Glob)>,
     /// The event is an entry of its own, of this kind.
