@@ -31,7 +31,7 @@ pub struct Problem {
     pub status: u16,
     /// What to do, in this case.
     pub detail: String,
-    /// Where in the query, in bytes from its start.
+    /// Where in the query, in characters from its start, the first being 0.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub position: Option<usize>,
 }

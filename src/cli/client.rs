@@ -96,7 +96,10 @@ pub enum SourceError {
 }
 
 fn problem_text(problem: &Problem) -> String {
-    let place = problem.position.map(|at| format!(" (at byte {at})")).unwrap_or_default();
+    let place = problem
+        .position
+        .map(|at| format!(" (at character {})", at.saturating_add(1)))
+        .unwrap_or_default();
     super::display::clean(&format!("{}{place}: {}", problem.title, problem.detail))
 }
 

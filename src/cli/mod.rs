@@ -3,6 +3,8 @@
 //! | file | holds |
 //! |---|---|
 //! | `args.rs` | [`Cli`]: commands, flags, environment variables, examples |
+//! | `search.rs`, `trace.rs`, `tail.rs` | what asks |
+//! | `exit.rs` | exit codes, and what is said on the way out |
 //! | `client.rs`, `endpoints.rs` | where answers come from: a running server, else the data folder |
 //! | `demo/` | the agent run that the demo plays, and the check that its story is complete |
 //! | `timeline.rs` | [`timeline`]: a story as a person reads it |
@@ -19,15 +21,23 @@ pub mod demo;
 mod display;
 mod doc;
 mod endpoints;
+mod exit;
 mod moment;
+mod search;
 mod table;
+mod tail;
 mod timeline;
+mod trace;
 mod verdict;
 
 pub use args::*;
 pub use client::{Source, SourceError};
 pub use display::{Paint, Style, clean};
 pub use endpoints::{ENDPOINTS_FILE, Endpoints, EndpointsError};
+pub use exit::{CommandError, Exit, end, error_line};
 pub use moment::{length, moment, offset};
+pub use search::search;
 pub use table::{heading, line};
+pub use tail::tail;
 pub use timeline::{Story, timeline};
+pub use trace::trace;
