@@ -1,0 +1,65 @@
+//! An entry as a question sees it: envelope, body, and what was read from the body on demand.
+
+use super::facets::Facets;
+use crate::entry::format_ns;
+use std::cell::OnceCell;
+
+/// What the ledger knows of an entry beside its body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Envelope<'a> {
+    /// Position in the ledger.
+    pub sequence: u64,
+    /// The entry's id.
+    pub id: [u8; 16],
+    /// Whose it is.
+    pub tenant: &'a str,
+    /// When it was received, nanoseconds since 1970.
+    pub received_ns: u64,
+    /// Whether another record of the same span stands in the ledger with other content.
+    pub conflict: bool,
+    /// Hash of its leaf in the ledger's tree.
+    pub leaf_hash: [u8; 32],
+}
+
+/// An entry as a question sees it. What a question needs of the body is read once.
+#[derive(Debug)]
+pub struct EntryView<'a> {
+    /// What the ledger knows.
+    pub envelope: Envelope<'a>,
+    /// The body; empty when it was pruned or erased.
+    pub body: &'a [u8],
+    facets: OnceCell<Facets<'a>>,
+    json: OnceCell<Option<serde_json::Value>>,
+}
+
+impl<'a> EntryView<'a> {
+    /// An entry that nothing was read from yet.
+    pub fn new(envelope: Envelope<'a>, body: &'a [u8]) -> Self {
+        Self { envelope, body, facets: OnceCell::new(), json: OnceCell::new() }
+    }
+
+    /// Ids, fields and texts.
+    pub fn facets(&self) -> &Facets<'a> {
+        self.facets.get_or_init(|| Facets::from_body(self.body))
+    }
+
+    /// All of the body; `None` when it is not JSON.
+    pub fn json(&self) -> Option<&serde_json::Value> {
+        self.json.get_or_init(|| serde_json::from_slice(self.body).ok()).as_ref()
+    }
+
+    /// Time of the event, or the received time where the source's was not plausible.
+    pub fn event_ns(&self) -> u64 {
+        self.facets().event_ns.unwrap_or(self.envelope.received_ns)
+    }
+
+    /// The entry's id as text: 32 hexadecimal digits.
+    pub fn id_text(&self) -> String {
+        format!("{:032x}", u128::from_be_bytes(self.envelope.id))
+    }
+
+    /// Time of the event as RFC 3339.
+    pub fn timestamp(&self) -> String {
+        format_ns(self.event_ns())
+    }
+}
