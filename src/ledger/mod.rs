@@ -1,1 +1,118 @@
-//! ledger
+//! The ledger: an append-only log on disk that cannot be changed without being found out.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `types.rs` | what goes in and comes out: [`NewEntry`], [`EntryRef`], [`Receipt`], [`TreeHead`] |
+//! | `batch.rs` | [`Batch`]: entries laid out as frames by the request's own task |
+//! | `handle.rs` | [`Ledger`]: open, append, status, close |
+//! | `reader.rs`, `view.rs` | [`Reader`] and [`Scan`], and what writer and readers share |
+//! | `verify.rs` | [`verify`]: everything computed again from the bytes on disk |
+//! | `writer.rs`, `group.rs`, `queue.rs` | the one writer, what it writes at once, what waits for it |
+//! | `window.rs` | duplicates and conflicts among the last entries |
+//! | `recover.rs`, `survey.rs` | opening: what is there, what is torn, where to go on |
+//! | `frame.rs`, `leaf.rs`, `segment.rs`, `sidecar.rs` | the bytes on disk |
+//! | `merkle.rs`, `chain.rs` | the tree, and what follows from the entries before |
+//! | `walk.rs`, `storage.rs`, `reserve.rs`, `bytes.rs` | reading frame by frame; the disk; small tools |
+//! | `options.rs`, `status.rs`, `error.rs` | settings, numbers, errors |
+//!
+//! # Files
+//!
+//! ```text
+//! 00000000000000000000.segment   entries from number 0 on          lock      held by the writer
+//! 00000000000000000000.index     its sidecar, when it is sealed    reserve   room for the end
+//! 00000000000000026214.segment   entries from number 26214 on      *.torn    cut off after a crash
+//! ```
+//!
+//! # A segment
+//!
+//! ```text
+//! ├ header ┼ entry … entry ┼ seal ┼ entry … entry ┼ seal ┼ close ┼ …        (header: `segment.rs`)
+//!          └──── a group ────────┘
+//! ```
+//!
+//! A group is what one `fdatasync` made durable. Its entries count when its seal is there. The
+//! next group is begun when this one is durable, so damage before a sound seal is never a crash.
+//!
+//! # A frame
+//!
+//! All integers are little-endian. `crc` covers everything from the kind to the end of the head;
+//! `body crc` and `body hash` (SHA-256) cover the body. Fields marked `w` are the writer's, the
+//! others are filled in by the request's task.
+//!
+//! ```text
+//!   0       4      8      9         10      12       16
+//!   ├ magic ┼ crc w┼ kind ┼ version ┼ flags ┼ length ┤         kind 1 entry, 2 seal, 3 close
+//!  16            24                  32            64         68         72          104
+//!   ├ sequence w ┼ tenant sequence w ┼ leaf hash w ┼ body crc ┼ body len ┼ body hash ┤
+//! 104    120                136          152           160               168
+//!   ├ id ┼ tenant pseudonym ┼ source key ┼ received ns ┼ mapping version ┤
+//! 168               169          170               171        172         176
+//!   ├ retention class ┼ tenant: t ┼ commitments: n ┼ reserved ┼ hints: h ┤
+//! 176        +t                                    +65n         +h
+//!   ├ tenant ┼ n × (kind 1, value 32, salt 32) ────┼ hints ─────┼ body ┤
+//!
+//! seal and close, from 16 on (the tree is that after the group):
+//!  16              24          32     64            72        80
+//!   ├ first of group ┼ tree size ┼ root ┼ group bytes ┼ time ns ┤
+//! ```
+//!
+//! Flags: bit 0 the conflict mark (`w`), bit 1 whether there is a source key. Hints are reserved
+//! for later and empty today.
+//!
+//! # The tree
+//!
+//! Each entry has a small leaf record (`leaf.rs`), each leaf an RFC 6962 hash, and each seal the
+//! root of all leaves so far. Who keeps a size and a root can tell later whether anything before
+//! was changed, dropped or moved: [`verify_against`].
+
+mod batch;
+mod bytes;
+mod chain;
+mod error;
+mod frame;
+mod group;
+mod handle;
+mod leaf;
+pub mod merkle;
+mod options;
+mod queue;
+mod reader;
+mod recover;
+mod reserve;
+mod segment;
+mod sidecar;
+mod status;
+mod storage;
+mod survey;
+mod types;
+mod verify;
+mod view;
+mod walk;
+mod window;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+pub use batch::{Batch, BatchError, MAX_BATCH_BYTES};
+pub use chain::Mismatch;
+pub use error::{AppendError, CloseError, Damage, OpenError, ReadError};
+pub use frame::{FrameError, MAX_BODY_BYTES, MAX_COMMITMENTS, MAX_TENANT_BYTES};
+pub use handle::Ledger;
+pub use leaf::LEAF_VERSION;
+pub use options::Options;
+pub use reader::{Chunk, Reader, Scan};
+pub use recover::{Recovery, Torn};
+pub use segment::{FORMAT_VERSION, HeaderError};
+pub use status::{Counters, Status};
+pub use types::{
+    Appended, Commitment, Commitments, EntryId, EntryRef, Hash, InvalidEntryId, NewEntry, Receipt,
+    StoredEntry, TreeHead,
+};
+pub use verify::{Problem, Progress, VerifyError, VerifyReport, verify, verify_against};
+
+/// The time, in nanoseconds since 1970.
+fn now_ns() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+}

@@ -1,0 +1,152 @@
+//! Entries on their way to the writer, laid out as frames by the request's own task.
+
+use super::frame::{self, MAX_BODY_BYTES, MAX_COMMITMENTS, MAX_TENANT_BYTES};
+use super::types::NewEntry;
+
+/// Most bytes of a batch. A batch is written as a whole, in one group.
+pub const MAX_BATCH_BYTES: usize = 64 * 1024 * 1024;
+
+/// Why an entry cannot be in a batch.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BatchError {
+    /// The body is too long.
+    #[error("the body has {bytes} bytes, at most {MAX_BODY_BYTES} can be stored: send less of it")]
+    BodyTooLong {
+        /// Its length.
+        bytes: usize,
+    },
+    /// The tenant's name is empty or too long.
+    #[error("a tenant's name has 1 to {MAX_TENANT_BYTES} bytes, this one has {bytes}")]
+    Tenant {
+        /// Its length.
+        bytes: usize,
+    },
+    /// There are too many commitments.
+    #[error("an entry has at most {MAX_COMMITMENTS} commitments, this one has {count}")]
+    Commitments {
+        /// Their number.
+        count: usize,
+    },
+    /// The batch is full: append it and start another.
+    #[error("the batch has no room for another {bytes} bytes: append it and start another")]
+    Full {
+        /// Bytes that the entry needs.
+        bytes: usize,
+    },
+}
+
+/// Entries that are appended together: all of them become durable, or none is acknowledged.
+///
+/// Pushing does the expensive work (hashing the body, its checksum) where it can be done in
+/// parallel, so that the writer only numbers and copies.
+///
+/// ```
+/// use spanledger::ledger::{Batch, EntryId, NewEntry};
+/// let mut batch = Batch::new();
+/// batch.push(&NewEntry {
+///     id: EntryId([1; 16]),
+///     tenant: "default",
+///     tenant_pseudonym: [2; 16],
+///     retention_class: 0,
+///     received_ns: 1_700_000_000_000_000_000,
+///     mapping_version: *b"v1------",
+///     source_key: None,
+///     commitments: &[],
+///     body: b"{}",
+/// })?;
+/// assert_eq!(batch.len(), 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Default)]
+pub struct Batch {
+    bytes: Vec<u8>,
+    /// Where each frame ends.
+    ends: Vec<usize>,
+}
+
+impl Batch {
+    /// An empty batch.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// An empty batch with room for that many bytes.
+    pub fn with_capacity(bytes: usize) -> Self {
+        Self { bytes: Vec::with_capacity(bytes.min(MAX_BATCH_BYTES)), ends: Vec::new() }
+    }
+
+    /// Adds an entry.
+    ///
+    /// # Errors
+    /// [`BatchError`] when a limit is exceeded; the batch is then as it was.
+    pub fn push(&mut self, entry: &NewEntry<'_>) -> Result<(), BatchError> {
+        let bytes = entry.body.len();
+        if bytes > MAX_BODY_BYTES {
+            return Err(BatchError::BodyTooLong { bytes });
+        }
+        if entry.tenant.is_empty() || entry.tenant.len() > MAX_TENANT_BYTES {
+            return Err(BatchError::Tenant { bytes: entry.tenant.len() });
+        }
+        if entry.commitments.len() > MAX_COMMITMENTS {
+            return Err(BatchError::Commitments { count: entry.commitments.len() });
+        }
+        let frame = frame::length_of(entry);
+        if self.bytes.len().saturating_add(frame) > MAX_BATCH_BYTES {
+            return Err(BatchError::Full { bytes: frame });
+        }
+        frame::lay_out(entry, &mut self.bytes);
+        self.ends.push(self.bytes.len());
+        Ok(())
+    }
+
+    /// Number of entries.
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// Bytes of its frames: what it will take in the ledger and takes in memory.
+    pub fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The frames, in order.
+    pub(super) fn frames(&self) -> impl Iterator<Item = &[u8]> {
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        starts.zip(&self.ends).map(|(start, end)| self.bytes.get(start..*end).unwrap_or_default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::tests::entry;
+
+    #[test]
+    fn what_exceeds_a_limit_is_refused_and_leaves_the_batch_as_it_was() {
+        let mut batch = Batch::new();
+        batch.push(&entry(1, b"x")).unwrap();
+        let bytes = batch.bytes();
+        let long = vec![0; MAX_BODY_BYTES + 1];
+        let refused = batch.push(&entry(2, &long));
+        assert_eq!(refused, Err(BatchError::BodyTooLong { bytes: MAX_BODY_BYTES + 1 }));
+        for tenant in ["", &"x".repeat(65)] {
+            let refused = batch.push(&NewEntry { tenant, ..entry(2, b"x") });
+            assert_eq!(refused, Err(BatchError::Tenant { bytes: tenant.len() }));
+        }
+        assert_eq!((batch.len(), batch.bytes()), (1, bytes));
+    }
+
+    #[test]
+    fn a_batch_never_grows_beyond_its_limit() {
+        let body = vec![0; MAX_BODY_BYTES];
+        let mut batch = Batch::new();
+        let refused = (0..10).find_map(|n| batch.push(&entry(n, &body)).err());
+        assert!(matches!(refused, Some(BatchError::Full { .. })), "{refused:?}");
+        assert!(batch.bytes() <= MAX_BATCH_BYTES && batch.len() == 3, "{}", batch.len());
+    }
+}

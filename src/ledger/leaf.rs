@@ -1,0 +1,111 @@
+//! The leaf record: the small public form of an entry, which the tree is made of.
+//!
+//! ```text
+//!  0         1    17                33               41            49                57
+//!  ├ version ┼ id ┼ tenant pseudonym┼ tenant sequence┼ received ns ┼ mapping version ┤
+//!  57                58       59          91               92
+//!  ├ retention class ┼ flags ─┼ body hash ┼ commitments: n ┼ n × (kind 1, value 32) ┤
+//! ```
+//!
+//! Integers are little-endian; bit 0 of the flags is the conflict mark. Body, tenant name, salts
+//! and source key are not in it: the record may be shown to people who may not see those.
+
+use super::merkle;
+use super::types::{Commitments, EntryRef, Hash};
+
+/// Version of the record's layout, its first byte.
+pub const LEAF_VERSION: u8 = 1;
+
+/// The fields of a leaf record.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Leaf<'a> {
+    pub(super) id: [u8; 16],
+    pub(super) tenant_pseudonym: [u8; 16],
+    pub(super) tenant_sequence: u64,
+    pub(super) received_ns: u64,
+    pub(super) mapping_version: [u8; 8],
+    pub(super) retention_class: u8,
+    pub(super) conflict: bool,
+    pub(super) body_hash: Hash,
+    pub(super) commitments: Commitments<'a>,
+}
+
+impl Leaf<'_> {
+    /// Appends the record to `out`.
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
+        out.push(LEAF_VERSION);
+        out.extend_from_slice(&self.id);
+        out.extend_from_slice(&self.tenant_pseudonym);
+        out.extend_from_slice(&self.tenant_sequence.to_le_bytes());
+        out.extend_from_slice(&self.received_ns.to_le_bytes());
+        out.extend_from_slice(&self.mapping_version);
+        out.extend_from_slice(&[self.retention_class, u8::from(self.conflict)]);
+        out.extend_from_slice(&self.body_hash);
+        out.push(u8::try_from(self.commitments.len()).unwrap_or(u8::MAX));
+        for commitment in self.commitments.iter() {
+            out.push(commitment.kind);
+            out.extend_from_slice(&commitment.value);
+        }
+    }
+
+    /// The hash that goes into the tree.
+    pub(super) fn hash(&self) -> Hash {
+        let mut record = Vec::with_capacity(128);
+        self.write(&mut record);
+        merkle::leaf_hash(&record)
+    }
+}
+
+impl<'a> EntryRef<'a> {
+    pub(super) fn leaf(&self) -> Leaf<'a> {
+        Leaf {
+            id: self.id.0,
+            tenant_pseudonym: self.tenant_pseudonym,
+            tenant_sequence: self.tenant_sequence,
+            received_ns: self.received_ns,
+            mapping_version: self.mapping_version,
+            retention_class: self.retention_class,
+            conflict: self.conflict,
+            body_hash: self.body_hash,
+            commitments: self.commitments,
+        }
+    }
+
+    /// The leaf record: what an auditor hashes (RFC 6962, `SHA-256(0x00 ‖ record)`) to get
+    /// [`EntryRef::leaf_hash`].
+    pub fn leaf_record(&self) -> Vec<u8> {
+        let mut record = Vec::new();
+        self.leaf().write(&mut record);
+        record
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_record_has_the_layout_that_is_drawn_above() {
+        let mut commitment = vec![7];
+        commitment.extend([8; 32]);
+        commitment.extend([0xEE; 32]);
+        let leaf = Leaf {
+            id: [1; 16],
+            tenant_pseudonym: [2; 16],
+            tenant_sequence: 3,
+            received_ns: 4,
+            mapping_version: [5; 8],
+            retention_class: 6,
+            conflict: true,
+            body_hash: [9; 32],
+            commitments: Commitments(&commitment),
+        };
+        let mut record = Vec::new();
+        leaf.write(&mut record);
+        assert_eq!(record.len(), 92 + 33);
+        assert_eq!((record[0], record[1], record[17], record[33], record[41]), (1, 1, 2, 3, 4));
+        assert_eq!((record[49], record[57], record[58], record[59]), (5, 6, 1, 9));
+        assert_eq!((record[91], record[92], record[93]), (1, 7, 8));
+        assert!(!record.contains(&0xEE), "the salt is not in the leaf");
+    }
+}

@@ -1,0 +1,254 @@
+//! Reading: one entry by its sequence number, or all in order, in chunks.
+
+use super::bytes::to_usize;
+use super::frame::{self, Frame, FrameError};
+use super::segment::{HEADER_LEN, read_up_to};
+use super::types::{EntryRef, StoredEntry, TreeHead};
+use super::view::{Segment, View};
+use super::{OpenError, ReadError, survey};
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// Reads a ledger up to its watermark: nothing that is not durable is ever visible. Cheap to
+/// clone; reading never disturbs the writer.
+#[derive(Debug, Clone)]
+pub struct Reader {
+    view: Arc<View>,
+    changes: watch::Receiver<TreeHead>,
+}
+
+impl Reader {
+    pub(super) fn new(view: Arc<View>) -> Self {
+        let changes = view.subscribe();
+        Self { view, changes }
+    }
+
+    /// Opens the ledger in `dir` for reading only, as it is now: the complete groups. Takes no
+    /// lock and changes nothing, so it works beside a running server too; what comes later is
+    /// not seen.
+    ///
+    /// # Errors
+    /// [`OpenError`] when there is no ledger, or it is damaged.
+    pub fn open(dir: &Path) -> Result<Self, OpenError> {
+        Ok(Self::new(Arc::new(survey::snapshot(dir)?)))
+    }
+
+    /// Number of durable entries: those with a smaller sequence number can be read.
+    pub fn watermark(&self) -> u64 {
+        self.head().size
+    }
+
+    /// Size and root of the tree of the durable entries.
+    pub fn head(&self) -> TreeHead {
+        self.view.head()
+    }
+
+    /// Random number of the log, made when it was created.
+    pub fn origin(&self) -> [u8; 16] {
+        self.view.origin
+    }
+
+    /// Whether the watermark will never move again: the ledger was closed or has stopped, or was
+    /// opened for reading only.
+    pub fn has_ended(&self) -> bool {
+        self.view.has_ended()
+    }
+
+    /// Waits until the watermark has moved since the last call; gives it, or `None` when it will
+    /// never move again. For tasks; may be cancelled at any time.
+    pub async fn changed(&mut self) -> Option<u64> {
+        if !self.changes.has_changed().unwrap_or(false) && self.has_ended() {
+            return None;
+        }
+        let seen = self.changes.borrow().size;
+        self.changes.changed().await.ok()?;
+        let now = self.changes.borrow_and_update().size;
+        (now != seen || !self.has_ended()).then_some(now)
+    }
+
+    /// Waits until the entry `sequence` can be read, nothing more will come, or `timeout` has
+    /// passed; gives the watermark. For threads: it blocks.
+    pub fn wait_beyond(&self, sequence: u64, timeout: Duration) -> u64 {
+        self.view.wait_beyond(sequence, timeout)
+    }
+
+    /// The entry with that sequence number; `None` at and above the watermark.
+    ///
+    /// # Errors
+    /// [`ReadError`] when the file cannot be read or is damaged there.
+    pub fn get(&self, sequence: u64) -> Result<Option<StoredEntry>, ReadError> {
+        self.view.get(sequence)
+    }
+
+    /// Reads all entries from `from` on, in order.
+    pub fn scan(&self, from: u64) -> Scan {
+        Scan { view: self.view.clone(), next: from, place: None }
+    }
+}
+
+/// Entries in order. At the watermark it stops, and goes on when more is there.
+#[derive(Debug)]
+pub struct Scan {
+    view: Arc<View>,
+    next: u64,
+    place: Option<Place>,
+}
+
+/// Where the next entry is.
+#[derive(Debug)]
+struct Place {
+    segment: Arc<Segment>,
+    file: Arc<File>,
+    offset: u64,
+}
+
+impl Scan {
+    /// Sequence of the entry that comes next.
+    pub fn position(&self) -> u64 {
+        self.next
+    }
+
+    /// The next entries, about `max_bytes` of them and at least one; `None` at the watermark.
+    ///
+    /// # Errors
+    /// [`ReadError`] when a file cannot be read or is damaged; the position stays.
+    pub fn next_chunk(&mut self, max_bytes: usize) -> Result<Option<Chunk>, ReadError> {
+        let watermark = self.view.head().size;
+        while self.next < watermark {
+            let mut place = match self.place.take() {
+                Some(place) if place.offset < place.segment.end() => place,
+                _ => self.find()?,
+            };
+            let chunk = place.read(self.next, watermark, max_bytes)?;
+            self.next = self.next.saturating_add(chunk.starts.len() as u64);
+            self.place = Some(place);
+            if !chunk.is_empty() {
+                return Ok(Some(chunk));
+            }
+        }
+        Ok(None)
+    }
+
+    fn find(&self) -> Result<Place, ReadError> {
+        let Some(segment) = self.view.segment_of(self.next) else {
+            return Err(ReadError::Corrupt {
+                segment: self.view.dir.clone(),
+                offset: 0,
+                sequence: self.next,
+            });
+        };
+        let file = self.view.open(&segment)?;
+        let offset = if self.next == segment.first {
+            HEADER_LEN as u64
+        } else {
+            self.view.offset_of(&segment, &file, self.next)?
+        };
+        Ok(Place { segment, file, offset })
+    }
+}
+
+impl Place {
+    /// Reads what starts here, and moves behind it.
+    fn read(&mut self, next: u64, limit: u64, max_bytes: usize) -> Result<Chunk, ReadError> {
+        let most = to_usize(self.segment.end().saturating_sub(self.offset));
+        let mut bytes = vec![0; max_bytes.max(frame::FIXED_LEN).min(most)];
+        loop {
+            let n = read_up_to(&self.file, &mut bytes, self.offset);
+            let n = n.map_err(|source| {
+                let path = self.segment.path.clone();
+                ReadError::Io { path, source }
+            })?;
+            bytes.truncate(n);
+            match split(&bytes, next, limit) {
+                Ok((_, 0)) => return Err(self.segment.corrupt(self.offset, next)),
+                Ok((starts, used)) => {
+                    self.offset = self.offset.saturating_add(used as u64);
+                    return Ok(Chunk { bytes, starts, first: next });
+                }
+                Err(Stop::More(needed)) if needed > bytes.len() && needed <= most => {
+                    bytes.resize(needed, 0);
+                }
+                Err(Stop::More(_)) => return Err(self.segment.corrupt(self.offset, next)),
+                Err(Stop::Bad { at, sequence }) => {
+                    let offset = self.offset.saturating_add(at as u64);
+                    return Err(self.segment.corrupt(offset, sequence));
+                }
+            }
+        }
+    }
+}
+
+/// Why bytes could not be split into frames.
+enum Stop {
+    /// The first frame is longer than the bytes.
+    More(usize),
+    /// A frame is damaged or is not the next one.
+    Bad { at: usize, sequence: u64 },
+}
+
+/// Where the entries start among the bytes, and how many bytes the whole frames take.
+fn split(bytes: &[u8], first: u64, limit: u64) -> Result<(Vec<usize>, usize), Stop> {
+    let mut starts = Vec::new();
+    let mut at = 0_usize;
+    while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
+        let sequence = first.saturating_add(starts.len() as u64);
+        let length = match frame::decode(rest) {
+            Ok((Frame::Entry(_), _)) if sequence >= limit => break,
+            Ok((Frame::Entry(entry), length)) if entry.sequence == sequence => {
+                starts.push(at);
+                length
+            }
+            Ok((Frame::Seal(_), length)) => length,
+            Err(FrameError::Incomplete { needed, .. }) if at == 0 => {
+                return Err(Stop::More(needed));
+            }
+            Err(FrameError::Incomplete { .. }) => break,
+            _ => return Err(Stop::Bad { at, sequence }),
+        };
+        at = at.saturating_add(length);
+    }
+    Ok((starts, at))
+}
+
+/// Some entries in order, in one piece of memory.
+#[derive(Debug, Clone)]
+pub struct Chunk {
+    bytes: Vec<u8>,
+    starts: Vec<usize>,
+    first: u64,
+}
+
+impl Chunk {
+    /// Number of entries.
+    pub fn len(&self) -> usize {
+        self.starts.len()
+    }
+
+    /// Whether there are none. A chunk that [`Scan::next_chunk`] gives has some.
+    pub fn is_empty(&self) -> bool {
+        self.starts.is_empty()
+    }
+
+    /// Bytes of memory that it takes.
+    pub fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Sequence of the first entry.
+    pub fn first_sequence(&self) -> u64 {
+        self.first
+    }
+
+    /// Sequence after the last entry: the cursor of a consumer that is done with the chunk.
+    pub fn next_sequence(&self) -> u64 {
+        self.first.saturating_add(self.starts.len() as u64)
+    }
+
+    /// The entries, in order.
+    pub fn entries(&self) -> impl Iterator<Item = EntryRef<'_>> {
+        self.starts.iter().filter_map(|start| frame::entry_again(self.bytes.get(*start..)?))
+    }
+}
