@@ -19,13 +19,15 @@ pub enum StoryOrder {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum EntriesOrder {
-    /// Latest event first.
+    /// The latest in the ledger first.
     #[default]
     Newest,
-    /// Earliest event first.
+    /// The oldest in the ledger first; it ends.
     Oldest,
-    /// As the ledger holds them: the order to follow, because nothing is ever put in between.
+    /// As `oldest`, and it goes on: there is always a `next_cursor`, and one can `wait` for more.
     Ledger,
+    /// By time of the event, then ancestry of spans, then id.
+    Story,
 }
 
 /// Parameters of a trace.
@@ -78,7 +80,7 @@ pub struct TraceAnswer {
     /// Entries on this page.
     pub count: usize,
     /// Entries of the whole story.
-    pub total: u64,
+    pub total: usize,
     /// Ask with it for the next page; absent on the last.
     pub next_cursor: Option<String>,
     /// Whether a bound on the size of a story left something out.
@@ -88,7 +90,7 @@ pub struct TraceAnswer {
 }
 
 /// A page of entries.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 pub struct EntriesAnswer {
     /// Projected entries: the envelope's fields in front of the body, byte for byte as it is in
     /// the ledger. `docs/entry.schema.json` describes a body.
@@ -99,6 +101,11 @@ pub struct EntriesAnswer {
     /// Ask with it for the next page. Absent on the last page, but always there with
     /// `order=ledger`: the ledger goes on.
     pub next_cursor: Option<String>,
+    /// Whether the time was over before the page was full; the next page goes on from here.
+    pub timed_out: bool,
+    /// Whether there were more matches than can be put in `story` order. Ask for less, or in
+    /// another order.
+    pub truncated: bool,
     /// Order of the entries.
     pub order: EntriesOrder,
 }

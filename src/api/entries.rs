@@ -1,14 +1,19 @@
 //! `GET /api/v1/entries`: search, and one entry by its id.
 
 use super::answer::{EntriesAnswer, EntriesOrder, EntriesParams};
-use super::limits::{MAX_QUERY_BYTES, MAX_WAIT_SECONDS, WAIT_STEP};
+use super::limits::{MAX_QUERY_BYTES, MAX_WAIT_SECONDS, QUERY_BUDGET, WAIT_STEP};
 use super::problem::Problem;
-use super::service::{Api, Params, cursor_text, json, page_size};
+use super::service::{Api, Params, document, documents, json, page_size, read_cursor};
+use crate::store::query::Query;
+use crate::store::{Cursor, Order, QueryRequest};
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use std::time::Duration;
 use tokio::time::Instant;
+
+/// The cursor that begins behind the newest entry.
+const AT_THE_END: &str = "end";
 
 /// Entries that match a query.
 ///
@@ -61,10 +66,52 @@ fn wait(params: &EntriesParams) -> Result<Option<Duration>, Problem> {
 }
 
 fn page(api: &Api, params: &EntriesParams) -> Result<EntriesAnswer, Problem> {
+    let order = params.order.unwrap_or_default();
+    let query = Query::parse(params.q.as_deref().unwrap_or_default())?;
     let limit = page_size(params.limit)?;
-    let cursor = cursor_text(params.cursor.as_deref())?;
-    let _ = (api.tenant(), limit, cursor);
-    Err(Problem::store())
+    let follows = order == EntriesOrder::Ledger;
+    // Asked before the page: all up to here are in the page when the page is not full.
+    let newest = if follows { newest(api)? } else { None };
+    let cursor = match params.cursor.as_deref() {
+        Some(AT_THE_END) if follows => newest.map(Cursor::Above),
+        other => read_cursor(other)?,
+    };
+    if let (Some(Cursor::Above(above)), true) = (cursor, follows)
+        && newest.is_none_or(|newest| newest <= above)
+    {
+        let next_cursor = Some(Cursor::Above(above).to_string());
+        return Ok(EntriesAnswer { next_cursor, order, ..EntriesAnswer::default() });
+    }
+    let page = api.store.query(&QueryRequest {
+        tenant: api.tenant().clone(),
+        query,
+        order: match order {
+            EntriesOrder::Newest => Order::Newest,
+            EntriesOrder::Oldest | EntriesOrder::Ledger => Order::Ledger,
+            EntriesOrder::Story => Order::Story,
+        },
+        limit,
+        cursor,
+        budget: QUERY_BUDGET,
+    })?;
+    let last = page.hits.last().map(|hit| hit.sequence);
+    let behind = last.max(newest).filter(|_| follows).map(Cursor::Above);
+    let entries = documents(page.hits);
+    Ok(EntriesAnswer {
+        count: entries.len(),
+        entries,
+        next_cursor: page.next_cursor.or(behind).map(|cursor| cursor.to_string()),
+        timed_out: page.timed_out,
+        truncated: page.truncated,
+        order,
+    })
+}
+
+/// Sequence of the tenant's newest entry.
+fn newest(api: &Api) -> Result<Option<u64>, Problem> {
+    let all = QueryRequest::new(api.tenant().clone(), Query::All);
+    let page = api.store.query(&QueryRequest { limit: 1, budget: QUERY_BUDGET, ..all })?;
+    Ok(page.hits.first().map(|hit| hit.sequence))
 }
 
 /// One entry by its id.
@@ -83,8 +130,23 @@ pub(super) async fn entry(
             "An entry's id has 32 hexadecimal digits; other ids go to /api/v1/traces/{id}.",
         )
     })?;
-    let _ = (api, id);
-    Err(Problem::store())
+    let found = api
+        .ask(move |api| {
+            let text = format!("{:032x}", u128::from_be_bytes(id));
+            let query = Query::term("event.id", &text);
+            let one = QueryRequest::new(api.tenant().clone(), query);
+            let page = api.store.query(&QueryRequest { limit: 1, budget: QUERY_BUDGET, ..one })?;
+            Ok(page.hits.into_iter().next().and_then(document))
+        })
+        .await?;
+    found.map_or_else(
+        || {
+            Err(Problem::not_found(
+                "No entry has this id. What was acknowledged a moment ago is shown a moment later.",
+            ))
+        },
+        |document| json(&document),
+    )
 }
 
 fn entry_id(text: &str) -> Option<[u8; 16]> {

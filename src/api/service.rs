@@ -8,6 +8,7 @@ use super::limits::{
 };
 use super::problem::Problem;
 use crate::access::Tenant;
+use crate::store::{AuditStore, Cursor, Hit};
 use axum::body::Body;
 use axum::extract::{FromRequestParts, Query, Request, State};
 use axum::http::request::Parts;
@@ -16,6 +17,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
 use std::fmt;
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -39,6 +41,8 @@ pub type Metrics = Arc<dyn Fn() -> String + Send + Sync>;
 /// What the routes answer from. Cheap to clone.
 #[derive(Clone)]
 pub struct Api {
+    /// What answers about entries.
+    pub(super) store: Arc<dyn AuditStore>,
     /// Whether the process lives and takes evidence.
     pub(super) health: Arc<Health>,
     /// What `/metrics` says.
@@ -59,8 +63,9 @@ impl fmt::Debug for Api {
 
 impl Api {
     /// An API over these parts.
-    pub fn new(health: Arc<Health>, metrics: Metrics) -> Self {
+    pub fn new(store: Arc<dyn AuditStore>, health: Arc<Health>, metrics: Metrics) -> Self {
         Self {
+            store,
             health,
             metrics,
             tenant: Tenant::default(),
@@ -129,14 +134,38 @@ pub(super) fn page_size(limit: Option<u32>) -> Result<usize, Problem> {
     usize::try_from(limit).map_err(|_| Problem::store())
 }
 
-/// A cursor of a length that one of ours can have.
-pub(super) fn cursor_text(cursor: Option<&str>) -> Result<Option<&str>, Problem> {
+/// Where the page before ended.
+pub(super) fn read_cursor(cursor: Option<&str>) -> Result<Option<Cursor>, Problem> {
+    let refuse = || {
+        let detail = "`cursor` is not one of ours: pass `next_cursor` of the page before as it is.";
+        Problem::parameter(detail)
+    };
     match cursor {
-        Some(text) if text.len() > MAX_CURSOR_BYTES => Err(Problem::parameter(
-            "`cursor` is not one of ours: pass `next_cursor` of the page before as it is.",
-        )),
-        other => Ok(other),
+        None => Ok(None),
+        Some(text) if text.len() > MAX_CURSOR_BYTES => Err(refuse()),
+        Some(text) => text.parse().map(Some).map_err(|_| refuse()),
     }
+}
+
+/// Documents as they are shown, byte for byte.
+pub(super) fn documents(hits: Vec<Hit>) -> Vec<Box<RawValue>> {
+    hits.into_iter().filter_map(document).collect()
+}
+
+/// A document as it is shown. One that is not JSON must not hide the others: it is shown as its
+/// place in the ledger, where `verify` can look at it.
+pub(super) fn document(hit: Hit) -> Option<Box<RawValue>> {
+    let Hit { sequence, id, document, .. } = hit;
+    let document =
+        String::from_utf8(document).ok().and_then(|text| RawValue::from_string(text).ok());
+    document.or_else(|| {
+        tracing::error!(sequence, "a projected entry is not JSON");
+        let id = u128::from_be_bytes(id);
+        let place = format!(
+            r#"{{"event":{{"id":"{id:032x}","sequence":{sequence}}},"audit":{{"ledger":{{"unreadable_body":true}}}}}}"#
+        );
+        RawValue::from_string(place).ok()
+    })
 }
 
 /// JSON with the bytes as `serde_json` writes them; raw entries stay as they are.

@@ -1,9 +1,10 @@
 //! `GET /api/v1/traces/{id}`: everything that belongs to one id.
 
-use super::answer::{TraceAnswer, TraceParams};
-use super::limits::MAX_ID_BYTES;
+use super::answer::{StoryOrder, TraceAnswer, TraceParams};
+use super::limits::{MAX_ID_BYTES, QUERY_BUDGET};
 use super::problem::Problem;
-use super::service::{Api, Params, cursor_text, json, page_size};
+use super::service::{Api, Params, documents, json, page_size, read_cursor};
+use crate::store::{Order, TraceRequest};
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::Response;
@@ -39,8 +40,26 @@ pub(super) async fn trace(
 }
 
 fn story(api: &Api, id: &str, params: &TraceParams) -> Result<TraceAnswer, Problem> {
-    let limit = page_size(params.limit)?;
-    let cursor = cursor_text(params.cursor.as_deref())?;
-    let _ = (api.tenant(), id, limit, cursor);
-    Err(Problem::store())
+    let order = params.order.unwrap_or_default();
+    let story = api.store.trace(&TraceRequest {
+        tenant: api.tenant().clone(),
+        id: id.to_owned(),
+        order: match order {
+            StoryOrder::Story => Order::Story,
+            StoryOrder::Ledger => Order::Ledger,
+        },
+        limit: page_size(params.limit)?,
+        cursor: read_cursor(params.cursor.as_deref())?,
+        budget: QUERY_BUDGET,
+    })?;
+    let entries = documents(story.entries);
+    Ok(TraceAnswer {
+        trace_ids: story.trace_ids,
+        count: entries.len(),
+        entries,
+        total: story.total,
+        next_cursor: story.next_cursor.map(|cursor| cursor.to_string()),
+        truncated: story.truncated,
+        order,
+    })
 }

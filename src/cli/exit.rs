@@ -2,6 +2,7 @@
 
 use super::client::SourceError;
 use super::demo::DemoError;
+use crate::ledger::VerifyError;
 use std::io;
 
 /// Exit codes of the binary.
@@ -55,6 +56,9 @@ pub enum CommandError {
     /// Standard output cannot be written.
     #[error("standard output cannot be written")]
     Output(#[from] io::Error),
+    /// The ledger cannot be checked.
+    #[error("the ledger cannot be checked; name its data folder with --data DIR")]
+    Verify(#[from] VerifyError),
     /// The demo failed.
     #[error(transparent)]
     Demo(#[from] DemoError),

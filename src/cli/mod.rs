@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `args.rs` | [`Cli`]: commands, flags, environment variables, examples |
 //! | `search.rs`, `trace.rs`, `tail.rs` | what asks |
+//! | `verify.rs` | the ledger computed again from the bytes on disk |
 //! | `exit.rs` | exit codes, and what is said on the way out |
 //! | `client.rs`, `endpoints.rs` | where answers come from: a running server, else the data folder |
 //! | `demo/` | the agent run that the demo plays, and the check that its story is complete |
@@ -29,6 +30,7 @@ mod tail;
 mod timeline;
 mod trace;
 mod verdict;
+mod verify;
 
 pub use args::*;
 pub use client::{Source, SourceError};
@@ -41,3 +43,4 @@ pub use table::{heading, line};
 pub use tail::tail;
 pub use timeline::{Story, timeline};
 pub use trace::trace;
+pub use verify::{ledger_dir, verify};
