@@ -33,4 +33,4 @@ pub use host::HostCheck;
 pub use limits::*;
 pub use problem::{PROBLEM_JSON, Problem};
 pub use routes::router;
-pub use service::{Api, Metrics};
+pub use service::{Api, Bounds, Metrics};

@@ -20,6 +20,7 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Sent with every answer. Nothing of it may be framed, guessed at, kept or read by another site.
@@ -53,6 +54,31 @@ pub struct Api {
     turns: Arc<Semaphore>,
     /// Callers that may follow the ledger at once.
     pub(super) waiting: Arc<Semaphore>,
+    bounds: Bounds,
+}
+
+/// How many questions at once, and how long each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// Questions that are worked on at once.
+    pub concurrent: usize,
+    /// How long a question waits for its turn.
+    pub queue: Duration,
+    /// How long its answer may take.
+    pub answer: Duration,
+    /// Callers that may follow the ledger at once.
+    pub waiting: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            concurrent: MAX_CONCURRENT_QUERIES,
+            queue: QUEUE_TIMEOUT,
+            answer: REQUEST_TIMEOUT,
+            waiting: MAX_WAITING,
+        }
+    }
 }
 
 impl fmt::Debug for Api {
@@ -64,13 +90,26 @@ impl fmt::Debug for Api {
 impl Api {
     /// An API over these parts.
     pub fn new(store: Arc<dyn AuditStore>, health: Arc<Health>, metrics: Metrics) -> Self {
+        let bounds = Bounds::default();
         Self {
             store,
             health,
             metrics,
             tenant: Tenant::default(),
-            turns: Arc::new(Semaphore::new(MAX_CONCURRENT_QUERIES)),
-            waiting: Arc::new(Semaphore::new(MAX_WAITING)),
+            turns: Arc::new(Semaphore::new(bounds.concurrent)),
+            waiting: Arc::new(Semaphore::new(bounds.waiting)),
+            bounds,
+        }
+    }
+
+    /// The same API with other bounds.
+    #[must_use]
+    pub fn within(self, bounds: Bounds) -> Self {
+        Self {
+            turns: Arc::new(Semaphore::new(bounds.concurrent)),
+            waiting: Arc::new(Semaphore::new(bounds.waiting)),
+            bounds,
+            ..self
         }
     }
 
@@ -88,7 +127,7 @@ impl Api {
         &self,
         work: impl FnOnce(&Api) -> Result<T, Problem> + Send + 'static,
     ) -> Result<T, Problem> {
-        let turn = tokio::time::timeout(QUEUE_TIMEOUT, self.turns.clone().acquire_owned());
+        let turn = tokio::time::timeout(self.bounds.queue, self.turns.clone().acquire_owned());
         let turn = turn.await.ok().and_then(Result::ok).ok_or_else(Problem::busy)?;
         let api = self.clone();
         let work = tokio::task::spawn_blocking(move || {
@@ -96,7 +135,7 @@ impl Api {
             let _turn: OwnedSemaphorePermit = turn;
             work(&api)
         });
-        match tokio::time::timeout(REQUEST_TIMEOUT, work).await {
+        match tokio::time::timeout(self.bounds.answer, work).await {
             Err(_) => Err(Problem::timeout()),
             Ok(Ok(answer)) => answer,
             Ok(Err(error)) => {
