@@ -21,10 +21,10 @@ async fn one_id_finds_what_never_carried_it() {
     let answer = get(&app(store), "/api/v1/traces/langsmith-run-abc123").await;
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
     assert_eq!(answer.sequences(), [1, 0], "in the order of the story");
-    let story = answer.json();
-    assert_eq!((&story["count"], &story["total"]), (&2.into(), &2.into()));
-    assert_eq!(story["order"], "story");
-    assert!(story["trace_ids"].as_array().unwrap().contains(&otel.into()), "{story}");
+    let shown = answer.json();
+    assert_eq!((&shown["count"], &shown["total"]), (&2.into(), &2.into()));
+    assert_eq!(shown["order"], "story");
+    assert!(shown["trace_ids"].as_array().unwrap().contains(&otel.into()), "{shown}");
 }
 
 #[tokio::test]
@@ -91,8 +91,8 @@ async fn no_question_crosses_the_tenants_wall() {
         ],
     );
     let app = app(store);
-    let story = get(&app, "/api/v1/traces/shared").await;
-    assert_eq!((story.sequences(), story.json()["total"].as_u64()), (vec![0], Some(1)));
+    let shown = get(&app, "/api/v1/traces/shared").await;
+    assert_eq!((shown.sequences(), shown.json()["total"].as_u64()), (vec![0], Some(1)));
     for question in ["", "?q=kind:decision", "?q=trace_id:rival-only", "?order=ledger&cursor=end"] {
         let answer = get(&app, &format!("/api/v1/entries{question}")).await;
         assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);

@@ -57,7 +57,8 @@ pub struct EntriesParams {
     /// Entries on this page, 1 to 1000; 100 when absent.
     #[param(minimum = 1, maximum = 1000)]
     pub limit: Option<u32>,
-    /// `next_cursor` of the page before. With `order=ledger` also `end`: begin behind the newest.
+    /// `next_cursor` of the page before. With `order=ledger` also `start` and `end`:
+    /// begin with the first entry, or behind the newest.
     pub cursor: Option<String>,
     /// Order of the entries.
     #[param(inline)]

@@ -15,6 +15,9 @@ use tokio::time::Instant;
 /// The cursor that begins behind the newest entry.
 const AT_THE_END: &str = "end";
 
+/// The cursor that begins with the first entry: the end of an empty ledger.
+const AT_THE_START: &str = "start";
+
 /// Entries that match a query.
 ///
 /// The query language is what a person types into Kibana: `field:value`, quotes, `AND OR NOT`,
@@ -28,7 +31,7 @@ const AT_THE_END: &str = "end";
         (status = 504, description = "The answer took too long", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn search(
     State(api): State<Api>,
-    Params(params): Params<EntriesParams>,
+    Params(mut params): Params<EntriesParams>,
 ) -> Result<Response, Problem> {
     let wait = wait(&params)?;
     if let Some(query) = params.q.as_ref().filter(|query| query.len() > MAX_QUERY_BYTES) {
@@ -47,6 +50,8 @@ pub(super) async fn search(
         if !answer.entries.is_empty() || Instant::now() >= until {
             return json(&answer);
         }
+        // `end` is where it was at the first look, and what did not match is not looked at twice.
+        params.cursor = answer.next_cursor;
         tokio::time::sleep(WAIT_STEP).await;
     }
 }
@@ -73,14 +78,17 @@ fn page(api: &Api, params: &EntriesParams) -> Result<EntriesAnswer, Problem> {
     // Asked before the page: all up to here are in the page when the page is not full.
     let newest = if follows { newest(api)? } else { None };
     let cursor = match params.cursor.as_deref() {
-        Some(AT_THE_END) if follows => newest.map(Cursor::Above),
+        Some(AT_THE_END) if follows => match newest {
+            Some(newest) => Some(Cursor::Above(newest)),
+            None => return Ok(nothing_yet(AT_THE_START.to_owned())),
+        },
+        Some(AT_THE_START) if follows => None,
         other => read_cursor(other)?,
     };
     if let (Some(Cursor::Above(above)), true) = (cursor, follows)
         && newest.is_none_or(|newest| newest <= above)
     {
-        let next_cursor = Some(Cursor::Above(above).to_string());
-        return Ok(EntriesAnswer { next_cursor, order, ..EntriesAnswer::default() });
+        return Ok(nothing_yet(Cursor::Above(above).to_string()));
     }
     let page = api.store.query(&QueryRequest {
         tenant: api.tenant().clone(),
@@ -95,16 +103,28 @@ fn page(api: &Api, params: &EntriesParams) -> Result<EntriesAnswer, Problem> {
         budget: QUERY_BUDGET,
     })?;
     let last = page.hits.last().map(|hit| hit.sequence);
-    let behind = last.max(newest).filter(|_| follows).map(Cursor::Above);
+    let behind = follows.then(|| match last.max(newest) {
+        Some(sequence) => Cursor::Above(sequence).to_string(),
+        None => AT_THE_START.to_owned(),
+    });
     let entries = documents(page.hits);
     Ok(EntriesAnswer {
         count: entries.len(),
         entries,
-        next_cursor: page.next_cursor.or(behind).map(|cursor| cursor.to_string()),
+        next_cursor: page.next_cursor.map(|cursor| cursor.to_string()).or(behind),
         timed_out: page.timed_out,
         truncated: page.truncated,
         order,
     })
+}
+
+/// The answer to a follower who has seen everything.
+fn nothing_yet(next_cursor: String) -> EntriesAnswer {
+    EntriesAnswer {
+        next_cursor: Some(next_cursor),
+        order: EntriesOrder::Ledger,
+        ..EntriesAnswer::default()
+    }
 }
 
 /// Sequence of the tenant's newest entry.

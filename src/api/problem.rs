@@ -150,7 +150,8 @@ impl From<StoreError> for Problem {
 
 impl From<ParseError> for Problem {
     fn from(error: ParseError) -> Self {
-        Self::query(error.problem.to_string(), Some(error.position))
+        let place = error.position.saturating_add(1);
+        Self::query(format!("At character {place}: {}", error.problem), Some(error.position))
     }
 }
 

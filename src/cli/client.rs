@@ -96,11 +96,7 @@ pub enum SourceError {
 }
 
 fn problem_text(problem: &Problem) -> String {
-    let place = problem
-        .position
-        .map(|at| format!(" (at character {})", at.saturating_add(1)))
-        .unwrap_or_default();
-    super::display::clean(&format!("{}{place}: {}", problem.title, problem.detail))
+    super::display::clean(&format!("{}: {}", problem.title, problem.detail))
 }
 
 impl Source {

@@ -7,27 +7,28 @@ use axum::http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use serde_json::Value;
 use spanledger::api::{Api, Bounds, Health, HostCheck, router};
+use spanledger::correlate::JoinRules;
 use spanledger::store::{AuditStore, EntryView, Envelope, MemoryStore};
 use std::sync::Arc;
 use tower::ServiceExt as _;
 
 /// An entry for a store: its place, whose it is, and its body.
-pub struct Given<'a> {
-    pub sequence: u64,
-    pub tenant: &'a str,
-    pub body: String,
+pub(crate) struct Given<'a> {
+    pub(crate) sequence: u64,
+    pub(crate) tenant: &'a str,
+    pub(crate) body: String,
 }
 
-pub fn memory() -> Arc<MemoryStore> {
-    Arc::new(MemoryStore::new("ledger.example", Default::default()))
+pub(crate) fn memory() -> Arc<MemoryStore> {
+    Arc::new(MemoryStore::new("ledger.example", JoinRules::default()))
 }
 
 /// The id of the entry at that place.
-pub fn id_of(sequence: u64) -> String {
+pub(crate) fn id_of(sequence: u64) -> String {
     format!("{:032x}", u128::from(sequence) + 1)
 }
 
-pub fn write(store: &dyn AuditStore, given: &[Given<'_>]) {
+pub(crate) fn write(store: &dyn AuditStore, given: &[Given<'_>]) {
     let views: Vec<EntryView<'_>> = given
         .iter()
         .map(|entry| {
@@ -46,7 +47,7 @@ pub fn write(store: &dyn AuditStore, given: &[Given<'_>]) {
 }
 
 /// A body at that second after eight o'clock, with these trace ids and audit fields.
-pub fn body(second: u32, trace_ids: &[&str], audit: &str) -> String {
+pub(crate) fn body(second: u32, trace_ids: &[&str], audit: &str) -> String {
     let ids = serde_json::to_string(trace_ids).unwrap();
     format!(
         r#"{{"schema_version":1,"@timestamp":"2026-11-21T08:00:{second:02}.000000000Z","trace_id":{ids},"event":{{"action":"step"}},"audit":{{{audit}}}}}"#
@@ -54,44 +55,44 @@ pub fn body(second: u32, trace_ids: &[&str], audit: &str) -> String {
 }
 
 /// Entries of the default tenant from 0 on.
-pub fn fill(store: &dyn AuditStore, bodies: &[String]) {
+pub(crate) fn fill(store: &dyn AuditStore, bodies: &[String]) {
     for (sequence, body) in (0..).zip(bodies) {
         write(store, &[Given { sequence, tenant: "default", body: body.clone() }]);
     }
 }
 
-pub fn app(store: Arc<dyn AuditStore>) -> Router {
+pub(crate) fn app(store: Arc<dyn AuditStore>) -> Router {
     app_within(store, Bounds::default())
 }
 
-pub fn app_within(store: Arc<dyn AuditStore>, bounds: Bounds) -> Router {
+pub(crate) fn app_within(store: Arc<dyn AuditStore>, bounds: Bounds) -> Router {
     let metrics: spanledger::api::Metrics = Arc::new(|| "# EOF\n".to_owned());
     let api = Api::new(store, Arc::new(Health::starting(&[])), metrics).within(bounds);
     router(api, HostCheck::for_listener("127.0.0.1:4380".parse().unwrap()))
 }
 
-pub struct Answer {
-    pub status: StatusCode,
-    pub headers: HeaderMap,
-    pub text: String,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) text: String,
 }
 
 impl Answer {
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("not JSON: {}", self.text))
     }
 
-    pub fn sequences(&self) -> Vec<u64> {
+    pub(crate) fn sequences(&self) -> Vec<u64> {
         let entries = self.json()["entries"].as_array().unwrap().clone();
         entries.iter().map(|entry| entry["event"]["sequence"].as_u64().unwrap()).collect()
     }
 
-    pub fn cursor(&self) -> Option<String> {
+    pub(crate) fn cursor(&self) -> Option<String> {
         self.json()["next_cursor"].as_str().map(str::to_owned)
     }
 }
 
-pub async fn ask(app: &Router, request: Request<Body>) -> Answer {
+pub(crate) async fn ask(app: &Router, request: Request<Body>) -> Answer {
     let response = app.clone().oneshot(request).await.unwrap();
     let (parts, body) = response.into_parts();
     let bytes = body.collect().await.unwrap().to_bytes();
@@ -102,7 +103,7 @@ pub async fn ask(app: &Router, request: Request<Body>) -> Answer {
     }
 }
 
-pub async fn get(app: &Router, path: &str) -> Answer {
+pub(crate) async fn get(app: &Router, path: &str) -> Answer {
     let request = Request::get(path).header("host", "127.0.0.1:4380").body(Body::empty());
     ask(app, request.unwrap()).await
 }
