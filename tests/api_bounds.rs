@@ -4,6 +4,7 @@ mod api_support;
 
 use api_support::{Given, app, app_within, body, fill, get, memory, write};
 use axum::http::StatusCode;
+use spanledger::access::Tenant;
 use spanledger::api::{Api, Bounds, Health, HostCheck, Metrics, router};
 use spanledger::store::{
     AuditStore, EntryView, MemoryStore, Page, QueryRequest, StoreError, TraceRequest, TraceStory,
@@ -44,7 +45,7 @@ impl AuditStore for Moody {
     }
 
     fn trace(&self, _: &TraceRequest) -> Result<TraceStory, StoreError> {
-        self.query(&QueryRequest::new(Default::default(), spanledger::store::query::Query::All))
+        self.query(&QueryRequest::new(Tenant::default(), spanledger::store::query::Query::All))
             .map(|_| TraceStory::default())
     }
 }

@@ -59,6 +59,9 @@ pub enum CommandError {
     /// The ledger cannot be checked.
     #[error("the ledger cannot be checked; name its data folder with --data DIR")]
     Verify(#[from] VerifyError),
+    /// The demo's server could not be started or stopped.
+    #[error("the demo's server failed")]
+    Server(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The demo failed.
     #[error(transparent)]
     Demo(#[from] DemoError),

@@ -7,6 +7,7 @@
 //! | `verify.rs` | the ledger computed again from the bytes on disk |
 //! | `exit.rs` | exit codes, and what is said on the way out |
 //! | `client.rs`, `endpoints.rs` | where answers come from: a running server, else the data folder |
+//! | `offline.rs` | the data folder without its server |
 //! | `demo/` | the agent run that the demo plays, and the check that its story is complete |
 //! | `timeline.rs` | [`timeline`]: a story as a person reads it |
 //! | `table.rs` | one entry a line |
@@ -24,6 +25,7 @@ mod doc;
 mod endpoints;
 mod exit;
 mod moment;
+mod offline;
 mod search;
 mod table;
 mod tail;
@@ -38,6 +40,7 @@ pub use display::{Paint, Style, clean};
 pub use endpoints::{ENDPOINTS_FILE, Endpoints, EndpointsError};
 pub use exit::{CommandError, Exit, end, error_line};
 pub use moment::{length, moment, offset};
+pub use offline::{ledger_name, offline};
 pub use search::search;
 pub use table::{heading, line};
 pub use tail::tail;

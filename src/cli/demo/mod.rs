@@ -3,6 +3,7 @@
 //! | file | holds |
 //! |---|---|
 //! | `mod.rs` | [`play`]: send, ask, show, check |
+//! | `run.rs` | [`demo`]: a server of its own, the run, the way out |
 //! | `scenario.rs` | the run: a refund agent with an approval, a resume and a blocked step |
 //! | `complete.rs` | what the story must contain to be complete |
 //! | `otlp.rs` | short ways to write OTLP messages down |
@@ -11,11 +12,13 @@
 mod complete;
 mod otlp;
 mod place;
+mod run;
 mod scenario;
 
 pub use complete::missing;
 pub use otlp::Export;
 pub use place::{ThrowAwayDir, free_or_default};
+pub use run::{Server, demo};
 pub use scenario::{EXTERNAL_ID, Scenario, scenario};
 
 use super::args::TraceOrder;
