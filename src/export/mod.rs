@@ -1,1 +1,70 @@
-//! export
+//! Consumers of the ledger: whatever is derived from it is written by one of these.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `mod.rs` | [`Sink`]: what a consumer drives |
+//! | `consumer.rs` | [`Consumer`]: the thread, its loop, how it ends |
+//! | `cursor.rs` | [`CursorFile`]: how far a sink is, durably |
+//! | `backoff.rs` | [`Backoff`]: how long to wait after a failure |
+//! | `status.rs` | [`ConsumerStatus`]: state and lag, plain numbers |
+//! | `store_sink.rs` | [`StoreSink`]: any [`AuditStore`](crate::store::AuditStore) as a sink |
+//!
+//! ```text
+//!  ledger ── watermark ──► chunk ──► Sink::apply ──► Sink::settled ──► cursor
+//!     ▲                                  │ error                         │ restart
+//!     └──────────── wait, then again ◄───┘                              └─► reads from here
+//! ```
+//!
+//! - Each entry is given at least once, in order, and none is skipped. A sink that takes an entry
+//!   twice must end where it would with once; entries have ids for that.
+//! - Each consumer has a thread of its own. What one waits for stops neither intake nor another.
+//! - A failure is tried again for ever, ever more slowly, and shows in its status.
+
+mod backoff;
+mod consumer;
+mod cursor;
+mod status;
+mod store_sink;
+
+pub use backoff::Backoff;
+pub use consumer::{Consumer, ConsumerOptions, Stopped};
+pub use cursor::CursorFile;
+pub use status::{ConsumerState, ConsumerStatus};
+pub use store_sink::StoreSink;
+
+use crate::ledger::Chunk;
+
+/// Why a sink did not take entries. Its text is logged and shown: it must not have payloads.
+pub type SinkError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Where a consumer brings entries. It is called from one thread, and may block.
+pub trait Sink: Send {
+    /// Its name: in logs, metrics, and as the name of its cursor file.
+    fn name(&self) -> &str;
+
+    /// The sequence number from which it wants entries, when it keeps that with its own data.
+    /// Asked at the start and after each error, so a sink can go back. `None` leaves it to a file.
+    fn position(&mut self) -> Option<u64> {
+        None
+    }
+
+    /// Takes entries. They may come again; an error brings the same ones again.
+    ///
+    /// # Errors
+    /// Whatever keeps the sink from taking them. Nothing is skipped for it.
+    fn apply(&mut self, chunk: &Chunk) -> Result<(), SinkError>;
+
+    /// The sequence number up to which nothing has to be given again, when that is less than what
+    /// was applied: a sink that answers later. `None`: all that was applied.
+    fn settled(&mut self) -> Option<u64> {
+        None
+    }
+
+    /// Called when there are no entries for now, and once at the end: write what is still held.
+    ///
+    /// # Errors
+    /// As [`Sink::apply`].
+    fn idle(&mut self) -> Result<(), SinkError> {
+        Ok(())
+    }
+}

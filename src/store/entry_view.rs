@@ -1,7 +1,9 @@
 //! An entry as a question sees it: envelope, body, and what was read from the body on demand.
 
 use super::facets::Facets;
+use crate::correlate::Member;
 use crate::entry::format_ns;
+use crate::ledger::EntryRef;
 use std::cell::OnceCell;
 
 /// What the ledger knows of an entry beside its body.
@@ -61,5 +63,25 @@ impl<'a> EntryView<'a> {
     /// Time of the event as RFC 3339.
     pub fn timestamp(&self) -> String {
         format_ns(self.event_ns())
+    }
+
+    /// What a group needs to know of the entry.
+    pub fn member(&self) -> Member {
+        let envelope = &self.envelope;
+        self.facets().member(envelope.sequence, envelope.id, envelope.received_ns)
+    }
+}
+
+impl<'a> From<EntryRef<'a>> for EntryView<'a> {
+    fn from(entry: EntryRef<'a>) -> Self {
+        let envelope = Envelope {
+            sequence: entry.sequence,
+            id: entry.id.0,
+            tenant: entry.tenant,
+            received_ns: entry.received_ns,
+            conflict: entry.conflict,
+            leaf_hash: entry.leaf_hash,
+        };
+        Self::new(envelope, entry.body)
     }
 }

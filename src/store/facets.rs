@@ -409,7 +409,7 @@ pub(super) fn coverage(path: &str) -> Coverage {
     while let Some(segment) = segments.next() {
         match take(node, segment) {
             Take::Enter(inner) => node = inner,
-            Take::Text if path.ends_with("stacktrace") => return Coverage::None,
+            Take::Text if path.contains("stacktrace") => return Coverage::None,
             Take::Text => return Coverage::Text,
             Take::Field(field) if segments.peek().is_none() => return Coverage::Field(field),
             Take::Id(namespace) | Take::IdAndField(namespace, _) if segments.peek().is_none() => {

@@ -4,25 +4,33 @@
 //! |---|---|
 //! | `mod.rs` | [`AuditStore`], requests and answers |
 //! | `memory.rs` | [`MemoryStore`]: a list and the evaluator; the model of every other store |
-//! | `embedded/` | [`EmbeddedStore`](embedded::EmbeddedStore): an index beside the ledger |
+//! | `embedded/` | [`EmbeddedStore`]: an index beside the ledger |
+//! | `story.rs` | where a story starts, its order, its pages |
 //! | `query/` | the language of `search` |
 //! | `facets.rs`, `fields.rs` | what queries need from a body |
 //! | `entry_view.rs` | an entry as a question sees it |
 //! | `projection.rs` | body and envelope as one JSON document |
 //! | `cursor.rs` | where the next page starts |
+//! | `durable.rs` | a file that is whole or not there |
 //!
 //! A store is derived from the ledger: it is written by a consumer that reads the ledger behind a
 //! cursor, and can be dropped and rebuilt. Nothing is written here that is not in the ledger.
 
 mod cursor;
+pub(crate) mod durable;
+pub mod embedded;
 mod entry_view;
 pub mod facets;
 pub mod fields;
+mod memory;
 pub mod projection;
 pub mod query;
+mod story;
 
 pub use cursor::{Cursor, CursorError};
+pub use embedded::EmbeddedStore;
 pub use entry_view::{EntryView, Envelope};
+pub use memory::MemoryStore;
 
 use crate::access::Tenant;
 use query::Query;

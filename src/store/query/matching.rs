@@ -73,7 +73,8 @@ pub struct Needle {
     pub prefix: bool,
     /// The outcome that the word means.
     pub outcome: Option<Outcome>,
-    time: Option<Stretch>,
+    /// The stretch of time that it stands for, first and last nanosecond.
+    pub(crate) time: Option<Stretch>,
 }
 
 /// A range, read in the ways in which values can be compared.
@@ -137,8 +138,10 @@ impl Needle {
         let mut buffer = String::new();
         let facets = entry.facets();
         facets.all_text().any(|text| contains_words(text, &self.words, self.prefix, &mut buffer))
-            || facets.ids.iter().any(|id| self.is_id(id.namespace, &id.text))
-            || self.is_id(Namespace::Entry, &entry.id_text())
+            || facets.ids.iter().any(|id| {
+                !(self.prefix && is_random(id.namespace)) && self.is_id(id.namespace, &id.text)
+            })
+            || (!self.prefix && self.is_id(Namespace::Entry, &entry.id_text()))
     }
 
     fn is_id(&self, namespace: Namespace, id: &str) -> bool {
@@ -189,6 +192,11 @@ impl Needle {
             _ => false,
         }
     }
+}
+
+/// Whether ids of a namespace are random digits, whose beginnings nobody asks for.
+pub(crate) fn is_random(namespace: Namespace) -> bool {
+    matches!(namespace, Namespace::Entry | Namespace::Span)
 }
 
 impl Between {
@@ -284,8 +292,8 @@ impl Test {
                 Test::Exists => true,
                 Test::Within(between) => between.has_text(entry.envelope.tenant),
             },
-            Target::Path { path, class, ids, .. } => entry.json().is_some_and(|body| {
-                any_leaf(body, path, &mut |leaf| match self {
+            Target::Path { path, class, ids, bare, .. } => entry.json().is_some_and(|body| {
+                any_leaf(body, path, *bare, &mut |leaf| match self {
                     Test::Is(needle) => needle.is_leaf(leaf, *class, *ids),
                     Test::Exists => true,
                     Test::Within(between) => between.has_leaf(leaf),

@@ -25,7 +25,8 @@ mod path;
 mod time;
 pub(crate) mod tokens;
 
-pub use matching::{Clock, Compiled, Test, matches};
+pub(crate) use matching::is_random;
+pub use matching::{Between, Clock, Compiled, Needle, Test, matches};
 pub use names::{SHORT_NAMES, Target};
 pub use parse::{Limits, ParseError, Problem};
 

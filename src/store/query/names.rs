@@ -33,6 +33,9 @@ pub enum Target {
         ids: Option<Namespace>,
         /// Whether their words are among the searched text.
         searched: bool,
+        /// Whether the path is none of the entry's own, so that it may be the bare name of an
+        /// attribute.
+        bare: bool,
     },
 }
 
@@ -137,7 +140,10 @@ pub(super) fn targets(name: &str) -> Vec<Target> {
         "audit.ledger.conflict" => return vec![T::Conflict],
         _ => {}
     }
-    let path = |class, ids, searched| vec![T::Path { path: name.to_owned(), class, ids, searched }];
+    let path = |class, ids: Option<Namespace>, searched: bool| {
+        let bare = ids.is_none() && !searched;
+        vec![T::Path { path: name.to_owned(), class, ids, searched, bare }]
+    };
     match coverage(name) {
         Coverage::Field(field) => vec![T::Field(field)],
         Coverage::Id(namespace) => path(Class::Keyword, Some(namespace), false),

@@ -5,15 +5,21 @@ use serde_json::{Map, Value};
 /// Gives each leaf at `path` to `visit` until one answers `true`, and says whether one did.
 ///
 /// A key of the body may have dots of its own (`attributes` is flat), so each way to read the path
-/// is tried. An array stands for its elements. `null` is no value.
-pub(super) fn any_leaf(body: &Value, path: &str, visit: &mut dyn FnMut(&Value) -> bool) -> bool {
+/// is tried. An array stands for its elements. `null` is no value. `bare` says that the path may
+/// also be the bare name of an attribute, of the record or of the resource.
+pub(super) fn any_leaf(
+    body: &Value,
+    path: &str,
+    bare: bool,
+    visit: &mut dyn FnMut(&Value) -> bool,
+) -> bool {
     let Value::Object(root) = body else { return false };
     any_in(root, path, visit)
-        // The bare name of an attribute is a path too.
-        || ["attributes", "resource"].iter().any(|flat| match root.get(*flat) {
-            Some(Value::Object(fields)) => any_in(fields, path, visit),
-            _ => false,
-        })
+        || bare
+            && ["attributes", "resource"].iter().any(|flat| match root.get(*flat) {
+                Some(Value::Object(fields)) => any_in(fields, path, visit),
+                _ => false,
+            })
 }
 
 fn any_in(map: &Map<String, Value>, path: &str, visit: &mut dyn FnMut(&Value) -> bool) -> bool {
@@ -31,8 +37,11 @@ fn any_below(value: &Value, rest: Option<&str>, visit: &mut dyn FnMut(&Value) ->
         (Value::Null, _) => false,
         (Value::Array(items), rest) => items.iter().any(|item| any_below(item, rest, visit)),
         (Value::Object(map), Some(rest)) => any_in(map, rest, visit),
-        // A path to an object asks for whatever is in it.
-        (Value::Object(map), None) => map.values().any(|value| any_below(value, None, visit)),
+        // A path to an object asks for whatever is in it; stack traces have to be named.
+        (Value::Object(map), None) => map
+            .iter()
+            .filter(|(key, _)| !key.ends_with("stacktrace"))
+            .any(|(_, value)| any_below(value, None, visit)),
         (leaf, None) => visit(leaf),
         (_, Some(_)) => false,
     }
@@ -45,7 +54,7 @@ mod tests {
 
     fn leaves(body: &Value, path: &str) -> Vec<Value> {
         let mut found = Vec::new();
-        any_leaf(body, path, &mut |leaf| {
+        any_leaf(body, path, true, &mut |leaf| {
             found.push(leaf.clone());
             false
         });

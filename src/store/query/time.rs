@@ -10,11 +10,11 @@ use jiff::{RoundMode, Span, Timestamp, Unit, Zoned, ZonedRound};
 
 /// A stretch of time that a text stands for: a date is a whole day, a moment is one nanosecond.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Stretch {
+pub(crate) struct Stretch {
     /// Its first nanosecond since 1970.
-    pub(super) first: u64,
+    pub(crate) first: u64,
     /// Its last.
-    pub(super) last: u64,
+    pub(crate) last: u64,
 }
 
 /// What a text stands for, when it is a time.

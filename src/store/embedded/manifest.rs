@@ -1,0 +1,92 @@
+//! What an index says of itself: its version, its secret, and the ledger that it belongs to.
+
+use super::super::StoreError;
+use super::super::durable::{io, write_file};
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::path::Path;
+
+/// Layout of what is listed. Another version is rebuilt.
+const VERSION: u32 = 1;
+
+const FILE: &str = "manifest.json";
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Manifest {
+    version: u32,
+    /// Random number of the ledger.
+    ledger: String,
+    /// Entries in a small run.
+    run_entries: u64,
+    /// Makes the keys of this index unlike those of every other, hexadecimal.
+    secret: String,
+}
+
+impl Manifest {
+    /// The manifest in `dir`, when it is of this version and ledger.
+    pub(super) fn read(dir: &Path, ledger: [u8; 16], run_entries: u64) -> Option<Self> {
+        let bytes = fs::read(dir.join(FILE)).ok()?;
+        let manifest: Self = serde_json::from_slice(&bytes).ok()?;
+        let fits = manifest.version == VERSION
+            && manifest.ledger == hex(ledger)
+            && manifest.run_entries == run_entries
+            && u128::from_str_radix(&manifest.secret, 16).is_ok();
+        fits.then_some(manifest)
+    }
+
+    /// Begins an index in `dir`, with nothing of what was there before.
+    pub(super) fn begin(
+        dir: &Path,
+        ledger: [u8; 16],
+        run_entries: u64,
+    ) -> Result<Self, StoreError> {
+        match fs::remove_dir_all(dir) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(io("remove the old index", dir, error));
+            }
+            _ => {}
+        }
+        fs::create_dir_all(dir).map_err(|source| io("create", dir, source))?;
+        let mut secret = [0; 16];
+        getrandom::fill(&mut secret).map_err(|error| {
+            StoreError::Unavailable(format!("the system gives no random numbers: {error}"))
+        })?;
+        let manifest =
+            Self { version: VERSION, ledger: hex(ledger), run_entries, secret: hex(secret) };
+        let text = serde_json::to_vec_pretty(&manifest).map_err(|error| StoreError::Damaged {
+            context: "cannot write the manifest of the index".to_owned(),
+            source: Some(Box::new(error)),
+        })?;
+        write_file(&dir.join(FILE), &text)?;
+        Ok(manifest)
+    }
+
+    /// The secret of the keys.
+    pub(super) fn secret(&self) -> [u8; 16] {
+        u128::from_str_radix(&self.secret, 16).unwrap_or_default().to_be_bytes()
+    }
+}
+
+fn hex(bytes: [u8; 16]) -> String {
+    format!("{:032x}", u128::from_be_bytes(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_manifest_of_another_ledger_or_version_is_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let index = dir.path().join("index");
+        let manifest = Manifest::begin(&index, [1; 16], 8).unwrap();
+        assert_eq!(Manifest::read(&index, [1; 16], 8), Some(manifest.clone()));
+        assert_eq!(Manifest::read(&index, [2; 16], 8), None);
+        let other = serde_json::to_vec(&Manifest { version: 0, ..manifest }).unwrap();
+        fs::write(index.join(FILE), other).unwrap();
+        assert_eq!(Manifest::read(&index, [1; 16], 8), None);
+        fs::write(index.join(FILE), b"{").unwrap();
+        assert_eq!(Manifest::read(&index, [1; 16], 8), None);
+    }
+}

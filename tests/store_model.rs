@@ -1,0 +1,209 @@
+//! The embedded store answers what its model answers, whatever happened to its files.
+
+mod store_support;
+
+use proptest::prelude::*;
+use spanledger::store::query::{Bound, Query, Value};
+use spanledger::store::{AuditStore, Order, TraceRequest};
+use std::fs;
+use store_support::*;
+
+/// What happens between questions.
+#[derive(Debug, Clone)]
+enum Step {
+    Append(Vec<[u8; 10]>),
+    Index(u8),
+    Flush,
+    Restart,
+    DeleteIndex,
+    DeleteTags,
+    /// A file of the index is damaged while the program is down.
+    Damage(prop::sample::Index, prop::sample::Index),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => prop::collection::vec(any::<[u8; 10]>(), 1..20).prop_map(Step::Append),
+        6 => (1..24_u8).prop_map(Step::Index),
+        2 => Just(Step::Flush),
+        2 => Just(Step::Restart),
+        1 => Just(Step::DeleteIndex),
+        1 => Just(Step::DeleteTags),
+        2 => (any::<prop::sample::Index>(), any::<prop::sample::Index>())
+            .prop_map(|(file, byte)| Step::Damage(file, byte)),
+    ]
+}
+
+fn query() -> impl Strategy<Value = Query> {
+    let words: Vec<String> = [WORDS, TRACES, IDS]
+        .concat()
+        .into_iter()
+        .map(String::from)
+        .chain(
+            [
+                "block",
+                "DENY",
+                "llm_call",
+                "search",
+                "p-3",
+                "web-1",
+                "1",
+                "0",
+                "false",
+                "limit",
+                "se",
+                "lang",
+                "a1b",
+                "1970-01-01T00:00:01.003Z",
+                "because",
+                "4bf9",
+            ]
+            .map(String::from),
+        )
+        .collect();
+    let fields = prop::sample::select(vec![
+        "run_id",
+        "job_id",
+        "trace_id",
+        "decision",
+        "reason",
+        "tool",
+        "policy",
+        "kind",
+        "user",
+        "message",
+        "thread",
+        "id",
+        "time",
+        "tenant_id",
+        "sequence",
+        "attributes.note.text",
+        "attributes.n",
+        "attributes.flag",
+        "note.text",
+        "host.name",
+        "resource.host.name",
+        "audit.run.id",
+        "trace.id",
+        "audit.payload.text",
+        "audit.policy.id",
+        "audit.session.thread_id",
+        "event.ingested",
+    ])
+    .prop_map(String::from);
+    let text = prop::sample::select(words);
+    let value = (text.clone(), prop::bool::weighted(0.25))
+        .prop_map(|(text, prefix)| Value { text, prefix });
+    let bound = prop::option::of(
+        (text, any::<bool>()).prop_map(|(value, inclusive)| Bound { value, inclusive }),
+    );
+    let leaf = prop_oneof![
+        1 => Just(Query::All),
+        8 => (prop::option::of(fields.clone()), value).prop_map(|(field, value)| Query::Term { field, value }),
+        2 => fields.clone().prop_map(|field| Query::Exists { field }),
+        2 => (fields, bound.clone(), bound).prop_map(|(field, lower, upper)| Query::Range { field, lower, upper }),
+    ];
+    leaf.prop_recursive(2, 6, 3, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 2..4).prop_map(Query::And),
+            prop::collection::vec(inner.clone(), 2..4).prop_map(Query::Or),
+            inner.prop_map(|q| Query::Not(Box::new(q))),
+        ]
+    })
+}
+
+/// Number of the next entry: some draws repeat an earlier entry, as a resend does.
+fn append(fixture: &mut Fixture, drawn_so_far: &mut Vec<[u8; 10]>, draws: Vec<[u8; 10]>) {
+    let mut given = Vec::new();
+    for draw in draws {
+        let number = drawn_so_far.len() as u64;
+        let repeats = draw[9] % 8 == 0 && number > 0;
+        if repeats {
+            let earlier = usize::from(draw[8]) % drawn_so_far.len();
+            given.push(drawn(earlier as u64, drawn_so_far[earlier]));
+        } else {
+            drawn_so_far.push(draw);
+            given.push(drawn(number, draw));
+        }
+    }
+    fixture.append(&given);
+}
+
+fn apply(fixture: &mut Fixture, drawn_so_far: &mut Vec<[u8; 10]>, step: Step) {
+    match step {
+        Step::Append(draws) => append(fixture, drawn_so_far, draws),
+        Step::Index(most) => fixture.index(usize::from(most)),
+        Step::Flush => fixture.store().flush().unwrap(),
+        Step::Restart => fixture.reopen(),
+        Step::DeleteIndex => fixture.while_closed(|dir| fs::remove_dir_all(dir).unwrap()),
+        Step::DeleteTags => {
+            fixture.while_closed(|dir| fs::remove_dir_all(dir.join("tags")).unwrap())
+        }
+        Step::Damage(file, byte) => fixture.while_closed(|dir| {
+            let mut files: Vec<_> = [dir.clone(), dir.join("tags")]
+                .iter()
+                .flat_map(|dir| fs::read_dir(dir).unwrap())
+                .map(|file| file.unwrap().path())
+                .filter(|path| path.is_file() && !path.to_string_lossy().contains("lock"))
+                .collect();
+            files.sort();
+            let path = file.get(&files);
+            let mut bytes = fs::read(path).unwrap();
+            if !bytes.is_empty() {
+                let at = byte.index(bytes.len());
+                bytes[at] ^= 0x55;
+                fs::write(path, bytes).unwrap();
+            }
+        }),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, max_shrink_iters: 200, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_embedded_store_answers_what_the_model_answers(
+        steps in prop::collection::vec(step(), 2..12),
+        queries in prop::collection::vec(query(), 12),
+    ) {
+        let mut fixture = Fixture::new();
+        let mut drawn_so_far = Vec::new();
+        for step in steps {
+            apply(&mut fixture, &mut drawn_so_far, step);
+            for query in queries.iter().take(3) {
+                check(&fixture, query)?;
+            }
+        }
+        for query in &queries {
+            check(&fixture, query)?;
+        }
+        for id in TRACES.iter().chain(IDS) {
+            for name in ["acme", "other"] {
+                let ours = story(fixture.store(), name, id);
+                prop_assert_eq!(&ours, &story(&fixture.memory, name, id), "{} {}", name, id);
+                for order in [Order::Newest, Order::Ledger, Order::Story] {
+                    let mut request = TraceRequest { order, limit: 2, ..TraceRequest::new(tenant(name), *id) };
+                    let mut paged = Vec::new();
+                    loop {
+                        let page = fixture.store().trace(&request).unwrap();
+                        paged.extend(page.entries);
+                        request.cursor = page.next_cursor;
+                        if request.cursor.is_none() { break }
+                    }
+                    prop_assert_eq!(paged.len(), ours.total);
+                }
+            }
+        }
+    }
+}
+
+fn check(fixture: &Fixture, query: &Query) -> Result<(), TestCaseError> {
+    for name in ["acme", "other"] {
+        for order in [Order::Newest, Order::Ledger, Order::Story] {
+            let ours = all_pages(fixture.store(), name, query, order, 4);
+            let model = all_pages(&fixture.memory, name, query, order, 1000);
+            prop_assert_eq!(ours, model, "{} {:?}", query, order);
+        }
+    }
+    Ok(())
+}
