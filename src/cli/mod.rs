@@ -8,6 +8,7 @@
 //! | `exit.rs` | exit codes, and what is said on the way out |
 //! | `client.rs`, `endpoints.rs` | where answers come from: a running server, else the data folder |
 //! | `offline.rs` | the data folder without its server |
+//! | `bench/` | what a span costs on this machine |
 //! | `demo/` | the agent run that the demo plays, and the check that its story is complete |
 //! | `timeline.rs` | [`timeline`]: a story as a person reads it |
 //! | `table.rs` | one entry a line |
@@ -18,6 +19,7 @@
 
 mod ancestry;
 mod args;
+pub mod bench;
 mod client;
 pub mod demo;
 mod display;
@@ -27,6 +29,7 @@ mod exit;
 mod moment;
 mod offline;
 mod search;
+pub mod serve;
 mod table;
 mod tail;
 mod timeline;

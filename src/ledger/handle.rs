@@ -113,9 +113,11 @@ impl Ledger {
             queue: queue.clone(),
             notes: notes.clone(),
             reserve,
+            buffer: Vec::new(),
         };
         let (ended, outcome) = watch::channel(None);
-        let guard = Guard { queue: queue.clone(), view: view.clone(), ended, lock: lock.clone() };
+        let guard =
+            Guard { queue: queue.clone(), view: view.clone(), ended, lock: Some(lock.clone()) };
         std::thread::Builder::new()
             .name("ledger-writer".into())
             .spawn(move || guard.watch(|| writer.run()))
@@ -154,7 +156,10 @@ impl Ledger {
         match answer.await {
             Ok(answer) => answer,
             // The writer's thread died with the batch in its hands.
-            Err(_) => Err(self.0.queue.closed().unwrap_or(AppendError::Closed)),
+            Err(_) => Err(match self.0.queue.closed() {
+                Some(error @ AppendError::Poisoned { .. }) => error,
+                _ => AppendError::Poisoned { reason: DIED.into() },
+            }),
         }
     }
 
@@ -182,6 +187,7 @@ impl Ledger {
             queue_batches,
             queue_bytes,
             window: notes.window,
+            window_bytes: notes.window_bytes,
             counters: notes.counters,
         }
     }
@@ -210,26 +216,31 @@ struct Guard {
     queue: Arc<Queue>,
     view: Arc<View>,
     ended: watch::Sender<Outcome>,
-    lock: Arc<File>,
+    /// Held as long as the thread may write.
+    lock: Option<Arc<File>>,
 }
 
 impl Guard {
-    fn watch(self, run: impl FnOnce() -> Result<TreeHead, CloseError>) {
+    fn watch(mut self, run: impl FnOnce() -> Result<TreeHead, CloseError>) {
         let outcome = run();
+        self.finish(outcome);
+    }
+
+    /// Gives the lock free before it tells: who was told may open the ledger again.
+    fn finish(&mut self, outcome: Result<TreeHead, CloseError>) {
+        self.lock = None;
+        self.view.end();
         self.ended.send_replace(Some(outcome));
     }
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        let reason: Arc<str> = DIED.into();
         if self.ended.borrow().is_none() {
-            let error = AppendError::Poisoned { reason: reason.clone() };
-            self.queue.fail(&error);
-            self.ended.send_replace(Some(Err(CloseError::Poisoned { reason })));
+            let reason: Arc<str> = DIED.into();
+            self.queue.fail(&AppendError::Poisoned { reason: reason.clone() });
+            self.finish(Err(CloseError::Poisoned { reason }));
         }
-        self.view.end();
-        let _ = &self.lock;
     }
 }
 

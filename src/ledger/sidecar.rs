@@ -18,7 +18,7 @@
 use super::bytes::{crc32c, field, put, to_usize, u32_at, u64_at};
 use super::chain::Chain;
 use super::merkle::Frontier;
-use super::segment::{FORMAT_VERSION, NEW, SIDECAR, path, read_up_to};
+use super::segment::{FORMAT_VERSION, SIDECAR, path, read_up_to};
 use super::types::{Hash, TreeHead};
 use super::window::Key;
 use std::collections::HashMap;
@@ -217,7 +217,12 @@ fn read(file: &File, offset: u64, length: usize) -> Option<Vec<u8>> {
 pub(super) fn remove_leftovers(dir: &Path) -> io::Result<()> {
     for file in dir.read_dir()? {
         let path = file?.path();
-        if path.extension().is_some_and(|ending| ending == NEW) {
+        let ours = |name: &str| {
+            let name = name.strip_suffix(".new").unwrap_or_default();
+            let digits = name.strip_suffix(".index").unwrap_or(name);
+            name == "probe" || (digits.len() == 20 && digits.bytes().all(|b| b.is_ascii_digit()))
+        };
+        if path.file_name().and_then(|name| name.to_str()).is_some_and(ours) {
             std::fs::remove_file(path)?;
         }
     }

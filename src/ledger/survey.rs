@@ -47,8 +47,9 @@ impl Found {
 /// All segments in order, each checked to follow the one before it. Reads no bodies.
 pub(super) fn survey(dir: &Path) -> Result<Vec<Found>, OpenError> {
     let names = |ending| segment::list(dir, ending).map_err(OpenError::io("list", dir));
-    let firsts = names(SEGMENT)?;
+    // In this order: beside a running program, each sidecar that is seen has its next segment.
     let sidecars = names(SIDECAR)?;
+    let firsts = names(SEGMENT)?;
     let mut all: Vec<Found> = Vec::with_capacity(firsts.len());
     for first in &firsts {
         let path = path(dir, *first, SEGMENT);

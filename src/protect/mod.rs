@@ -1,1 +1,123 @@
-//! protect
+//! The one door through which an entry becomes bytes.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `mod.rs` | [`Protector`]: what happens to an entry, in order |
+//! | `settings.rs` | [`Settings`]: the `audit:` block of the configuration |
+//! | `keys.rs` | [`Keys`]: the root key on disk, and ids, pseudonyms and hashes derived from it |
+//! | `hashing.rs` | keyed hashes, [`Commitment`]s, mode `hash` |
+//! | `payload_names.rs` | names under which payloads stand outside `audit.payload` |
+//! | `salt.rs` | random salts |
+//! | `walk.rs` | every string of an entry, with its place |
+//! | `record.rs` | what was removed, and where |
+
+mod hashing;
+mod keys;
+mod payload_names;
+mod record;
+mod salt;
+mod settings;
+mod walk;
+
+pub use hashing::Commitment;
+pub use keys::{Keys, KeysError, ROOT_KEY_FILE, ROOT_KEY_LEN, TenantKeys};
+pub use settings::{
+    DEFAULT_RETENTION_DAYS, MAX_FIELD_NAME_BYTES, MAX_REDACT_FIELDS, ModeTable, Modes, Notice,
+    PayloadMode, PayloadSettings, Settings, SettingsError, SinkKind, commitment_kind,
+};
+
+use crate::access::Tenant;
+use crate::entry::Entry;
+use payload_names::PayloadNames;
+use record::Record;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Why an entry was not written. Nothing of the entry is in the text.
+#[derive(Debug, thiserror::Error)]
+pub enum ProtectError {
+    /// The system gave no random bytes.
+    #[error("the system gave no random bytes for a salt; try again")]
+    Random(#[source] getrandom::Error),
+    /// The entry could not be written as JSON.
+    #[error("the entry could not be written as JSON")]
+    Encode(#[source] serde_json::Error),
+}
+
+/// Protects entries and writes them. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Protector(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    keys: Keys,
+    names: PayloadNames,
+    modes: ModeTable,
+    tenants: HashMap<Tenant, ModeTable>,
+}
+
+impl Protector {
+    /// A protector with these settings, which [`Settings::validate`] has passed.
+    pub fn new(settings: &Settings, keys: Keys) -> Self {
+        let tenants = settings
+            .payloads
+            .tenants
+            .keys()
+            .filter_map(|name| Tenant::new(name).ok())
+            .map(|tenant| (tenant.clone(), settings.modes(&tenant)))
+            .collect();
+        Self(Arc::new(Inner {
+            keys,
+            names: PayloadNames::new(&settings.payload_names),
+            modes: settings.common_modes(),
+            tenants,
+        }))
+    }
+
+    /// The keys.
+    pub fn keys(&self) -> &Keys {
+        &self.0.keys
+    }
+
+    /// Protects the entry and appends its body to `body`. Afterwards `entry` is what was written.
+    ///
+    /// # Errors
+    /// [`ProtectError`]; then nothing was appended.
+    pub fn write(
+        &self,
+        tenant: &Tenant,
+        entry: &mut Entry<'_>,
+        body: &mut Vec<u8>,
+    ) -> Result<Vec<Commitment>, ProtectError> {
+        let start = body.len();
+        let mut record = Record::default();
+        let commitments = hashing::hash_payloads(
+            entry,
+            &self.0.keys.tenant(tenant),
+            self.modes(tenant),
+            &self.0.names,
+            &mut record,
+        )?;
+        entry.audit.redactions.extend(record.into_redactions());
+        entry.write(body).map_err(|error| {
+            body.truncate(start);
+            ProtectError::Encode(error)
+        })?;
+        Ok(commitments)
+    }
+
+    fn modes(&self, tenant: &Tenant) -> ModeTable {
+        if self.0.tenants.is_empty() {
+            return self.0.modes;
+        }
+        self.0.tenants.get(tenant).copied().unwrap_or(self.0.modes)
+    }
+}
+
+/// Whether the field at that path holds an id: number rules and look-alikes leave it alone, joins
+/// depend on it.
+fn is_id_place(path: &str) -> bool {
+    let path = path.split('[').next().unwrap_or_default();
+    let name = path.rsplit(['.', '_']).next().unwrap_or_default();
+    matches!(name, "id" | "hash" | "snapshot") || name.ends_with("Id")
+}
