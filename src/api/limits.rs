@@ -17,6 +17,9 @@ pub const MAX_ID_BYTES: usize = 1_020;
 /// Longest cursor, bytes: ours are far shorter.
 pub const MAX_CURSOR_BYTES: usize = 512;
 
+/// How long the store may work on one page; then it ends the page early and says where to go on.
+pub const QUERY_BUDGET: Duration = Duration::from_secs(10);
+
 /// How long one question may take before the caller is told so.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 

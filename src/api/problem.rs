@@ -1,8 +1,11 @@
 //! Errors as RFC 9457 problem details: `application/problem+json`.
 
+use crate::store::StoreError;
+use crate::store::query::ParseError;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
+use std::error::Error as _;
 use utoipa::ToSchema;
 
 /// Media type of a problem.
@@ -31,7 +34,7 @@ pub struct Problem {
     pub status: u16,
     /// What to do, in this case.
     pub detail: String,
-    /// Where in the query, in bytes from its start.
+    /// Where in the query, in characters from its start, the first being 0.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub position: Option<usize>,
 }
@@ -95,6 +98,17 @@ impl Problem {
         )
     }
 
+    /// The store cannot answer for now.
+    pub fn unavailable() -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "store-unavailable",
+            "The store cannot answer now",
+            "Ask again after the seconds that `Retry-After` says. What is acknowledged is in the \
+             ledger and will be shown.",
+        )
+    }
+
     /// The answer took too long.
     pub fn timeout() -> Self {
         Self::new(
@@ -113,6 +127,31 @@ impl Problem {
             "The store could not answer",
             "The server's log says why; the ledger itself can be checked with `spanledger verify`.",
         )
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Request(what) => Self::parameter(what),
+            StoreError::Cursor(what) => Self::parameter(what.to_string()),
+            StoreError::Unavailable(why) => {
+                tracing::warn!(why, "the store cannot answer now");
+                Self::unavailable()
+            }
+            StoreError::Damaged { .. } | StoreError::Io { .. } => {
+                let cause = error.source().map(ToString::to_string);
+                tracing::error!(%error, cause, "the store could not answer");
+                Self::store()
+            }
+        }
+    }
+}
+
+impl From<ParseError> for Problem {
+    fn from(error: ParseError) -> Self {
+        let place = error.position.saturating_add(1);
+        Self::query(format!("At character {place}: {}", error.problem), Some(error.position))
     }
 }
 
@@ -152,6 +191,7 @@ mod tests {
             Problem::method(),
             Problem::host("evil.example is not a name of this server."),
             Problem::busy(),
+            Problem::unavailable(),
             Problem::timeout(),
             Problem::store(),
         ];

@@ -106,20 +106,27 @@ pub struct SourceArgs {
     )]
     pub data: PathBuf,
 
-    /// Address of a running server's API, such as <http://127.0.0.1:4380>
-    #[arg(long, value_name = "URL", env = "SPANLEDGER_API", hide_env_values = true)]
+    // `help` and not the comment, because a bare URL is no Markdown.
+    #[allow(missing_docs, reason = "the help text below says it")]
+    #[arg(
+        long,
+        help = "Address of a running server's API, such as http://127.0.0.1:4380",
+        value_name = "URL",
+        env = "SPANLEDGER_API",
+        hide_env_values = true
+    )]
     pub api: Option<String>,
 }
 
 /// Order of a search.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum SearchOrder {
-    /// Latest event first.
+    /// The latest in the ledger first.
     Newest,
-    /// Earliest event first.
+    /// The oldest in the ledger first.
     Oldest,
-    /// As the ledger holds them.
-    Ledger,
+    /// By time of the event.
+    Story,
 }
 
 impl SearchOrder {
@@ -128,7 +135,7 @@ impl SearchOrder {
         match self {
             Self::Newest => "newest",
             Self::Oldest => "oldest",
-            Self::Ledger => "ledger",
+            Self::Story => "story",
         }
     }
 }

@@ -96,8 +96,7 @@ pub enum SourceError {
 }
 
 fn problem_text(problem: &Problem) -> String {
-    let place = problem.position.map(|at| format!(" (at byte {at})")).unwrap_or_default();
-    super::display::clean(&format!("{}{place}: {}", problem.title, problem.detail))
+    super::display::clean(&format!("{}: {}", problem.title, problem.detail))
 }
 
 impl Source {

@@ -3,7 +3,11 @@
 //! | file | holds |
 //! |---|---|
 //! | `args.rs` | [`Cli`]: commands, flags, environment variables, examples |
+//! | `search.rs`, `trace.rs`, `tail.rs` | what asks |
+//! | `verify.rs` | the ledger computed again from the bytes on disk |
+//! | `exit.rs` | exit codes, and what is said on the way out |
 //! | `client.rs`, `endpoints.rs` | where answers come from: a running server, else the data folder |
+//! | `offline.rs` | the data folder without its server |
 //! | `bench/` | what a span costs on this machine |
 //! | `demo/` | the agent run that the demo plays, and the check that its story is complete |
 //! | `timeline.rs` | [`timeline`]: a story as a person reads it |
@@ -21,16 +25,28 @@ pub mod demo;
 mod display;
 mod doc;
 mod endpoints;
+mod exit;
 mod moment;
+mod offline;
+mod search;
 pub mod serve;
 mod table;
+mod tail;
 mod timeline;
+mod trace;
 mod verdict;
+mod verify;
 
 pub use args::*;
 pub use client::{Source, SourceError};
 pub use display::{Paint, Style, clean};
 pub use endpoints::{ENDPOINTS_FILE, Endpoints, EndpointsError};
+pub use exit::{CommandError, Exit, end, error_line};
 pub use moment::{length, moment, offset};
+pub use offline::{ledger_name, offline};
+pub use search::search;
 pub use table::{heading, line};
+pub use tail::tail;
 pub use timeline::{Story, timeline};
+pub use trace::trace;
+pub use verify::{ledger_dir, verify};

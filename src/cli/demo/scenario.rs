@@ -1,4 +1,4 @@
-//! The run that the demo plays: a refund agent, as a `LangGraph` application would report it.
+//! The run that the demo plays: a refund agent, as a LangGraph application would report it.
 //!
 //! ```text
 //! first trace      refund-agent run ── model ── lookup_order (allowed) ── model
