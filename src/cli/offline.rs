@@ -1,37 +1,31 @@
-//! The data folder without its server: the ledger read into a store, under the server's own router.
+//! The data folder without its server: its index and ledger read as they are, under the server's own router.
 
 use super::client::SourceError;
 use super::verify::ledger_dir;
 use crate::api::{Api, Health, HostCheck, Metrics, router};
-use crate::correlate::JoinRules;
-use crate::ledger::{EntryRef, OpenError, ReadError, Reader};
-use crate::store::{AuditStore, EntryView, Envelope, MemoryStore, StoreError};
+use crate::ledger::{OpenError, Reader};
+use crate::store::embedded::IndexOptions;
+use crate::store::{EmbeddedStore, StoreError};
 use axum::Router;
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Bodies that are read into memory, bytes. A larger ledger is asked through its server, which has
-/// an index.
-const MAX_LEDGER_BYTES: usize = 1_024 * 1_024 * 1_024;
+/// Folder of the index within the data folder.
+const INDEX_FOLDER: &str = "index";
 
-/// Bytes of the ledger that are read at once.
-const CHUNK_BYTES: usize = 4 * 1_024 * 1_024;
+/// Where the index of a data folder lies.
+pub(super) fn index_dir(data: &Path) -> PathBuf {
+    data.join(INDEX_FOLDER)
+}
 
 /// Why the data folder cannot be read without its server.
 #[derive(Debug, thiserror::Error)]
 enum OfflineError {
     #[error(transparent)]
     Open(#[from] OpenError),
-    #[error("its ledger cannot be read")]
-    Read(#[from] ReadError),
-    #[error("its entries cannot be indexed")]
+    #[error("its index cannot be read")]
     Store(#[from] StoreError),
-    #[error(
-        "its ledger has more than {MAX_LEDGER_BYTES} bytes; start its server, which has an index, \
-         with `spanledger serve --data DIR`"
-    )]
-    TooLarge,
 }
 
 /// The name under which entries say which ledger they come from.
@@ -61,31 +55,9 @@ pub fn offline(data: &Path) -> Result<Option<Router>, SourceError> {
 
 fn open(data: &Path) -> Result<Router, OfflineError> {
     let reader = Reader::open(&ledger_dir(data))?;
-    let store = MemoryStore::new(&ledger_name(reader.origin()), JoinRules::default());
-    let mut scan = reader.scan(0);
-    let mut bytes = 0_usize;
-    while let Some(chunk) = scan.next_chunk(CHUNK_BYTES)? {
-        bytes = bytes.saturating_add(chunk.bytes());
-        if bytes > MAX_LEDGER_BYTES {
-            return Err(OfflineError::TooLarge);
-        }
-        let entries: Vec<EntryRef<'_>> = chunk.entries().collect();
-        let views: Vec<EntryView<'_>> = entries.iter().map(view).collect();
-        store.write(&views)?;
-    }
+    let options = IndexOptions { origin: ledger_name(reader.origin()), ..IndexOptions::default() };
+    let store = EmbeddedStore::open_read_only(&index_dir(data), reader, options)?;
     let metrics: Metrics = Arc::new(String::new);
     let api = Api::new(Arc::new(store), Arc::new(Health::starting(&[])), metrics);
     Ok(router(api, HostCheck::Any))
-}
-
-fn view<'a>(entry: &EntryRef<'a>) -> EntryView<'a> {
-    let envelope = Envelope {
-        sequence: entry.sequence,
-        id: entry.id.0,
-        tenant: entry.tenant,
-        received_ns: entry.received_ns,
-        conflict: entry.conflict,
-        leaf_hash: entry.leaf_hash,
-    };
-    EntryView::new(envelope, entry.body)
 }
