@@ -1,91 +1,57 @@
-//! The data folder without its server: the ledger read into a store, under the server's own router.
+//! The data folder without its server: ledger and index opened for reading, under the server's own
+//! router.
 
 use super::client::SourceError;
 use super::verify::ledger_dir;
 use crate::api::{Api, Health, HostCheck, Metrics, router};
-use crate::correlate::JoinRules;
-use crate::ledger::{EntryRef, OpenError, ReadError, Reader};
-use crate::store::{AuditStore, EntryView, Envelope, MemoryStore, StoreError};
+use crate::ledger::{OpenError, Reader};
+use crate::store::StoreError;
+use crate::store::embedded::{EmbeddedStore, IndexOptions};
 use axum::Router;
-use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Bodies that are read into memory, bytes. A larger ledger is asked through its server, which has
-/// an index.
-const MAX_LEDGER_BYTES: usize = 1_024 * 1_024 * 1_024;
-
-/// Bytes of the ledger that are read at once.
-const CHUNK_BYTES: usize = 4 * 1_024 * 1_024;
+/// Folder of the embedded index within the data folder.
+const INDEX_FOLDER: &str = "index";
 
 /// Why the data folder cannot be read without its server.
 #[derive(Debug, thiserror::Error)]
 enum OfflineError {
     #[error(transparent)]
-    Open(#[from] OpenError),
-    #[error("its ledger cannot be read")]
-    Read(#[from] ReadError),
-    #[error("its entries cannot be indexed")]
-    Store(#[from] StoreError),
-    #[error(
-        "its ledger has more than {MAX_LEDGER_BYTES} bytes; start its server, which has an index, \
-         with `spanledger serve --data DIR`"
-    )]
-    TooLarge,
+    Ledger(#[from] OpenError),
+    #[error(transparent)]
+    Index(#[from] StoreError),
 }
 
-/// The name under which entries say which ledger they come from.
+/// Where the embedded index of a data folder lies.
 ///
 /// ```
-/// assert_eq!(spanledger::cli::ledger_name([0xab; 16]), format!("spanledger/{}", "ab".repeat(16)));
+/// let index = spanledger::cli::index_dir("data".as_ref());
+/// assert_eq!(index, std::path::Path::new("data/index"));
 /// ```
-pub fn ledger_name(origin: [u8; 16]) -> String {
-    origin.iter().fold("spanledger/".to_owned(), |mut name, byte| {
-        let _ = write!(name, "{byte:02x}");
-        name
-    })
+pub fn index_dir(data: &Path) -> PathBuf {
+    data.join(INDEX_FOLDER)
 }
 
 /// What answers from the data folder while no server runs on it; `None` when there is no ledger.
-/// Nothing is written and no lock is taken.
+/// Nothing is written and no lock is taken; where there is no usable index the ledger is read.
 ///
 /// # Errors
 /// [`SourceError::Offline`] when there is a ledger and it cannot be read.
 pub fn offline(data: &Path) -> Result<Option<Router>, SourceError> {
     match open(data) {
-        Ok(router) => Ok(Some(router)),
-        Err(OfflineError::Open(OpenError::Absent { .. })) => Ok(None),
+        Ok(store) => {
+            let metrics: Metrics = Arc::new(String::new);
+            let api = Api::new(Arc::new(store), Arc::new(Health::starting(&[])), metrics);
+            Ok(Some(router(api, HostCheck::Any)))
+        }
+        Err(OfflineError::Ledger(OpenError::Absent { .. })) => Ok(None),
         Err(error) => Err(SourceError::Offline { data: data.to_owned(), source: Box::new(error) }),
     }
 }
 
-fn open(data: &Path) -> Result<Router, OfflineError> {
+fn open(data: &Path) -> Result<EmbeddedStore, OfflineError> {
     let reader = Reader::open(&ledger_dir(data))?;
-    let store = MemoryStore::new(&ledger_name(reader.origin()), JoinRules::default());
-    let mut scan = reader.scan(0);
-    let mut bytes = 0_usize;
-    while let Some(chunk) = scan.next_chunk(CHUNK_BYTES)? {
-        bytes = bytes.saturating_add(chunk.bytes());
-        if bytes > MAX_LEDGER_BYTES {
-            return Err(OfflineError::TooLarge);
-        }
-        let entries: Vec<EntryRef<'_>> = chunk.entries().collect();
-        let views: Vec<EntryView<'_>> = entries.iter().map(view).collect();
-        store.write(&views)?;
-    }
-    let metrics: Metrics = Arc::new(String::new);
-    let api = Api::new(Arc::new(store), Arc::new(Health::starting(&[])), metrics);
-    Ok(router(api, HostCheck::Any))
-}
-
-fn view<'a>(entry: &EntryRef<'a>) -> EntryView<'a> {
-    let envelope = Envelope {
-        sequence: entry.sequence,
-        id: entry.id.0,
-        tenant: entry.tenant,
-        received_ns: entry.received_ns,
-        conflict: entry.conflict,
-        leaf_hash: entry.leaf_hash,
-    };
-    EntryView::new(envelope, entry.body)
+    let store = EmbeddedStore::open_read_only(&index_dir(data), reader, IndexOptions::default())?;
+    Ok(store)
 }

@@ -10,7 +10,12 @@ use crate::receiver::{Receiver, Server};
 use anyhow::Result;
 /// tmp
 pub async fn run(args: ServeArgs) -> Result<()> {
-    let o = Overrides { data: args.data, grpc: args.listen_grpc, http: args.listen_http, api: args.listen_api };
+    let o = Overrides {
+        data: args.data,
+        grpc: args.listen_grpc,
+        http: args.listen_http,
+        api: args.listen_api,
+    };
     let c = Config::load(args.config.as_deref(), &o)?;
     std::fs::create_dir_all(&c.data)?;
     let keys = Keys::open_or_create(&c.keys)?;
@@ -19,7 +24,8 @@ pub async fn run(args: ServeArgs) -> Result<()> {
     let r = Receiver::new(intake, c.limits.clone());
     let g = Server::bind(c.listen.grpc, c.limits.clone(), r.metrics().clone()).await?;
     let h = Server::bind(c.listen.http, c.limits.clone(), r.metrics().clone()).await?;
-    Endpoints { grpc: g.address(), http: h.address(), api: c.listen.api, pid: std::process::id() }.write(&c.data)?;
+    Endpoints { grpc: g.address(), http: h.address(), api: c.listen.api, pid: std::process::id() }
+        .write(&c.data)?;
     tokio::spawn(h.serve(r.http(), std::future::pending()));
     g.serve(r.grpc(), std::future::pending()).await;
     Ok(())
