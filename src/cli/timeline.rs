@@ -54,11 +54,12 @@ pub fn timeline(story: &Story<'_>, style: Style) -> String {
     let begin = docs(story).filter_map(Doc::time).min();
     let ancestry = Ancestry::of(docs(story));
     let mut traces = HashSet::new();
+    let mut before = None;
     for doc in docs(story) {
         if let Some(trace) = doc.raw("trace.id").filter(|trace| traces.insert(*trace))
             && traces.len() > 1
         {
-            let words = format!("── another trace of the same story: {} ", clean(trace));
+            let words = another_trace(trace, before, doc.time());
             push(&mut out, &style.paint(Paint::Dim, &fit(&words, style.columns)));
         }
         let at = match (begin, doc.time()) {
@@ -66,6 +67,7 @@ pub fn timeline(story: &Story<'_>, style: Style) -> String {
             _ => "?".to_owned(),
         };
         entry(doc, &at, ancestry.level(doc), style, &mut out);
+        before = doc.time().or(before);
     }
     if story.truncated {
         push(&mut out, "");
@@ -78,6 +80,15 @@ pub fn timeline(story: &Story<'_>, style: Style) -> String {
         );
     }
     out
+}
+
+/// The line before the first entry of a further trace.
+fn another_trace(trace: &str, before: Option<u64>, now: Option<u64>) -> String {
+    let trace = clean(trace);
+    match before.zip(now).and_then(|(before, now)| now.checked_sub(before)) {
+        Some(gap) => format!("── {} later, under another trace: {trace}", length(gap)),
+        None => format!("── under another trace: {trace}"),
+    }
 }
 
 fn docs<'a>(story: &Story<'a>) -> impl Iterator<Item = Doc<'a>> {
@@ -246,7 +257,8 @@ fn facts(doc: Doc<'_>) -> Vec<String> {
         (None, Some(output)) => facts.push(format!("{output} out")),
         (None, None) => {}
     }
-    facts.extend(doc.number("event.duration").map(length));
+    let paused = doc.kind() == "interrupt"; // its span ends when the pause begins
+    facts.extend(doc.number("event.duration").filter(|_| !paused).map(length));
     facts.extend(payload(doc, "arguments"));
     facts
 }

@@ -99,8 +99,7 @@ pub async fn play(
     let scenario = scenario(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX));
     writeln!(
         out,
-        "Playing a refund agent: {} records in {} OTLP requests to {}.\n\
-         Each was acknowledged only after it was on disk.\n\n  \
+        "Playing a refund agent: {} records in {} OTLP requests to {}.\n\n  \
          run        {}\n  trace      {}\n  resumed as {}\n  approval   {}\n  page       http://{}/\n",
         scenario.records,
         scenario.exports.len(),
@@ -113,6 +112,7 @@ pub async fn play(
     )?;
     out.flush()?;
     send(endpoints, &scenario.exports).await?;
+    writeln!(out, "Every request was acknowledged, and only after it was on disk.\n")?;
 
     let source = Source::http(&endpoints.api.to_string())?;
     let (found, missing) = ask_until_complete(&source, &scenario).await?;
