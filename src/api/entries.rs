@@ -80,7 +80,7 @@ fn page(api: &Api, params: &EntriesParams) -> Result<EntriesAnswer, Problem> {
     let cursor = match params.cursor.as_deref() {
         Some(AT_THE_END) if follows => match newest {
             Some(newest) => Some(Cursor::Above(newest)),
-            None => return Ok(nothing_yet(AT_THE_START.to_owned())),
+            None => return Ok(nothing_yet(Some(AT_THE_START.to_owned()))),
         },
         Some(AT_THE_START) if follows => None,
         other => read_cursor(other)?,
@@ -88,7 +88,8 @@ fn page(api: &Api, params: &EntriesParams) -> Result<EntriesAnswer, Problem> {
     if let (Some(Cursor::Above(above)), true) = (cursor, follows)
         && newest.is_none_or(|newest| newest <= above)
     {
-        return Ok(nothing_yet(Cursor::Above(above).to_string()));
+        let behind = params.wait.map(|_| Cursor::Above(above).to_string());
+        return Ok(nothing_yet(behind));
     }
     let page = api.store.query(&QueryRequest {
         tenant: api.tenant().clone(),
@@ -103,7 +104,8 @@ fn page(api: &Api, params: &EntriesParams) -> Result<EntriesAnswer, Problem> {
         budget: QUERY_BUDGET,
     })?;
     let last = page.hits.last().map(|hit| hit.sequence);
-    let behind = follows.then(|| match last.max(newest) {
+    // Only who waits is told where to go on behind the last entry: for others the pages end.
+    let behind = params.wait.is_some().then(|| match last.max(newest) {
         Some(sequence) => Cursor::Above(sequence).to_string(),
         None => AT_THE_START.to_owned(),
     });
@@ -119,9 +121,9 @@ fn page(api: &Api, params: &EntriesParams) -> Result<EntriesAnswer, Problem> {
 }
 
 /// The answer to a follower who has seen everything.
-fn nothing_yet(next_cursor: String) -> EntriesAnswer {
+fn nothing_yet(next_cursor: Option<String>) -> EntriesAnswer {
     EntriesAnswer {
-        next_cursor: Some(next_cursor),
+        next_cursor,
         order: EntriesOrder::Ledger,
         ..EntriesAnswer::default()
     }
