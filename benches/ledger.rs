@@ -4,7 +4,7 @@ use divan::counter::ItemsCount;
 use spanledger::ledger::{Batch, EntryId, Ledger, NewEntry, Options};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-const ENTRIES: u64 = 100;
+const ENTRIES: u32 = 100;
 const BODY: usize = 2_300;
 
 fn main() {
@@ -13,7 +13,7 @@ fn main() {
 
 fn batch(from: u64, body: &[u8]) -> Batch {
     let mut batch = Batch::with_capacity(ENTRIES as usize * (BODY + 256));
-    for n in from..from + ENTRIES {
+    for n in from..from + u64::from(ENTRIES) {
         let mut id = [0; 16];
         id[..8].copy_from_slice(&n.wrapping_mul(0x9E37_79B9_7F4A_7C15).to_le_bytes());
         let entry = NewEntry {
@@ -58,9 +58,9 @@ fn concurrent(bencher: divan::Bencher<'_, '_>, tasks: u64) {
     let body = vec![b'x'; BODY];
     let next = AtomicU64::new(0);
     bencher
-        .counter(ItemsCount::new(ENTRIES * tasks))
+        .counter(ItemsCount::new(u64::from(ENTRIES) * tasks))
         .with_inputs(|| {
-            let from = |_| next.fetch_add(ENTRIES, Ordering::Relaxed);
+            let from = |_| next.fetch_add(ENTRIES.into(), Ordering::Relaxed);
             (0..tasks).map(from).map(|from| batch(from, &body)).collect::<Vec<_>>()
         })
         .bench_local_values(|batches| {

@@ -29,10 +29,10 @@ pub(super) fn assemble(
     jobs: Vec<Job>,
     chain: &mut Chain,
     window: &mut Window,
-    bytes: usize,
+    buffer: Vec<u8>,
 ) -> Group {
     let mut group = Group {
-        bytes: Vec::with_capacity(bytes.saturating_add(frame::SEAL_LEN)),
+        bytes: buffer,
         length: 0,
         records: Vec::new(),
         answers: Vec::with_capacity(jobs.len()),
@@ -109,12 +109,13 @@ impl Group {
         add(&mut counters.frame_bytes, self.length());
     }
 
-    /// Tells all that their entries are durable.
-    pub(super) fn answer(self) {
+    /// Tells all that their entries are durable. Gives the memory back.
+    pub(super) fn answer(self) -> Vec<u8> {
         for (reply, receipt) in self.answers {
             // Whoever went away does not need the answer.
             let _ = reply.send(Ok(receipt));
         }
+        self.bytes
     }
 
     /// Tells all that nothing was appended.

@@ -8,12 +8,13 @@ use super::reader::Reader;
 use super::recover::{self, Recovery};
 use super::reserve::Reserve;
 use super::status::{Notebook, Status};
-use super::storage::{Disk, Storage, is_full};
+use super::storage::{Disk, Storage, is_full, sync_dir};
 use super::types::{Receipt, TreeHead};
 use super::view::View;
 use super::writer::Writer;
 use std::fs::{DirBuilder, File, TryLockError};
-use std::os::unix::fs::DirBuilderExt;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{oneshot, watch};
@@ -88,8 +89,7 @@ impl Ledger {
         options: Options,
         mut storage: Box<dyn Storage>,
     ) -> Result<(Self, Recovery), OpenError> {
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
-        made.map_err(OpenError::io("make the directory", dir))?;
+        make_dir(dir).map_err(OpenError::io("make the directory", dir))?;
         let lock = Arc::new(lock(dir)?);
         let notes = Arc::new(Notebook::default());
         let opened = recover::open(dir, &options, storage.as_mut(), &notes)?;
@@ -113,9 +113,11 @@ impl Ledger {
             queue: queue.clone(),
             notes: notes.clone(),
             reserve,
+            buffer: Vec::new(),
         };
         let (ended, outcome) = watch::channel(None);
-        let guard = Guard { queue: queue.clone(), view: view.clone(), ended, lock: lock.clone() };
+        let guard =
+            Guard { queue: queue.clone(), view: view.clone(), ended, lock: Some(lock.clone()) };
         std::thread::Builder::new()
             .name("ledger-writer".into())
             .spawn(move || guard.watch(|| writer.run()))
@@ -154,7 +156,10 @@ impl Ledger {
         match answer.await {
             Ok(answer) => answer,
             // The writer's thread died with the batch in its hands.
-            Err(_) => Err(self.0.queue.closed().unwrap_or(AppendError::Closed)),
+            Err(_) => Err(match self.0.queue.closed() {
+                Some(error @ AppendError::Poisoned { .. }) => error,
+                _ => AppendError::Poisoned { reason: DIED.into() },
+            }),
         }
     }
 
@@ -182,6 +187,7 @@ impl Ledger {
             queue_batches,
             queue_bytes,
             window: notes.window,
+            window_bytes: notes.window_bytes,
             counters: notes.counters,
         }
     }
@@ -210,32 +216,48 @@ struct Guard {
     queue: Arc<Queue>,
     view: Arc<View>,
     ended: watch::Sender<Outcome>,
-    lock: Arc<File>,
+    /// Held as long as the thread may write.
+    lock: Option<Arc<File>>,
 }
 
 impl Guard {
-    fn watch(self, run: impl FnOnce() -> Result<TreeHead, CloseError>) {
+    fn watch(mut self, run: impl FnOnce() -> Result<TreeHead, CloseError>) {
         let outcome = run();
+        self.finish(outcome);
+    }
+
+    /// Gives the lock free before it tells: who was told may open the ledger again.
+    fn finish(&mut self, outcome: Result<TreeHead, CloseError>) {
+        self.lock = None;
+        self.view.end();
         self.ended.send_replace(Some(outcome));
     }
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        let reason: Arc<str> = DIED.into();
         if self.ended.borrow().is_none() {
-            let error = AppendError::Poisoned { reason: reason.clone() };
-            self.queue.fail(&error);
-            self.ended.send_replace(Some(Err(CloseError::Poisoned { reason })));
+            let reason: Arc<str> = DIED.into();
+            self.queue.fail(&AppendError::Poisoned { reason: reason.clone() });
+            self.finish(Err(CloseError::Poisoned { reason }));
         }
-        self.view.end();
-        let _ = &self.lock;
     }
+}
+
+/// Makes the directory, with those above it, if it is not there; their names are durable then.
+fn make_dir(dir: &Path) -> io::Result<()> {
+    let fresh: Vec<_> = dir.ancestors().take_while(|dir| !dir.exists()).collect();
+    DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    for dir in fresh {
+        let above = dir.parent().filter(|above| !above.as_os_str().is_empty());
+        sync_dir(above.unwrap_or(Path::new(".")))?;
+    }
+    Ok(())
 }
 
 fn lock(dir: &Path) -> Result<File, OpenError> {
     let path = dir.join("lock");
-    let file = File::options().create(true).write(true).truncate(false).open(&path);
+    let file = File::options().create(true).write(true).truncate(false).mode(0o600).open(&path);
     let file = file.map_err(OpenError::io("open", &path))?;
     match file.try_lock() {
         Ok(()) => Ok(file),

@@ -10,6 +10,7 @@
 //! Integers are little-endian; bit 0 of the flags is the conflict mark. Body, tenant name, salts
 //! and source key are not in it: the record may be shown to people who may not see those.
 
+use super::bytes::put;
 use super::merkle;
 use super::types::{Commitments, EntryRef, Hash};
 
@@ -30,18 +31,27 @@ pub(super) struct Leaf<'a> {
     pub(super) commitments: Commitments<'a>,
 }
 
+/// Bytes of a record before its commitments.
+const FIXED_LEN: usize = 92;
+
 impl Leaf<'_> {
+    fn fixed(&self) -> [u8; FIXED_LEN] {
+        let mut out = [0; FIXED_LEN];
+        put(&mut out, 0, &[LEAF_VERSION]);
+        put(&mut out, 1, &self.id);
+        put(&mut out, 17, &self.tenant_pseudonym);
+        put(&mut out, 33, &self.tenant_sequence.to_le_bytes());
+        put(&mut out, 41, &self.received_ns.to_le_bytes());
+        put(&mut out, 49, &self.mapping_version);
+        put(&mut out, 57, &[self.retention_class, u8::from(self.conflict)]);
+        put(&mut out, 59, &self.body_hash);
+        put(&mut out, 91, &[u8::try_from(self.commitments.len()).unwrap_or(u8::MAX)]);
+        out
+    }
+
     /// Appends the record to `out`.
-    pub(super) fn write(&self, out: &mut Vec<u8>) {
-        out.push(LEAF_VERSION);
-        out.extend_from_slice(&self.id);
-        out.extend_from_slice(&self.tenant_pseudonym);
-        out.extend_from_slice(&self.tenant_sequence.to_le_bytes());
-        out.extend_from_slice(&self.received_ns.to_le_bytes());
-        out.extend_from_slice(&self.mapping_version);
-        out.extend_from_slice(&[self.retention_class, u8::from(self.conflict)]);
-        out.extend_from_slice(&self.body_hash);
-        out.push(u8::try_from(self.commitments.len()).unwrap_or(u8::MAX));
+    fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.fixed());
         for commitment in self.commitments.iter() {
             out.push(commitment.kind);
             out.extend_from_slice(&commitment.value);
@@ -50,7 +60,11 @@ impl Leaf<'_> {
 
     /// The hash that goes into the tree.
     pub(super) fn hash(&self) -> Hash {
-        let mut record = Vec::with_capacity(128);
+        let fixed = self.fixed();
+        if self.commitments.is_empty() {
+            return merkle::leaf_hash(&fixed);
+        }
+        let mut record = Vec::with_capacity(256);
         self.write(&mut record);
         merkle::leaf_hash(&record)
     }

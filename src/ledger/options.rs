@@ -1,5 +1,7 @@
 //! How a ledger is run.
 
+use std::time::Duration;
+
 /// Settings of a ledger; the default is right for a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
@@ -20,6 +22,8 @@ pub struct Options {
     /// Size of the file that is given up when the disk is full, so that the end of the program
     /// can be written. 0 for none.
     pub reserve_bytes: u64,
+    /// How often a full disk is looked at while nobody appends.
+    pub space_check: Duration,
 }
 
 /// Largest segment: offsets in it are 32-bit numbers, with room for one group more.
@@ -34,6 +38,7 @@ impl Default for Options {
             queue_batches: 4096,
             group_bytes: 8 * 1024 * 1024,
             reserve_bytes: 16 * 1024 * 1024,
+            space_check: Duration::from_secs(1),
         }
     }
 }

@@ -18,12 +18,15 @@ use tokio::sync::watch;
 pub struct Reader {
     view: Arc<View>,
     changes: watch::Receiver<TreeHead>,
+    /// The watermark that [`Reader::changed`] has told.
+    told: u64,
 }
 
 impl Reader {
     pub(super) fn new(view: Arc<View>) -> Self {
         let changes = view.subscribe();
-        Self { view, changes }
+        let told = view.head().size;
+        Self { view, changes, told }
     }
 
     /// Opens the ledger in `dir` for reading only, as it is now: the complete groups. Takes no
@@ -57,16 +60,22 @@ impl Reader {
         self.view.has_ended()
     }
 
-    /// Waits until the watermark has moved since the last call; gives it, or `None` when it will
-    /// never move again. For tasks; may be cancelled at any time.
+    /// Waits until the watermark has moved since this reader was made or last told it here; gives
+    /// it, or `None` when it will never move again. For tasks; may be cancelled at any time.
     pub async fn changed(&mut self) -> Option<u64> {
-        if !self.changes.has_changed().unwrap_or(false) && self.has_ended() {
-            return None;
+        loop {
+            // Asked before the watermark: after the end it does not move.
+            let ended = self.has_ended();
+            let now = self.changes.borrow_and_update().size;
+            if now != self.told {
+                self.told = now;
+                return Some(now);
+            }
+            if ended {
+                return None;
+            }
+            self.changes.changed().await.ok()?;
         }
-        let seen = self.changes.borrow().size;
-        self.changes.changed().await.ok()?;
-        let now = self.changes.borrow_and_update().size;
-        (now != seen || !self.has_ended()).then_some(now)
     }
 
     /// Waits until the entry `sequence` can be read, nothing more will come, or `timeout` has

@@ -4,7 +4,7 @@ use super::bytes::{len64, to_usize};
 use super::chain::Chain;
 use super::error::{Damage, OpenError};
 use super::now_ns;
-use super::options::Options;
+use super::options::{MAX_SEGMENT_BYTES, Options};
 use super::segment::{Header, TORN, read_up_to};
 use super::sidecar::{self, Record, Sidecar};
 use super::status::Notebook;
@@ -110,7 +110,9 @@ pub(super) fn open(
         sidecars_rebuilt: rebuilt,
         window: window.len(),
     };
-    notes.open().window = window.len();
+    let mut numbers = notes.open();
+    (numbers.window, numbers.window_bytes) = (window.len(), window.memory());
+    drop(numbers);
     let view = Arc::new(View::new(dir, last.header.origin, segments, head, false));
     let active = Active {
         file: writable,
@@ -158,7 +160,7 @@ pub(super) fn begin(
     let TreeHead { size: first, root } = chain.committed().head();
     let header = Header { origin, first, root, before, created_ns: now_ns() };
     let bytes = header.encode();
-    let file = storage.create(dir, first, &bytes, options.segment_bytes)?;
+    let file = storage.create(dir, first, &bytes, options.segment_bytes.min(MAX_SEGMENT_BYTES))?;
     let end = len64(&bytes);
     let segment = Arc::new(Segment::new(dir, first, end, Some(Vec::new())));
     let active = Active { file, segment, header_hash: header.hash(), end, records: Vec::new() };
@@ -203,7 +205,7 @@ fn secure(file: &mut File, writable: &mut dyn SegmentFile, replayed: &Replayed) 
     if replayed.length > replayed.end {
         writable.truncate(replayed.end)?;
     }
-    if !replayed.clean && replayed.last_group < replayed.end {
+    if replayed.last_group < replayed.end {
         // What was read may be in memory only: after a failed fdatasync Linux calls such pages
         // clean, and syncing again would do nothing. Written anew, they are dirty. Groups before
         // the last one were durable before it was begun.

@@ -18,7 +18,7 @@
 use super::bytes::{crc32c, field, put, to_usize, u32_at, u64_at};
 use super::chain::Chain;
 use super::merkle::Frontier;
-use super::segment::{FORMAT_VERSION, NEW, SIDECAR, path, read_up_to};
+use super::segment::{FORMAT_VERSION, SIDECAR, path, read_up_to};
 use super::types::{Hash, TreeHead};
 use super::window::Key;
 use std::collections::HashMap;
@@ -114,10 +114,14 @@ pub(super) fn write(
     out.extend_from_slice(&footer);
 
     let temporary = path(dir, first, "index.new");
-    let file = super::storage::create_private(&temporary)?;
-    io::Write::write_all(&mut &file, &out)?;
-    std::fs::rename(&temporary, path(dir, first, SIDECAR))?;
-    Ok(out.len() as u64)
+    let written = super::storage::create_private(&temporary)
+        .and_then(|file| io::Write::write_all(&mut &file, &out))
+        .and_then(|()| std::fs::rename(&temporary, path(dir, first, SIDECAR)));
+    if written.is_err() {
+        // A part of it only takes up room.
+        let _ = std::fs::remove_file(&temporary);
+    }
+    written.map(|()| out.len() as u64)
 }
 
 fn count(n: usize) -> [u8; 4] {
@@ -217,7 +221,12 @@ fn read(file: &File, offset: u64, length: usize) -> Option<Vec<u8>> {
 pub(super) fn remove_leftovers(dir: &Path) -> io::Result<()> {
     for file in dir.read_dir()? {
         let path = file?.path();
-        if path.extension().is_some_and(|ending| ending == NEW) {
+        let ours = |name: &str| {
+            let name = name.strip_suffix(".new").unwrap_or_default();
+            let digits = name.strip_suffix(".index").unwrap_or(name);
+            name == "probe" || (digits.len() == 20 && digits.bytes().all(|b| b.is_ascii_digit()))
+        };
+        if path.file_name().and_then(|name| name.to_str()).is_some_and(ours) {
             std::fs::remove_file(path)?;
         }
     }

@@ -25,6 +25,8 @@ pub struct Status {
     pub queue_bytes: usize,
     /// Entries in the window of duplicates.
     pub window: usize,
+    /// Memory of the window of duplicates, in bytes.
+    pub window_bytes: usize,
     /// What the writer has done.
     pub counters: Counters,
 }
@@ -63,6 +65,7 @@ pub(super) struct Notes {
     pub(super) disk_full: Option<String>,
     pub(super) reserve: bool,
     pub(super) window: usize,
+    pub(super) window_bytes: usize,
 }
 
 /// Notes that the writer writes and anybody reads.

@@ -74,8 +74,9 @@ impl Storage for Disk {
             let _ = std::fs::remove_file(&temporary);
         }
         let file = made?;
-        // IMPORTANT: without this the file may be nameless after a crash, with entries in it.
-        sync_dir(dir)?;
+        // IMPORTANT: without this the file may be nameless after a crash, with entries in it. A
+        // failure is final, whatever it is: the name is there, and may not be tomorrow.
+        sync_dir(dir).map_err(|error| io::Error::other(error.to_string()))?;
         Ok(Box::new(DiskFile(file)))
     }
 

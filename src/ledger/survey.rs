@@ -47,8 +47,9 @@ impl Found {
 /// All segments in order, each checked to follow the one before it. Reads no bodies.
 pub(super) fn survey(dir: &Path) -> Result<Vec<Found>, OpenError> {
     let names = |ending| segment::list(dir, ending).map_err(OpenError::io("list", dir));
-    let firsts = names(SEGMENT)?;
+    // In this order: beside a running program, each sidecar that is seen has its next segment.
     let sidecars = names(SIDECAR)?;
+    let firsts = names(SEGMENT)?;
     let mut all: Vec<Found> = Vec::with_capacity(firsts.len());
     for first in &firsts {
         let path = path(dir, *first, SEGMENT);
@@ -105,13 +106,10 @@ fn follows(before: Option<&mut Found>, found: &Found, name: u64) -> Result<(), O
     let Some(head) = seal.map(|seal| seal.head) else {
         return Err(before.corrupt(end, header.first, Damage::Short));
     };
-    if header.before != before.header_hash || head.size > header.first {
-        return Err(found.corrupt(0, header.first, Damage::Order));
-    }
     if head.size < header.first {
         return Err(before.corrupt(end, head.size, Damage::Missing { first: head.size }));
     }
-    if head.root != header.root {
+    if header.before != before.header_hash || head != header.start() {
         return Err(found.corrupt(0, header.first, Damage::Order));
     }
     before.sealed = Some(Sealed { header_hash: before.header_hash, head, end });

@@ -145,6 +145,8 @@ pub fn verify_against(
     if !dir.is_dir() {
         return Err(VerifyError::Absent { path: dir.to_owned() });
     }
+    // In this order: beside a running program, each sidecar that is seen has its next segment.
+    let sidecars = names(SIDECAR)?;
     let firsts = names(SEGMENT)?;
     let Some(last) = firsts.last().copied() else {
         return Err(VerifyError::Absent { path: dir.to_owned() });
@@ -160,7 +162,7 @@ pub fn verify_against(
         })?;
     }
     // A segment gets its sidecar when the next one is there.
-    if names(SIDECAR)?.last().is_some_and(|newest| *newest >= last) {
+    if sidecars.last().is_some_and(|newest| *newest >= last) {
         let first = check.next;
         check.at.offset = 0;
         check.problem(Damage::Missing { first });

@@ -68,7 +68,7 @@ impl Segment {
             let offset = walk.offset();
             match walk.next() {
                 Ok(Some((at, Frame::Entry(_)))) => {
-                    found.push(u32::try_from(at).unwrap_or(u32::MAX))
+                    found.push(u32::try_from(at).unwrap_or(u32::MAX));
                 }
                 Ok(Some((_, Frame::Seal(_)))) => {}
                 Ok(None) => break,
@@ -161,7 +161,7 @@ impl View {
         loop {
             let watermark = self.head().size;
             let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
-            let left = left.unwrap_or(Duration::from_secs(3600));
+            let left = left.unwrap_or(Duration::from_hours(1));
             if watermark > sequence || *ended || left.is_zero() {
                 return watermark;
             }

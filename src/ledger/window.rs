@@ -65,6 +65,14 @@ impl Window {
         }
     }
 
+    /// Bytes of memory that it takes.
+    pub(super) fn memory(&self) -> usize {
+        let keys = self.ring.capacity().saturating_add(self.staged.capacity());
+        let tables = [&self.ids, &self.sources, &self.staged_ids, &self.staged_sources];
+        let tables = tables.iter().map(|table| table.allocation_size());
+        tables.fold(keys.saturating_mul(size_of::<Key>()), usize::saturating_add)
+    }
+
     /// Number of entries that it knows.
     pub(super) fn len(&self) -> usize {
         self.ids.len()
@@ -132,7 +140,9 @@ impl Window {
     /// The open group counts: its entries take the place of the oldest.
     pub(super) fn commit(&mut self) {
         let staged = std::mem::take(&mut self.staged);
-        staged.iter().for_each(|key| self.push(*key));
+        for key in &staged {
+            self.push(*key);
+        }
         self.staged = staged;
         self.discard();
     }
@@ -204,4 +214,115 @@ fn insert(
         return;
     }
     table.insert_unique(hash, place, |p| hasher.hash_one(key_at(p).unwrap_or_default()));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Append(u8, u8),
+        Commit,
+        Discard,
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let step = prop_oneof![
+            8 => (0_u8..24, 0_u8..6).prop_map(|(id, source)| Step::Append(id, source)),
+            2 => Just(Step::Commit),
+            1 => Just(Step::Discard),
+        ];
+        prop::collection::vec(step, 0..200)
+    }
+
+    /// A list of everything that was appended, searched from the end: what the window means.
+    #[derive(Default)]
+    struct Model {
+        all: Vec<(u8, u8)>,
+        committed: usize,
+    }
+
+    impl Model {
+        fn look(&self, capacity: usize, id: u8, source: u8) -> Seen {
+            let oldest = self.all.len().saturating_sub(capacity);
+            let window = self.all.iter().enumerate().skip(oldest);
+            if let Some((at, _)) = window.clone().rfind(|(_, entry)| entry.0 == id) {
+                return Seen::Before { sequence: at as u64, leaf: leaf(at) };
+            }
+            let conflict = source != 0 && window.clone().any(|(_, entry)| entry.1 == source);
+            Seen::New { conflict }
+        }
+    }
+
+    fn leaf(sequence: usize) -> Hash {
+        [u8::try_from(sequence % 255).unwrap() + 1; 32]
+    }
+
+    proptest! {
+        #[test]
+        fn it_finds_exactly_what_a_list_of_the_last_entries_has(
+            capacity in 1_usize..20,
+            steps in steps(),
+        ) {
+            let mut window = Window::new(capacity, 0);
+            let mut model = Model::default();
+            for step in steps {
+                match step {
+                    Step::Append(id, source) => {
+                        let seen = window.look(&[id; 16], &[source; 16]);
+                        prop_assert_eq!(seen, model.look(capacity, id, source));
+                        if let Seen::New { .. } = seen {
+                            let leaf = leaf(model.all.len());
+                            window.stage(Key { id: [id; 16], source: [source; 16], leaf });
+                            model.all.push((id, source));
+                        }
+                    }
+                    Step::Commit => {
+                        window.commit();
+                        model.committed = model.all.len();
+                    }
+                    Step::Discard => {
+                        window.discard();
+                        model.all.truncate(model.committed);
+                    }
+                }
+            }
+            prop_assert!(window.len() <= capacity);
+        }
+
+        #[test]
+        fn a_window_filled_from_the_tail_of_a_log_is_the_one_that_was_there(
+            capacity in 1_usize..20,
+            total in 0_usize..60,
+            probe in 0_u8..60,
+        ) {
+            let key = |n: usize| {
+                let id = u8::try_from(n).unwrap() + 1;
+                Key { id: [id; 16], source: [id % 7; 16], leaf: leaf(n) }
+            };
+            let mut whole = Window::new(capacity, 0);
+            (0..total).for_each(|n| whole.push(key(n)));
+            let start = total.saturating_sub(capacity + 3);
+            let mut again = Window::new(capacity, start as u64);
+            (start..total).for_each(|n| again.push(key(n)));
+            let (id, source) = ([probe; 16], [probe % 7; 16]);
+            prop_assert_eq!(whole.look(&id, &source), again.look(&id, &source));
+        }
+    }
+
+    #[test]
+    fn a_full_window_of_the_default_size_takes_less_than_100_megabytes() {
+        let capacity = 1 << 20;
+        let mut window = Window::new(capacity, 0);
+        // Over the brim, so that the tables have seen removals too.
+        for n in 0..(1_u64 << 20) + 1000 {
+            let mut id = [1; 16];
+            id[..8].copy_from_slice(&n.to_le_bytes());
+            window.push(Key { id, source: id, leaf: [0; 32] });
+        }
+        assert_eq!(window.len(), capacity);
+        assert!(window.memory() < 100_000_000, "{}", window.memory());
+    }
 }

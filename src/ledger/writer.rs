@@ -1,5 +1,6 @@
 //! The one writer: drain, number, write, sync, show, answer.
 
+use super::batch::MAX_BATCH_BYTES;
 use super::bytes::len64;
 use super::chain::Chain;
 use super::error::{AppendError, CloseError, in_a_line};
@@ -17,10 +18,7 @@ use super::types::TreeHead;
 use super::view::View;
 use super::window::Window;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-/// How often a full disk is looked at while nobody appends.
-const RETRY: Duration = Duration::from_secs(1);
+use std::time::Instant;
 
 /// Room that has to be there before a full disk is called usable again, in bytes.
 const PROBE_BYTES: u64 = 1024 * 1024;
@@ -36,6 +34,8 @@ pub(super) struct Writer {
     pub(super) queue: Arc<Queue>,
     pub(super) notes: Arc<Notebook>,
     pub(super) reserve: Reserve,
+    /// Memory for the next group.
+    pub(super) buffer: Vec<u8>,
 }
 
 /// Why a group did not become durable.
@@ -50,8 +50,9 @@ impl Writer {
     /// Works until the queue is closed and empty, or the storage fails.
     pub(super) fn run(mut self) -> Result<TreeHead, CloseError> {
         loop {
-            let full = self.notes.open().disk_full.is_some();
-            let done = match self.queue.take(self.options.group_bytes, full.then_some(RETRY)) {
+            let patience = self.lacks_space().then_some(self.options.space_check);
+            let group_bytes = self.options.group_bytes.min(MAX_BATCH_BYTES);
+            let done = match self.queue.take(group_bytes, patience) {
                 Work::Jobs(jobs) => self.append(jobs),
                 Work::Idle => {
                     self.look_for_space();
@@ -68,8 +69,10 @@ impl Writer {
     /// Appends the jobs as one group and answers them all. An error is final.
     fn append(&mut self, jobs: Vec<Job>) -> Result<(), Arc<str>> {
         let urgent = jobs.iter().any(|job| job.urgent);
-        let bytes = jobs.iter().map(|job| job.batch.bytes()).sum();
-        let mut group = group::assemble(jobs, &mut self.chain, &mut self.window, bytes);
+        let bytes: usize = jobs.iter().map(|job| job.batch.bytes()).sum();
+        let mut buffer = std::mem::take(&mut self.buffer);
+        buffer.reserve(bytes.saturating_add(SEAL_LEN));
+        let mut group = group::assemble(jobs, &mut self.chain, &mut self.window, buffer);
         let mut done = self.store(&mut group);
         if urgent && matches!(done, Err(Failure::Full(_))) && self.reserve.release() {
             done = self.store(&mut group);
@@ -79,7 +82,7 @@ impl Writer {
                 self.advance(&group);
                 // Acknowledge only what is durable: the fdatasync that covers the group has
                 // returned, and readers may see it.
-                group.answer();
+                self.keep(group.answer());
                 Ok(())
             }
             Err(Failure::Full(reason)) => {
@@ -94,8 +97,9 @@ impl Writer {
             }
             Err(Failure::Poison(reason)) => {
                 let error = AppendError::Poisoned { reason: reason.clone() };
-                // Nobody gets in between the refusal of these and of those who wait.
+                // Who is told that it failed finds it stopped.
                 self.queue.fail(&error);
+                self.view.end();
                 group.refuse(&error);
                 Err(reason)
             }
@@ -166,7 +170,7 @@ impl Writer {
             self.view.publish(self.chain.committed().head());
         }
         let mut notes = self.notes.open();
-        notes.window = self.window.len();
+        (notes.window, notes.window_bytes) = (self.window.len(), self.window.memory());
         group.count(&mut notes.counters);
         let was_full = !group.is_empty() && notes.disk_full.take().is_some();
         drop(notes);
@@ -219,11 +223,25 @@ impl Writer {
         Ok(())
     }
 
+    /// Whether something waits for space to come back.
+    fn lacks_space(&self) -> bool {
+        let notes = self.notes.open();
+        notes.disk_full.is_some() || (!notes.reserve && self.options.reserve_bytes > 0)
+    }
+
     /// Finds out whether there is space again while nobody appends.
     fn look_for_space(&mut self) {
         if self.storage.probe(&self.view.dir, PROBE_BYTES).is_ok() {
             self.notes.open().disk_full = None;
             self.restore_reserve();
+        }
+    }
+
+    /// Keeps the memory of a group for the next one, unless it was an unusually large one.
+    fn keep(&mut self, mut buffer: Vec<u8>) {
+        if buffer.capacity() <= self.options.group_bytes.saturating_mul(2) {
+            buffer.clear();
+            self.buffer = buffer;
         }
     }
 
@@ -234,7 +252,7 @@ impl Writer {
     }
 
     /// Marks the end, so that the next start can tell a torn group from a damaged one.
-    fn close(mut self) -> Result<TreeHead, CloseError> {
+    fn close(&mut self) -> Result<TreeHead, CloseError> {
         if self.notes.open().disk_full.is_some() {
             self.reserve.release();
         }

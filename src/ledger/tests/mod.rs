@@ -1,5 +1,9 @@
 //! The ledger as a whole, with the file system under it.
 
+mod crash;
+mod faults;
+mod simulated;
+
 use super::*;
 
 /// An entry of the default tenant whose id is that number.
