@@ -1,5 +1,7 @@
 //! What the embedded store promises, one sentence each.
 
+#![allow(clippy::large_stack_arrays, reason = "a list of entries is short")]
+
 mod store_support;
 
 use spanledger::entry::{Json, Kind, Outcome};

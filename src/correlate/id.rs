@@ -106,7 +106,7 @@ impl<'a> Id<'a> {
 }
 
 /// Whether two texts are one id. Trace ids have several spellings: with dashes, in either case,
-/// with OpenAI's `trace_` in front, or only their low 64 bits in hexadecimal or decimal. All other
+/// with `trace_` of `OpenAI` in front, or only their low 64 bits in hexadecimal or decimal. All other
 /// ids are compared verbatim.
 ///
 /// ```
@@ -216,7 +216,7 @@ mod tests {
     proptest! {
         #[test]
         fn every_spelling_of_a_random_trace_id_is_that_id(id in (1_u128 << 33)..) {
-            let low = id as u64;
+            let low = u64::try_from(id & u128::from(u64::MAX)).unwrap();
             prop_assume!(low > LARGEST_COUNTER);
             let hex = format!("{id:032x}");
             let uuid = format!(

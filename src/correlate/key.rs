@@ -199,7 +199,7 @@ mod tests {
         fn two_spellings_of_one_id_have_a_key_in_common(id: u128, small in 0..100_u128) {
             let keys = KeyMaker::new([3; 16]);
             for id in [id, small] {
-                let low = id as u64;
+                let low = u64::try_from(id & u128::from(u64::MAX)).unwrap();
                 let spellings =
                     [format!("{id:032x}"), format!("{id:032X}"), format!("{low:016x}"), low.to_string()];
                 for a in &spellings {

@@ -72,7 +72,7 @@ mod tests {
         fn the_order_of_arrival_does_not_matter(
             (mut a, mut b) in prop::collection::vec((0..4_u64, 0..6_u64, 0..6_u64), 0..20)
                 .prop_map(|rows| rows.into_iter().enumerate().map(|(at, (ns, span, parent))| {
-                    member(ns, at as u8, Some(span), Some(parent))
+                    member(ns, u8::try_from(at).unwrap(), Some(span), Some(parent))
                 }).collect::<Vec<_>>())
                 // One span id stands for one span.
                 .prop_map(|mut rows| {

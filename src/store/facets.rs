@@ -230,7 +230,7 @@ enum Take {
 }
 
 /// The table: which values of a body queries need.
-#[allow(clippy::too_many_lines, reason = "a table")]
+#[allow(clippy::too_many_lines, clippy::match_same_arms, reason = "a table")]
 fn take(node: Node, key: &str) -> Take {
     use Field as F;
     use Namespace as N;

@@ -45,6 +45,8 @@ pub(super) struct Tag(pub(super) Vec<u8>);
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Lister {
     keys: KeyMaker,
+    /// Whether words of texts are listed.
+    pub(super) words: bool,
 }
 
 /// What is listed of one entry.
@@ -64,8 +66,8 @@ pub(super) struct Scratch {
 }
 
 impl Lister {
-    pub(super) fn new(secret: [u8; 16]) -> Self {
-        Self { keys: KeyMaker::new(secret) }
+    pub(super) fn new(secret: [u8; 16], words: bool) -> Self {
+        Self { keys: KeyMaker::new(secret), words }
     }
 
     /// What is listed of an entry. `with_tags` leaves the dictionary out when it has the entry.
@@ -81,7 +83,9 @@ impl Lister {
         let mut out = Listing { keys: Vec::with_capacity(TYPICAL_KEYS), tags };
         let tenant = entry.envelope.tenant;
         self.list_ids(entry, &mut out);
-        self.list_words(entry, with_tags, &mut out, scratch);
+        if self.words {
+            self.list_words(entry, with_tags, &mut out, scratch);
+        }
         if with_tags {
             let prefix = self.tenant_prefix(tenant);
             list_tags(entry, prefix, &mut out.tags);

@@ -2,6 +2,7 @@
 
 use super::super::StoreError;
 use super::super::durable::{io, write_file};
+use super::IndexOptions;
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::Path;
@@ -19,6 +20,8 @@ pub(super) struct Manifest {
     ledger: String,
     /// Entries in a small run.
     run_entries: u64,
+    /// Whether words of texts are listed.
+    words: bool,
     /// Makes the keys of this index unlike those of every other, hexadecimal.
     secret: String,
     /// CRC-32C of the secret: under another one nothing would be found.
@@ -27,12 +30,13 @@ pub(super) struct Manifest {
 
 impl Manifest {
     /// The manifest in `dir`, when it is of this version and ledger.
-    pub(super) fn read(dir: &Path, ledger: [u8; 16], run_entries: u64) -> Option<Self> {
+    pub(super) fn read(dir: &Path, ledger: [u8; 16], options: &IndexOptions) -> Option<Self> {
         let bytes = fs::read(dir.join(FILE)).ok()?;
         let manifest: Self = serde_json::from_slice(&bytes).ok()?;
         let fits = manifest.version == VERSION
             && manifest.ledger == hex(ledger)
-            && manifest.run_entries == run_entries
+            && manifest.run_entries == options.run_entries
+            && manifest.words == options.words
             && u128::from_str_radix(&manifest.secret, 16).is_ok()
             && manifest.check == crc_fast::crc32_iscsi(manifest.secret.as_bytes());
         fits.then_some(manifest)
@@ -42,7 +46,7 @@ impl Manifest {
     pub(super) fn begin(
         dir: &Path,
         ledger: [u8; 16],
-        run_entries: u64,
+        options: &IndexOptions,
     ) -> Result<Self, StoreError> {
         match fs::remove_dir_all(dir) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -57,7 +61,14 @@ impl Manifest {
         })?;
         let secret = hex(secret);
         let check = crc_fast::crc32_iscsi(secret.as_bytes());
-        let manifest = Self { version: VERSION, ledger: hex(ledger), run_entries, secret, check };
+        let manifest = Self {
+            version: VERSION,
+            ledger: hex(ledger),
+            run_entries: options.run_entries,
+            words: options.words,
+            secret,
+            check,
+        };
         let text = serde_json::to_vec_pretty(&manifest).map_err(|error| StoreError::Damaged {
             context: "cannot write the manifest of the index".to_owned(),
             source: Some(Box::new(error)),
@@ -84,18 +95,21 @@ mod tests {
     fn a_manifest_of_another_ledger_or_version_is_none() {
         let dir = tempfile::tempdir().unwrap();
         let index = dir.path().join("index");
-        let manifest = Manifest::begin(&index, [1; 16], 8).unwrap();
-        assert_eq!(Manifest::read(&index, [1; 16], 8), Some(manifest.clone()));
-        assert_eq!(Manifest::read(&index, [2; 16], 8), None);
+        let options = IndexOptions::default();
+        let manifest = Manifest::begin(&index, [1; 16], &options).unwrap();
+        assert_eq!(Manifest::read(&index, [1; 16], &options), Some(manifest.clone()));
+        assert_eq!(Manifest::read(&index, [2; 16], &options), None);
         let text = fs::read_to_string(index.join(FILE)).unwrap();
         let digit = if manifest.secret.starts_with('0') { "1" } else { "0" };
         let other = format!("{digit}{}", &manifest.secret[1..]);
         fs::write(index.join(FILE), text.replace(&manifest.secret, &other)).unwrap();
-        assert_eq!(Manifest::read(&index, [1; 16], 8), None, "a secret that is not its own");
+        assert_eq!(Manifest::read(&index, [1; 16], &options), None, "a secret that is not its own");
+        let without = IndexOptions { words: false, ..options.clone() };
+        assert_eq!(Manifest::read(&index, [1; 16], &without), None);
         let other = serde_json::to_vec(&Manifest { version: 0, ..manifest }).unwrap();
         fs::write(index.join(FILE), other).unwrap();
-        assert_eq!(Manifest::read(&index, [1; 16], 8), None);
+        assert_eq!(Manifest::read(&index, [1; 16], &options), None);
         fs::write(index.join(FILE), b"{").unwrap();
-        assert_eq!(Manifest::read(&index, [1; 16], 8), None);
+        assert_eq!(Manifest::read(&index, [1; 16], &options), None);
     }
 }

@@ -73,7 +73,7 @@ impl IndexedMembers<'_> {
         let (lister, tenant, deadline) = (self.lister, self.tenant, self.deadline);
         let mut scratch = Scratch::default();
         let mut out_of_time = false;
-        let mut listed = self.unlisted.take().unwrap_or_default();
+        let mut found = self.unlisted.take().unwrap_or_default();
         // The latest first: they are what somebody asks for while an index is being built.
         let mut end = range.end;
         while end > range.start && !out_of_time {
@@ -85,7 +85,7 @@ impl IndexedMembers<'_> {
                     if entry.tenant == tenant {
                         let listing = lister.list(&EntryView::from(entry), false, &mut scratch);
                         for key in listing.keys {
-                            listed.entry(key).or_default().push(entry.sequence);
+                            found.entry(key).or_default().push(entry.sequence);
                         }
                     }
                 }
@@ -94,7 +94,7 @@ impl IndexedMembers<'_> {
             out_of_time = Instant::now() >= deadline && end > range.start;
         }
         self.out_of_time |= out_of_time;
-        self.unlisted = Some(listed);
+        self.unlisted = Some(found);
         Ok(())
     }
 

@@ -69,6 +69,9 @@ pub struct IndexOptions {
     pub origin: String,
     /// What joins.
     pub rules: JoinRules,
+    /// Whether words of texts are indexed. Without it the index costs half, and a question for
+    /// words reads every entry that the rest of the question leaves. A change builds it again.
+    pub words: bool,
     /// Entries in a run of ids. Another number builds the index again.
     pub run_entries: u64,
     /// Entries between two commits of the dictionary; these are read by each question for tags.
@@ -86,6 +89,7 @@ impl Default for IndexOptions {
         Self {
             origin: "spanledger".to_owned(),
             rules: JoinRules::default(),
+            words: true,
             run_entries: 65_536,
             commit_entries: 50_000,
             idle_commit_entries: 5_000,
@@ -147,14 +151,14 @@ impl EmbeddedStore {
     /// # Errors
     /// [`StoreError`] when `dir` cannot be read or written, or another process writes it.
     pub fn open(dir: &Path, reader: Reader, options: IndexOptions) -> Result<Self, StoreError> {
-        let known = Manifest::read(dir, reader.origin(), options.run_entries);
+        let known = Manifest::read(dir, reader.origin(), &options);
         if let Some(manifest) = known {
             match Self::open_parts(dir, reader.clone(), options.clone(), &manifest, false) {
                 Err(StoreError::Damaged { .. }) => {}
                 done => return done,
             }
         }
-        let manifest = Manifest::begin(dir, reader.origin(), options.run_entries)?;
+        let manifest = Manifest::begin(dir, reader.origin(), &options)?;
         Self::open_parts(dir, reader, options, &manifest, true)
     }
 
@@ -168,7 +172,7 @@ impl EmbeddedStore {
         reader: Reader,
         options: IndexOptions,
     ) -> Result<Self, StoreError> {
-        let manifest = Manifest::read(dir, reader.origin(), options.run_entries);
+        let manifest = Manifest::read(dir, reader.origin(), &options);
         let absent = dir.join("absent");
         let ids_dir: &Path = if manifest.is_some() { dir } else { &absent };
         let Opened { ids, .. } = Ids::open(ids_dir, options.run_entries, false)?;
@@ -179,7 +183,7 @@ impl EmbeddedStore {
         };
         let secret = manifest.map_or([0; 16], |manifest| manifest.secret());
         Ok(Self {
-            lister: Lister::new(secret),
+            lister: Lister::new(secret, options.words),
             ids,
             dictionary,
             writes: false,
@@ -207,7 +211,7 @@ impl EmbeddedStore {
             return Err(StoreError::Damaged { context, source: None });
         }
         let store = Self {
-            lister: Lister::new(manifest.secret()),
+            lister: Lister::new(manifest.secret(), options.words),
             ids,
             dictionary: Some(dictionary),
             writes: true,
@@ -505,7 +509,7 @@ fn tags_dir(dir: &Path) -> PathBuf {
 }
 
 fn deadline(budget: Duration) -> Instant {
-    const LONGEST: Duration = Duration::from_secs(3_600);
+    const LONGEST: Duration = Duration::from_hours(1);
     let now = Instant::now();
     now.checked_add(budget.min(LONGEST)).unwrap_or(now)
 }

@@ -77,9 +77,6 @@ impl Planner<'_> {
         match (target, test) {
             (Target::Field(field), test) => self.field(*field, test),
             (Target::Id(namespace), Test::Is(needle)) => self.id(*namespace, needle),
-            (Target::Id(namespace), _) => {
-                Plan::Tag(self.lister.has_id_tag(self.tenant, *namespace))
-            }
             (Target::EntryId, Test::Is(needle)) if !needle.prefix => {
                 let lower = needle.text.to_ascii_lowercase();
                 Plan::Keys(self.keys(Namespace::Entry, &lower).collect())
@@ -107,7 +104,7 @@ impl Planner<'_> {
             (Target::Path { ids: Some(namespace), .. }, Test::Is(needle)) => {
                 self.id(*namespace, needle)
             }
-            (Target::Path { ids: Some(namespace), .. }, _) => {
+            (Target::Id(namespace) | Target::Path { ids: Some(namespace), .. }, _) => {
                 Plan::Tag(self.lister.has_id_tag(self.tenant, *namespace))
             }
             (Target::Path { searched: true, .. }, Test::Is(needle)) => self.searched_path(needle),
@@ -118,7 +115,9 @@ impl Planner<'_> {
     fn field(&self, field: Field, test: &Test) -> Plan {
         let tag = |folded: &str| self.lister.field_tag(self.tenant, field, folded);
         match (field.class(), test) {
-            (Class::Text, Test::Is(needle)) if !needle.words.is_empty() => self.words(needle),
+            (Class::Text, Test::Is(needle)) if !needle.words.is_empty() && self.lister.words => {
+                self.words(needle)
+            }
             (Class::Text, _) => Plan::Tag(self.lister.has_field_tag(self.tenant, field)),
             (_, Test::Is(needle)) if needle.prefix => Plan::TagPrefix(tag(&needle.folded)),
             (Class::Outcome, Test::Is(needle)) => {
@@ -150,9 +149,8 @@ impl Planner<'_> {
                 .text
                 .starts_with(|c: char| c.is_ascii_digit() || matches!(c, '-' | '+' | '.'))
                 && needle.prefix
-            || ["true", "false"].iter().any(|word| match needle.prefix {
-                true => word.starts_with(&needle.folded),
-                false => *word == needle.folded,
+            || ["true", "false"].iter().any(|word| {
+                *word == needle.folded || needle.prefix && word.starts_with(&needle.folded)
             });
         if may_be_no_text || needle.words.is_empty() {
             return Plan::Everything;
@@ -162,6 +160,9 @@ impl Planner<'_> {
 
     /// Texts that have all the words; the last may go on.
     fn words(&self, needle: &Needle) -> Plan {
+        if !self.lister.words {
+            return Plan::Everything;
+        }
         let last = needle.words.len().saturating_sub(1);
         and(needle.words.iter().enumerate().map(|(at, word)| match needle.prefix && at == last {
             true => self.word_prefix(word),

@@ -210,7 +210,7 @@ impl Search<'_> {
         })?;
         let mut entries: Vec<_> = chunks
             .iter()
-            .flat_map(|chunk| chunk.entries())
+            .flat_map(crate::ledger::Chunk::entries)
             .filter(|entry| part.contains(&entry.sequence) && is_listed(entry.sequence))
             .collect();
         if direction == Direction::Down {

@@ -153,10 +153,8 @@ impl Needle {
     }
 
     fn is_text(&self, class: Class, text: &str) -> bool {
-        let whole = match self.prefix {
-            true => starts_folded(text, &self.folded),
-            false => equals_folded(text, &self.folded),
-        };
+        let compare = if self.prefix { starts_folded } else { equals_folded };
+        let whole = compare(text, &self.folded);
         whole
             || match class {
                 Class::Keyword => false,

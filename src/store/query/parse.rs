@@ -242,7 +242,7 @@ impl Parser<'_> {
 
     fn comparison(&mut self, field: String) -> Result<Query, ParseError> {
         self.count()?;
-        let upper = self.peek() == Some('<');
+        let is_upper = self.peek() == Some('<');
         self.advance();
         let inclusive = self.peek() == Some('=');
         if inclusive {
@@ -254,10 +254,8 @@ impl Parser<'_> {
             return Err(ParseError { position: word.start, problem: Problem::Star });
         }
         let bound = Some(Bound { value: word.text, inclusive });
-        Ok(match upper {
-            true => Query::Range { field, lower: None, upper: bound },
-            false => Query::Range { field, lower: bound, upper: None },
-        })
+        let (lower, upper) = if is_upper { (None, bound) } else { (bound, None) };
+        Ok(Query::Range { field, lower, upper })
     }
 
     fn range(&mut self, field: String) -> Result<Query, ParseError> {
@@ -438,14 +436,8 @@ impl Parser<'_> {
     fn expected(&self, expected: &'static str) -> ParseError {
         const SHOWN: usize = 16;
         let rest = self.chars.get(self.at..).unwrap_or_default();
-        let found = match rest.first() {
-            None => "the end".to_owned(),
-            Some(_) => {
-                let word: String =
-                    rest.iter().take_while(|c| !c.is_whitespace()).take(SHOWN).collect();
-                format!("{word:?}")
-            }
-        };
+        let word: String = rest.iter().take_while(|c| !c.is_whitespace()).take(SHOWN).collect();
+        let found = if rest.is_empty() { "the end".to_owned() } else { format!("{word:?}") };
         self.problem(Problem::Expected { expected, found })
     }
 }
