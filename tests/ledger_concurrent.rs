@@ -49,7 +49,7 @@ fn follow(reader: &Reader) -> u64 {
             }
             assert_eq!(chunk.next_sequence(), next);
         }
-        if reader.wait_beyond(next, Duration::from_secs(60)) <= next && reader.has_ended() {
+        if reader.wait_beyond(next, Duration::from_mins(1)) <= next && reader.has_ended() {
             return next;
         }
     }
@@ -161,7 +161,9 @@ async fn the_same_source_key_with_another_id_is_marked_within_the_window() {
     let (ledger, _) = Ledger::open(dir.path(), options()).unwrap();
     let append = |ids: Vec<(u64, u64)>| {
         let mut batch = Batch::new();
-        ids.iter().for_each(|(id, source)| batch.push(&entry(*id, *source, b"{}")).unwrap());
+        for (id, source) in ids {
+            batch.push(&entry(id, source, b"{}")).unwrap();
+        }
         ledger.append(batch)
     };
     append(vec![(1, 7), (2, 8), (3, 7)]).await.unwrap();

@@ -1,5 +1,6 @@
 //! The command line as `clap` sees it: commands, flags, their environment variables, examples.
 
+use super::bench::BenchArgs;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -49,6 +50,8 @@ pub enum Command {
     Tail(TailArgs),
     /// Check that nobody changed the ledger
     Verify(VerifyArgs),
+    /// Measure what a span costs on this machine
+    Bench(BenchArgs),
 }
 
 /// `serve`.

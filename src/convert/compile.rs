@@ -93,6 +93,12 @@ impl Compiler<'_> {
             let line = line(&file.name);
             return Err(self.error(line, "only_when_detected needs a sign under detect".into()));
         }
+        let unrestricted = file.tracestate.first().or(file.resource.first());
+        if let Some(rule) = unrestricted.filter(|_| self.restricted) {
+            let problem = "tracestate and resource cannot be only_when_detected: \
+                           put them into a file of their own";
+            return Err(self.error(line(rule), problem.into()));
+        }
         let name = file.name.value.as_str().into();
         self.tables.families.push(Family { name, rank: self.rank });
         for rule in &file.kinds {
@@ -208,7 +214,7 @@ impl Compiler<'_> {
         }
         match (&detect.attribute, &detect.is) {
             (Some(name), Some(value)) => {
-                self.tables.names.at(name).detects_value.push((value.as_str().into(), family));
+                self.tables.names.at(name).detects_value.push((Glob::new(value), family));
             }
             (Some(name), None) => self.tables.signs.push((name.as_str().into(), family)),
             (None, _) => {}
@@ -371,6 +377,7 @@ impl Compiler<'_> {
             word.as_deref().map(|word| self.kind_word(word, line)).transpose()
         };
         let mut compiled = EventRule {
+            families: self.families(),
             conditions: rule
                 .conditions
                 .iter()

@@ -124,7 +124,7 @@ fn families_of(tables: &Tables, attributes: &[Attribute<'_>]) -> Families {
 }
 
 fn own_fields(fields: &Fields<'_>) -> Fields<'static> {
-    let mut owned = Fields::default();
+    let mut owned = Fields::with_capacity(fields.len());
     for (key, value) in fields.iter() {
         owned.push(Cow::Owned(key.to_owned()), own(value));
     }
@@ -147,7 +147,7 @@ pub(super) fn own(value: &Json<'_>) -> Json<'static> {
 }
 
 fn borrow_fields<'r>(fields: &'r Fields<'static>) -> Fields<'r> {
-    let mut borrowed = Fields::default();
+    let mut borrowed = Fields::with_capacity(fields.len());
     for (key, value) in fields.iter() {
         borrowed.push(Cow::Borrowed(key), borrow(value));
     }

@@ -2,7 +2,7 @@
 
 use super::plain::some_if_any;
 use super::record::{Attributes, payload};
-use super::table::{EventRule, Facts, Tables};
+use super::table::{EventRule, Facts, Families, Tables};
 use super::values::Notes;
 use crate::entry::{Entry, Fields, Flag, Kind, SpanEvent, format_ns, is_plausible_ns};
 use crate::span::{Attribute, Event, Span};
@@ -15,10 +15,11 @@ pub(super) struct Events<'r, 'v, 't> {
 
 impl<'r, 'v, 't: 'r> Events<'r, 'v, 't> {
     /// Finds the rules of the events.
-    pub(super) fn of(tables: &'t Tables, span: &'r Span<'v>) -> Self {
+    pub(super) fn of(tables: &'t Tables, span: &'r Span<'v>, families: Families) -> Self {
         let list = span.events.iter().map(|event| {
             let rules = tables.span_events.get(event.name.as_str());
-            let rule = rules.and_then(|rules| rules.iter().find(|rule| applies(rule, event)));
+            let rule =
+                rules.and_then(|rules| rules.iter().find(|rule| applies(rule, event, families)));
             (event, rule)
         });
         Self { list: list.collect() }
@@ -44,8 +45,8 @@ impl<'r, 'v, 't: 'r> Events<'r, 'v, 't> {
                 let source = Cow::Owned(format!("{name}/{key}"));
                 entry.audit.payload.push(payload(*kind, source, &attribute.value, notes));
             }
-            let left = event.attributes.iter().filter(|attribute| !is_payload(attribute));
-            let attributes = notes.fields(left, "");
+            let left: Vec<_> = event.attributes.iter().filter(|a| !is_payload(a)).collect();
+            let attributes = notes.fields(left.iter().copied(), "");
             entry.events.push(kept(event, attributes, name, notes));
             if let Some(rule) = rule.filter(|rule| rule.becomes.is_none()) {
                 fill(rule, event, entry, notes);
@@ -86,7 +87,10 @@ impl<'r, 'v, 't: 'r> Events<'r, 'v, 't> {
     }
 }
 
-fn applies(rule: &EventRule, event: &Event<'_>) -> bool {
+fn applies(rule: &EventRule, event: &Event<'_>, families: Families) -> bool {
+    if rule.families != 0 && rule.families & families == 0 {
+        return false;
+    }
     rule.conditions.iter().all(|(name, wanted)| {
         let value = event.attributes.iter().find(|attribute| attribute.key.as_str() == &**name);
         value

@@ -58,20 +58,19 @@ fn plain_kind(entry: &mut Entry<'_>) {
 
 /// Every form of every id under which a person might search.
 pub(super) fn trace_forms(entry: &mut Entry<'_>, trace: &TraceId) {
-    let mut forms: Vec<Cow<'_, str>> = Vec::with_capacity(6);
+    let written = std::mem::take(&mut entry.trace_id);
+    entry.trace_id.reserve(6);
     if let Some(digits) = &entry.trace.id {
-        forms.push(digits.clone());
-        forms.extend(other_forms(trace, digits).map(Cow::Owned));
+        // They differ from each other: no need to compare.
+        entry.trace_id.push(digits.clone());
+        entry.trace_id.extend(other_forms(trace, digits).map(Cow::Owned));
     }
-    let written = entry.audit.external.trace_id.iter().flatten().chain(&entry.trace_id);
-    let written: Vec<Cow<'_, str>> = written.cloned().collect();
-    for id in written {
-        forms.extend(further_forms(&id).into_iter().map(Cow::Owned));
-        forms.push(id);
-    }
-    entry.trace_id.clear();
-    for form in forms {
-        entry.add_trace_id(form);
+    let external = entry.audit.external.trace_id.clone().unwrap_or_default();
+    for id in external.into_iter().chain(written) {
+        for form in further_forms(&id) {
+            entry.add_trace_id(Cow::Owned(form));
+        }
+        entry.add_trace_id(id);
     }
 }
 

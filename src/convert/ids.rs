@@ -26,14 +26,15 @@ const OPENAI_PREFIX: &str = "trace_";
 
 /// Lower-case hexadecimal digits of some bytes.
 pub fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit = |nibble: u8| char::from(DIGITS.get(usize::from(nibble)).copied().unwrap_or(b'0'));
-    let mut text = String::with_capacity(bytes.len().saturating_mul(2));
-    for byte in bytes {
-        text.push(digit(byte >> 4));
-        text.push(digit(byte & 0xf));
+    #[allow(clippy::arithmetic_side_effects, reason = "a nibble is below 16")]
+    let digit = |nibble: u8| if nibble < 10 { b'0' + nibble } else { b'a' - 10 + nibble };
+    let mut text = vec![0; bytes.len().saturating_mul(2)];
+    for (pair, byte) in text.chunks_exact_mut(2).zip(bytes) {
+        if let [high, low] = pair {
+            (*high, *low) = (digit(byte >> 4), digit(byte & 0xf));
+        }
     }
-    text
+    String::from_utf8(text).unwrap_or_default()
 }
 
 /// A trace id as 32 hexadecimal digits; `None` for "no trace", which OTLP sends as zeros.
@@ -123,8 +124,13 @@ fn parse_low_64(text: &str) -> Option<u64> {
 /// 32 digits with the dashes of a UUID.
 fn dashed(digits: &str) -> Option<String> {
     let part = |from: usize, to: usize| digits.get(from..to);
-    let parts = [part(0, 8)?, part(8, 12)?, part(12, 16)?, part(16, 20)?, part(20, 32)?];
-    Some(parts.join("-"))
+    let mut text = String::with_capacity(36);
+    text.push_str(part(0, 8)?);
+    for part in [part(8, 12)?, part(12, 16)?, part(16, 20)?, part(20, 32)?] {
+        text.push('-');
+        text.push_str(part);
+    }
+    Some(text)
 }
 
 /// A UUID without its dashes, in lower case; `None` for text that is no UUID.

@@ -186,7 +186,7 @@ impl Mappings {
         let (signs, families) = signs(&tables.spans, span.name.as_str(), scope.families);
         let root = span.parent_span_id == [0; 8];
         let attributes = Attributes::look_up(tables, &span.attributes, families);
-        let events = Events::of(tables, span);
+        let events = Events::of(tables, span, attributes.families);
         let mut chosen = attributes.choose_kind(&signs, root, Kind::Span);
         if let Some(kind) = events.mark() {
             chosen = record::Chosen { kind, action: None };

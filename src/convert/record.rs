@@ -22,7 +22,7 @@ impl NameRules {
     pub(super) fn families(&self, value: &Value<'_>) -> Families {
         let mut families = self.detects;
         for (wanted, family) in &self.detects_value {
-            if value.as_str() == Some(wanted) {
+            if value.as_str().is_some_and(|text| wanted.matches(text)) {
                 families |= family;
             }
         }
@@ -117,7 +117,7 @@ impl<'r, 'v, 't: 'r> Attributes<'r, 'v, 't> {
             }
         }
         if !left.is_empty() {
-            entry.attributes = notes.fields(left.into_iter(), "");
+            entry.attributes = notes.fields(left.iter().copied(), "");
         }
         for (rule, attribute) in nested {
             let mut too_long = false;

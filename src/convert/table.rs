@@ -126,7 +126,7 @@ pub(super) struct NameRules {
     /// Families that know better what the attribute means, and the largest priority of theirs.
     pub owners: Vec<(Families, u32)>,
     /// Families that are recognised by this attribute with this value.
-    pub detects_value: Vec<(Box<str>, Families)>,
+    pub detects_value: Vec<(Glob, Families)>,
     /// Kinds that the attribute's presence speaks for.
     pub kinds: Vec<KindRule>,
     /// Kinds that a value of the attribute speaks for.
@@ -215,12 +215,19 @@ impl Glob {
     }
 
     pub(super) fn matches(&self, name: &str) -> bool {
+        // Most names differ in their first byte: no need to call for a comparison.
+        if !self.first.is_empty() && self.first.as_bytes().first() != name.as_bytes().first() {
+            return false;
+        }
         name.strip_prefix(&*self.first).is_some_and(|rest| self.matches_rest(rest))
     }
 
     /// Whether the text behind the prefix is what the pattern wants there.
     pub(super) fn matches_rest(&self, mut rest: &str) -> bool {
         let Some((last, middle)) = self.rest.split_last() else { return rest.is_empty() };
+        if middle.is_empty() && last.is_empty() {
+            return true;
+        }
         for part in middle {
             match rest.find(&**part) {
                 Some(at) => rest = rest.get(at.saturating_add(part.len())..).unwrap_or_default(),
@@ -320,6 +327,8 @@ impl Names {
 /// What an event of a span means.
 #[derive(Debug, Clone)]
 pub(super) struct EventRule {
+    /// One of these families must have recognised the span; 0 for no condition.
+    pub families: Families,
     /// Attributes that must have these values.
     pub conditions: Vec<(Box<str>, Glob)>,
     /// The event is an entry of its own, of this kind.

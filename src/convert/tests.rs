@@ -307,6 +307,10 @@ fn an_unknown_word_is_refused_with_its_line_and_the_nearest_known_one() {
             "mine.yaml:4: decoder \"approval\" does not suit the field \"gen_ai.usage.cost\"",
         ),
         (
+            "detect:\n  - {is: audit}\n",
+            "mine.yaml:4: a sign needs `scope`, `span`, `event` or `attribute`",
+        ),
+        (
             "resource:\n  - {from: a, to: gen_ai.usage.cost}\n",
             "mine.yaml:4: a resource cannot fill \"gen_ai.usage.cost\": not a text",
         ),

@@ -30,10 +30,14 @@ impl<'r> Notes<'r> {
     pub(super) fn text(&mut self, text: &'r Text<'_>, place: &str) -> &'r str {
         if let Some(raw) = text.raw() {
             self.flag(Flag::InvalidUtf8);
-            self.invalid.push(InvalidText {
+            let note = InvalidText {
                 place: Cow::Owned(place.to_owned()),
                 base64: Cow::Owned(STANDARD.encode(raw)),
-            });
+            };
+            // A text is read more than once where it fills a field and stays an attribute.
+            if !self.invalid.contains(&note) {
+                self.invalid.push(note);
+            }
         }
         text.as_str()
     }
@@ -71,35 +75,46 @@ impl<'r> Notes<'r> {
     /// of its values, and the entry is flagged. `inside` is where they stand, empty at the top.
     pub(super) fn fields<'v: 'r>(
         &mut self,
-        attributes: impl Iterator<Item = &'r Attribute<'v>>,
+        attributes: impl ExactSizeIterator<Item = &'r Attribute<'v>> + Clone,
         inside: &str,
     ) -> Fields<'r> {
-        let mut there: Vec<(&'r str, Json<'r>, usize)> =
-            Vec::with_capacity(attributes.size_hint().0);
-        let mut index: HashMap<&'r str, usize> = HashMap::new();
+        let mut fields = Fields::with_capacity(attributes.len());
+        if attributes.len() > FEW_FIELDS {
+            return self.many_fields(attributes, inside);
+        }
+        for attribute in attributes.clone() {
+            let key = attribute.key.as_str();
+            if fields.iter().any(|(there, _)| there == key) {
+                return self.many_fields(attributes, inside);
+            }
+            let name = self.text(&attribute.key, "attribute name");
+            let value = self.json(&attribute.value, if inside.is_empty() { key } else { inside });
+            fields.push(name.into(), value);
+        }
+        fields
+    }
+
+    /// The same for many names, or for names that were sent twice.
+    fn many_fields<'v: 'r>(
+        &mut self,
+        attributes: impl ExactSizeIterator<Item = &'r Attribute<'v>>,
+        inside: &str,
+    ) -> Fields<'r> {
+        let mut there: Vec<(&'r str, Json<'r>, usize)> = Vec::with_capacity(attributes.len());
+        let mut index: HashMap<&'r str, usize> = HashMap::with_capacity(attributes.len());
         for attribute in attributes {
             let key = attribute.key.as_str();
             let name = self.text(&attribute.key, "attribute name");
             let value = self.json(&attribute.value, if inside.is_empty() { key } else { inside });
-            let known = if there.len() < FEW_FIELDS {
-                there.iter().position(|(name, ..)| *name == key)
-            } else {
-                if index.is_empty() {
-                    index = there.iter().enumerate().map(|(at, (name, ..))| (*name, at)).collect();
-                }
-                index.get(key).copied()
-            };
-            if let Some((_, first, times)) = known.and_then(|at| there.get_mut(at)) {
+            if let Some((_, first, times)) = index.get(key).and_then(|at| there.get_mut(*at)) {
                 self.flag(Flag::DuplicateAttribute);
                 join(first, value, times);
             } else {
-                if !index.is_empty() {
-                    index.insert(key, there.len());
-                }
+                index.insert(key, there.len());
                 there.push((name, value, 1));
             }
         }
-        let mut fields = Fields::default();
+        let mut fields = Fields::with_capacity(there.len());
         for (name, value, _) in there {
             fields.push(name.into(), value);
         }

@@ -75,8 +75,11 @@ impl Allowance {
 
     /// Takes one; answers for how many withheld ones it stands, or `None` when there is none left.
     fn take(&mut self, now: Instant) -> Option<u64> {
-        let earned =
-            now.saturating_duration_since(self.refilled).as_secs() / REFILL.as_secs().max(1);
+        let earned = now
+            .saturating_duration_since(self.refilled)
+            .as_millis()
+            .checked_div(REFILL.as_millis());
+        let earned = earned.unwrap_or_default();
         if earned > 0 {
             self.left = self.left.saturating_add(u32::try_from(earned).unwrap_or(BURST)).min(BURST);
             self.refilled = now;

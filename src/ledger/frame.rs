@@ -529,6 +529,22 @@ mod tests {
     }
 
     #[test]
+    fn the_bytes_of_version_1_do_not_change() {
+        let given = Given {
+            id: [1; 16],
+            tenant: "default".into(),
+            source_key: Some([2; 16]),
+            commitments: vec![Commitment { kind: 3, value: [4; 32], salt: [5; 32] }],
+            body: b"{}".to_vec(),
+            place: (6, 7, true),
+        };
+        let hash =
+            |bytes: &[u8]| crate::ledger::bytes::Hex(&Sha256::digest(bytes)[..8]).to_string();
+        assert_eq!(hash(&given.encode()), "bc7a3731ebb243d1");
+        assert_eq!(hash(&a_seal().encode()), "cd29e7eced90ee11");
+    }
+
+    #[test]
     fn a_frame_of_a_later_version_is_named_not_called_damage() {
         let mut bytes = a_seal().encode();
         bytes[KIND + 1] = VERSION + 1;

@@ -8,12 +8,13 @@ use super::reader::Reader;
 use super::recover::{self, Recovery};
 use super::reserve::Reserve;
 use super::status::{Notebook, Status};
-use super::storage::{Disk, Storage, is_full};
+use super::storage::{Disk, Storage, is_full, sync_dir};
 use super::types::{Receipt, TreeHead};
 use super::view::View;
 use super::writer::Writer;
 use std::fs::{DirBuilder, File, TryLockError};
-use std::os::unix::fs::DirBuilderExt;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{oneshot, watch};
@@ -88,8 +89,7 @@ impl Ledger {
         options: Options,
         mut storage: Box<dyn Storage>,
     ) -> Result<(Self, Recovery), OpenError> {
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
-        made.map_err(OpenError::io("make the directory", dir))?;
+        make_dir(dir).map_err(OpenError::io("make the directory", dir))?;
         let lock = Arc::new(lock(dir)?);
         let notes = Arc::new(Notebook::default());
         let opened = recover::open(dir, &options, storage.as_mut(), &notes)?;
@@ -244,9 +244,20 @@ impl Drop for Guard {
     }
 }
 
+/// Makes the directory, with those above it, if it is not there; their names are durable then.
+fn make_dir(dir: &Path) -> io::Result<()> {
+    let fresh: Vec<_> = dir.ancestors().take_while(|dir| !dir.exists()).collect();
+    DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    for dir in fresh {
+        let above = dir.parent().filter(|above| !above.as_os_str().is_empty());
+        sync_dir(above.unwrap_or(Path::new(".")))?;
+    }
+    Ok(())
+}
+
 fn lock(dir: &Path) -> Result<File, OpenError> {
     let path = dir.join("lock");
-    let file = File::options().create(true).write(true).truncate(false).open(&path);
+    let file = File::options().create(true).write(true).truncate(false).mode(0o600).open(&path);
     let file = file.map_err(OpenError::io("open", &path))?;
     match file.try_lock() {
         Ok(()) => Ok(file),

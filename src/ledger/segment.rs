@@ -14,7 +14,7 @@
 
 use super::bytes::{crc32c, field, len64, put, u32_at, u64_at};
 use super::frame::{Frame, SEAL_LEN, Seal, decode};
-use super::types::Hash;
+use super::types::{Hash, TreeHead};
 use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io;
@@ -109,6 +109,11 @@ impl Header {
             before: field(bytes, PREVIOUS_HEADER)?,
             created_ns: u64_at(bytes, CREATED)?,
         }))
+    }
+
+    /// The tree before the first entry.
+    pub(super) fn start(&self) -> TreeHead {
+        TreeHead { size: self.first, root: self.root }
     }
 
     /// What the next segment names this one by.

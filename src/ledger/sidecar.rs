@@ -114,10 +114,14 @@ pub(super) fn write(
     out.extend_from_slice(&footer);
 
     let temporary = path(dir, first, "index.new");
-    let file = super::storage::create_private(&temporary)?;
-    io::Write::write_all(&mut &file, &out)?;
-    std::fs::rename(&temporary, path(dir, first, SIDECAR))?;
-    Ok(out.len() as u64)
+    let written = super::storage::create_private(&temporary)
+        .and_then(|file| io::Write::write_all(&mut &file, &out))
+        .and_then(|()| std::fs::rename(&temporary, path(dir, first, SIDECAR)));
+    if written.is_err() {
+        // A part of it only takes up room.
+        let _ = std::fs::remove_file(&temporary);
+    }
+    written.map(|()| out.len() as u64)
 }
 
 fn count(n: usize) -> [u8; 4] {

@@ -106,13 +106,10 @@ fn follows(before: Option<&mut Found>, found: &Found, name: u64) -> Result<(), O
     let Some(head) = seal.map(|seal| seal.head) else {
         return Err(before.corrupt(end, header.first, Damage::Short));
     };
-    if header.before != before.header_hash || head.size > header.first {
-        return Err(found.corrupt(0, header.first, Damage::Order));
-    }
     if head.size < header.first {
         return Err(before.corrupt(end, head.size, Damage::Missing { first: head.size }));
     }
-    if head.root != header.root {
+    if header.before != before.header_hash || head != header.start() {
         return Err(found.corrupt(0, header.first, Damage::Order));
     }
     before.sealed = Some(Sealed { header_hash: before.header_hash, head, end });

@@ -9,14 +9,29 @@
 //! | `payload_names.rs` | names under which payloads stand outside `audit.payload` |
 //! | `salt.rs` | random salts |
 //! | `walk.rs` | every string of an entry, with its place |
+//! | `redact.rs` | credentials and listed fields taken out of an entry |
+//! | `text.rs` | the same of one text |
+//! | `tokens.rs`, `shapes.rs` | what credentials look like |
+//! | `names.rs` | values that are secret for the name they stand under, JSON in strings included |
+//! | `cards.rs` | card numbers |
+//! | `literals.rs` | many literals at once |
+//! | [`display`] | text that is safe in a terminal or a log |
 //! | `record.rs` | what was removed, and where |
 
+mod cards;
+pub mod display;
 mod hashing;
 mod keys;
+mod literals;
+mod names;
 mod payload_names;
 mod record;
+mod redact;
 mod salt;
 mod settings;
+mod shapes;
+mod text;
+mod tokens;
 mod walk;
 
 pub use hashing::Commitment;
@@ -32,6 +47,7 @@ use payload_names::PayloadNames;
 use record::Record;
 use std::collections::HashMap;
 use std::sync::Arc;
+use text::Cleaner;
 
 /// Why an entry was not written. Nothing of the entry is in the text.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +60,11 @@ pub enum ProtectError {
     Encode(#[source] serde_json::Error),
 }
 
+/// Why there is no [`Protector`]: the names in `audit.redact_fields` are too much to search for.
+#[derive(Debug, thiserror::Error)]
+#[error("audit.redact_fields is too long to search for; list fewer or shorter names")]
+pub struct ProtectorError(#[source] aho_corasick::BuildError);
+
 /// Protects entries and writes them. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Protector(Arc<Inner>);
@@ -54,11 +75,15 @@ struct Inner {
     names: PayloadNames,
     modes: ModeTable,
     tenants: HashMap<Tenant, ModeTable>,
+    cleaner: Cleaner,
 }
 
 impl Protector {
     /// A protector with these settings, which [`Settings::validate`] has passed.
-    pub fn new(settings: &Settings, keys: Keys) -> Self {
+    ///
+    /// # Errors
+    /// [`ProtectorError`] when the listed fields cannot be searched for.
+    pub fn new(settings: &Settings, keys: Keys) -> Result<Self, ProtectorError> {
         let tenants = settings
             .payloads
             .tenants
@@ -66,12 +91,13 @@ impl Protector {
             .filter_map(|name| Tenant::new(name).ok())
             .map(|tenant| (tenant.clone(), settings.modes(&tenant)))
             .collect();
-        Self(Arc::new(Inner {
+        Ok(Self(Arc::new(Inner {
+            cleaner: Cleaner::new(settings.redact_credentials, &settings.redact_fields)?,
             keys,
             names: PayloadNames::new(&settings.payload_names),
             modes: settings.common_modes(),
             tenants,
-        }))
+        })))
     }
 
     /// The keys.
@@ -99,11 +125,31 @@ impl Protector {
             &mut record,
         )?;
         entry.audit.redactions.extend(record.into_redactions());
-        entry.write(body).map_err(|error| {
+        self.encode(entry, body).map_err(|error| {
             body.truncate(start);
             ProtectError::Encode(error)
         })?;
         Ok(commitments)
+    }
+
+    /// Writes first and looks at the bytes: nearly every entry has nothing to hide, and then one
+    /// search over its encoding was all.
+    fn encode(&self, entry: &mut Entry<'_>, body: &mut Vec<u8>) -> Result<(), serde_json::Error> {
+        let cleaner = &self.0.cleaner;
+        let start = body.len();
+        entry.write(body)?;
+        let written = body.get(start..).unwrap_or_default();
+        if !cleaner.suspects(written) && !redact::must_walk(entry, cleaner) {
+            return Ok(());
+        }
+        let mut record = Record::default();
+        redact::redact(entry, cleaner, &mut record);
+        if record.is_empty() {
+            return Ok(());
+        }
+        entry.audit.redactions.extend(record.into_redactions());
+        body.truncate(start);
+        entry.write(body)
     }
 
     fn modes(&self, tenant: &Tenant) -> ModeTable {

@@ -8,7 +8,7 @@
 use std::cell::RefCell;
 
 /// Length of a salt, bytes.
-pub const SALT_LEN: usize = 32;
+pub(super) const SALT_LEN: usize = 32;
 
 /// Salts that one call of the system fills: 2 KiB, under the size from which Linux may interrupt.
 const SALTS: usize = 64;

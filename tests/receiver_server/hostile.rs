@@ -230,3 +230,22 @@ async fn a_connection_too_many_waits_until_another_ends() {
     drop(first);
     assert_eq!(second.await.unwrap().status, 200);
 }
+
+#[tokio::test]
+async fn an_old_connection_is_closed_after_its_requests() {
+    let running = start(Limits { connection_age: SHORT, ..Limits::default() }).await;
+    let mut client = connect_http2(running.http).await;
+    let uri = format!("http://{}/v1/traces", running.http);
+    let (sender, body) = open_body();
+    sender.send(good().slice(..10)).await.unwrap();
+    let slow = tokio::spawn(client.send_request(post(&uri, &[PROTOBUF], body)));
+    while running.receiver.metrics().hits(LimitHit::ConnectionAge) == 0 {
+        tokio::task::yield_now().await;
+    }
+    sender.send(good().slice(10..)).await.unwrap();
+    drop(sender);
+    assert_eq!(read(slow.await.unwrap().unwrap()).await.status, 200);
+    while !client.is_closed() {
+        tokio::task::yield_now().await;
+    }
+}

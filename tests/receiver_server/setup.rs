@@ -7,10 +7,14 @@ use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
+use spanledger::convert::Mappings;
 use spanledger::intake::Intake;
+use spanledger::ledger::{Ledger, Options};
+use spanledger::protect::{Keys, Protector, Settings};
 use spanledger::receiver::{Limits, Receiver, Server};
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::path::Path;
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -23,10 +27,20 @@ pub(crate) struct Running {
     pub(crate) grpc: SocketAddr,
     pub(crate) stop: (oneshot::Sender<()>, oneshot::Sender<()>),
     pub(crate) served: (JoinHandle<()>, JoinHandle<()>),
+    _directory: tempfile::TempDir,
+}
+
+/// The real way in, over a ledger of its own.
+fn intake(directory: &Path) -> Intake {
+    let (ledger, _) = Ledger::open(&directory.join("ledger"), Options::default()).unwrap();
+    let keys = Keys::open_or_create(&directory.join("keys")).unwrap();
+    let protector = Protector::new(&Settings::default(), keys);
+    Intake::new(Mappings::builtin().unwrap(), protector, ledger)
 }
 
 pub(crate) async fn start(limits: Limits) -> Running {
-    let receiver = Receiver::new(Intake::default(), limits.clone());
+    let directory = tempfile::tempdir().unwrap();
+    let receiver = Receiver::new(intake(directory.path()), limits.clone());
     let bind = || {
         let free_port = SocketAddr::from(([127, 0, 0, 1], 0));
         Server::bind(free_port, limits.clone(), receiver.metrics().clone())
@@ -44,7 +58,14 @@ pub(crate) async fn start(limits: Limits) -> Running {
             grpc.serve(grpc_service, async { stopped_grpc.await.unwrap_or(()) }).await;
         }),
     );
-    Running { receiver, http: addresses.0, grpc: addresses.1, stop: (stop_http, stop_grpc), served }
+    Running {
+        receiver,
+        http: addresses.0,
+        grpc: addresses.1,
+        stop: (stop_http, stop_grpc),
+        served,
+        _directory: directory,
+    }
 }
 
 /// An answer, read to its end.

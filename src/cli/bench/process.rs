@@ -42,9 +42,7 @@ pub(super) fn usage(pid: u32) -> Result<Usage> {
 
 fn number_after(text: &str, name: &str) -> u64 {
     text.lines()
-        .filter_map(|line| line.strip_prefix(name))
-        .filter_map(|rest| rest.split_whitespace().next()?.parse().ok())
-        .next()
+        .find_map(|line| line.strip_prefix(name)?.split_whitespace().next()?.parse().ok())
         .unwrap_or(0)
 }
 

@@ -27,9 +27,9 @@ async fn run(dir: &Path, disk: &Simulated, batches: &[Vec<u64>]) -> HashMap<u64,
     acknowledged
 }
 
-/// Opens what the crash left, on a sound disk, and checks it against what was acknowledged.
+/// Opens what the crash left, on a disk that works now, and checks it against what was acknowledged.
 async fn check(dir: &Path, acknowledged: &HashMap<u64, Appended>, tear: Tear) {
-    let opened = Ledger::open(dir, small());
+    let opened = Ledger::open_on(dir, small(), Box::<Simulated>::default());
     if let (Err(OpenError::Corrupt { sequence, damage, .. }), Tear::Blocks(_)) = (&opened, tear) {
         // The last group's seal arrived and a part of the group did not. Nobody was told that it
         // was stored, but that cannot be seen from the disk: refused, not guessed.

@@ -155,7 +155,7 @@ fn count(message: Fields<'_>, children: Children) -> usize {
 fn each<'a>(mut fields: Fields<'a>, mut f: impl FnMut(u32, Fields<'a>)) {
     while let Ok(Some((number, payload))) = fields.next() {
         match payload {
-            Payload::Bytes { .. } => match fields.message(payload) {
+            Payload::Bytes(_) => match fields.message(payload) {
                 Ok(message) => f(number, message),
                 Err(_) => return,
             },

@@ -12,17 +12,17 @@ pub(super) fn attribute<'a>(
     mut fields: Fields<'a>,
     list: &mut Vec<Attribute<'a>>,
 ) -> Result<(), DecodeError> {
-    let mut attribute = Attribute::default();
+    let (mut key, mut found): (&[u8], _) = (&[], Value::Empty);
     while let Some((number, payload)) = fields.next()? {
         match number {
-            1 => attribute.key = Text::from_bytes(fields.bytes(payload)?),
-            2 => value(fields.message(payload)?, &mut attribute.value)?,
+            1 => key = fields.bytes(payload)?,
+            2 => value(fields.message(payload)?, &mut found)?,
             // A position in a string table, which only profiles have: there is no such key.
             3 => drop(fields.number(payload)?),
             _ => fields.skip(number, payload)?,
         }
     }
-    list.push(attribute);
+    list.push(Attribute { key: Text::from_bytes(key), value: found });
     Ok(())
 }
 

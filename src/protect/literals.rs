@@ -1,0 +1,163 @@
+//! Many literals at once, in any ASCII case, and the small steps that follow a find.
+//!
+//! A search costs one pass that lowers case (vectorised) and one of Teddy (SIMD; `aho-corasick`).
+//! Everything that is found is looked at again in the original bytes.
+
+use aho_corasick::packed;
+use aho_corasick::{AhoCorasick, BuildError, MatchKind, Span};
+use std::cell::RefCell;
+use std::ops::Range;
+
+/// Most memory that a thread keeps for lowered text, bytes; a larger text gets its own.
+const MAX_KEPT_SCRATCH: usize = 256 * 1024;
+
+thread_local! {
+    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Literals to search for.
+#[derive(Debug)]
+pub(super) struct Literals {
+    /// Absent where the processor or the literals do not allow Teddy.
+    teddy: Option<packed::Searcher>,
+    automaton: AhoCorasick,
+}
+
+impl Literals {
+    /// Literals, lowered here; the first of those that begin at one place is found.
+    pub(super) fn new<'l>(literals: impl Iterator<Item = &'l str>) -> Result<Self, BuildError> {
+        let literals: Vec<_> = literals.map(str::to_ascii_lowercase).collect();
+        let mut builder =
+            packed::Config::new().match_kind(packed::MatchKind::LeftmostFirst).builder();
+        builder.extend(&literals);
+        let automaton =
+            AhoCorasick::builder().match_kind(MatchKind::LeftmostFirst).build(&literals)?;
+        Ok(Self { teddy: builder.build(), automaton })
+    }
+
+    /// Calls `visit` with each find: the literal's number and where it stands. The answer is where
+    /// the search goes on, or `None` to end it.
+    pub(super) fn search(
+        &self,
+        text: &[u8],
+        mut visit: impl FnMut(usize, Range<usize>) -> Option<usize>,
+    ) {
+        with_lowered(text, |lowered| {
+            let mut at = 0;
+            while let Some((literal, range)) = self.find(lowered, at) {
+                let next = range.start.saturating_add(1);
+                match visit(literal, range) {
+                    Some(on) => at = on.max(next),
+                    None => return,
+                }
+            }
+        });
+    }
+
+    fn find(&self, lowered: &[u8], at: usize) -> Option<(usize, Range<usize>)> {
+        let span = Span { start: at.min(lowered.len()), end: lowered.len() };
+        let found = match &self.teddy {
+            Some(teddy) => teddy.find_in(lowered, span),
+            None => self.automaton.find(aho_corasick::Input::new(lowered).span(span)),
+        }?;
+        Some((found.pattern().as_usize(), found.range()))
+    }
+}
+
+fn with_lowered<T>(text: &[u8], inside: impl FnOnce(&[u8]) -> T) -> T {
+    // Taken, not borrowed: a search may be started inside of a search.
+    let mut scratch = SCRATCH.with_borrow_mut(std::mem::take);
+    scratch.clear();
+    scratch.extend(text.iter().map(u8::to_ascii_lowercase));
+    let answer = inside(&scratch);
+    if scratch.capacity() <= MAX_KEPT_SCRATCH {
+        // IMPORTANT: the copy of somebody's text is gone from the vector's length, not from
+        // memory; it is overwritten by the next entry and never read.
+        scratch.clear();
+        SCRATCH.with_borrow_mut(|kept| *kept = scratch);
+    }
+    answer
+}
+
+/// The bytes from `at` on.
+pub(super) fn rest(text: &[u8], at: usize) -> &[u8] {
+    text.get(at..).unwrap_or_default()
+}
+
+/// The end of the run of bytes from `at` on that are all in the alphabet.
+pub(super) fn run(text: &[u8], at: usize, alphabet: impl Fn(u8) -> bool) -> usize {
+    at.saturating_add(rest(text, at).iter().take_while(|byte| alphabet(**byte)).count())
+}
+
+/// The start of the run of bytes before `at` that are all in the alphabet.
+pub(super) fn run_back(text: &[u8], at: usize, alphabet: impl Fn(u8) -> bool) -> usize {
+    let before = text.get(..at).unwrap_or_default();
+    at.saturating_sub(before.iter().rev().take_while(|byte| alphabet(**byte)).count())
+}
+
+/// Whether a word can begin at `at`: what stands before it is no byte of a word, or is an escape of
+/// JSON (`\n`, `\u000a`), which ends in a letter and is none.
+pub(super) fn begins_word(text: &[u8], at: usize, word: impl Fn(u8) -> bool) -> bool {
+    let before = text.get(..at).unwrap_or_default();
+    match before {
+        [.., b'\\', b'n' | b'r' | b't' | b'b' | b'f'] => true,
+        [.., b'\\', b'u', a, b, c, d] if [a, b, c, d].iter().all(|x| x.is_ascii_hexdigit()) => true,
+        [.., last] => !word(*last) && !is_word(*last),
+        [] => true,
+    }
+}
+
+/// Letters, digits and `_`.
+pub(super) fn is_word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'_'
+}
+
+/// [`is_word`] and `-`: base64url, and most tokens.
+pub(super) fn is_url_safe(byte: u8) -> bool {
+    is_word(byte) || byte == b'-'
+}
+
+/// Base64 with its padding.
+pub(super) fn is_base64(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn found(literals: &[&str], text: &str) -> Vec<(usize, usize)> {
+        let literals = Literals::new(literals.iter().copied()).unwrap();
+        let mut found = Vec::new();
+        literals.search(text.as_bytes(), |literal, range| {
+            found.push((literal, range.start));
+            Some(0)
+        });
+        found
+    }
+
+    #[test]
+    fn a_literal_is_found_in_any_case_and_overlapping() {
+        assert_eq!(found(&["abc", "cab"], "xABCabC"), [(0, 1), (1, 3), (0, 4)]);
+    }
+
+    proptest! {
+        #[test]
+        fn every_occurrence_is_found(text in "[abAB ]{0,200}") {
+            let lower = text.to_ascii_lowercase();
+            let expected: Vec<_> = (0..lower.len())
+                .filter(|at| lower[*at..].starts_with("aba"))
+                .map(|at| (0, at))
+                .collect();
+            prop_assert_eq!(found(&["aba"], &text), expected);
+        }
+    }
+
+    #[test]
+    fn an_escape_of_json_ends_no_word() {
+        let begins = |text: &str| begins_word(text.as_bytes(), text.len(), |_| false);
+        assert!(begins("") && begins(" ") && begins(r"\n") && begins(r"\u000a") && begins("\""));
+        assert!(!begins("n") && !begins("u000a") && !begins("7") && !begins("_"));
+    }
+}
