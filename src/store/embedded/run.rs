@@ -273,7 +273,8 @@ mod tests {
             bytes[bit / 8] ^= 1 << (bit % 8);
             std::fs::write(&path, bytes).unwrap();
             let read = Run::open(dir.path(), 0, 600).and_then(|run| run.records().collect::<Result<Vec<_>, _>>());
-            prop_assert!(matches!(read, Err(StoreError::Damaged { .. })));
+            let damaged = matches!(read, Err(StoreError::Damaged { .. }));
+            prop_assert!(damaged);
         }
     }
 
