@@ -1,6 +1,6 @@
 //! The demo against the whole server: OTLP in over real sockets, the ledger, the index, the API.
 
-use spanledger::cli::demo::{Server as _, demo, play};
+use spanledger::cli::demo::{demo, play};
 use spanledger::cli::serve::{Running, ServeError, configuration, start};
 use spanledger::cli::{DemoArgs, Exit, ServeArgs, Source, SourceArgs, Style, offline};
 use std::net::SocketAddr;
