@@ -1,29 +1,30 @@
-//! The demo against the whole server: OTLP in over real sockets, the ledger, the index, the API.
+//! The demo against a whole server: OTLP in over real sockets, the ledger, the index, the API.
 
 use spanledger::cli::demo::{demo, play};
-use spanledger::cli::serve::{Running, ServeError, configuration, start};
+use spanledger::cli::serve::{self, Running};
 use spanledger::cli::{DemoArgs, Exit, ServeArgs, Source, SourceArgs, Style, offline};
 use std::net::SocketAddr;
 use std::path::Path;
 
-/// A server on that data folder and on free ports.
-async fn server(data: &Path) -> Result<Running, ServeError> {
-    let free = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
-    let (config, mappings) = configuration(&ServeArgs {
+/// The server that `serve` composes, on free ports.
+async fn start(data: &Path) -> Running {
+    let any = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
+    let args = ServeArgs {
         data: Some(data.to_owned()),
         config: None,
         check_config: false,
-        listen_grpc: free,
-        listen_http: free,
-        listen_api: free,
-    })?;
-    start(config, mappings).await
+        listen_grpc: any,
+        listen_http: any,
+        listen_api: any,
+    };
+    let (config, mappings) = serve::configuration(&args).unwrap();
+    serve::start(config, mappings).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_newcomer_finds_the_whole_run_by_the_id_that_one_span_carried() {
     let mut out = Vec::new();
-    let start = async |args: ServeArgs| server(&args.data.unwrap()).await;
+    let start = async |args: ServeArgs| Ok(start(&args.data.unwrap()).await);
     let args = DemoArgs { exit: true };
     let never = std::future::pending();
     let end = demo(&args, start, never, Style::plain(110), &mut out).await;
@@ -51,19 +52,16 @@ fn same_every_time(text: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_demo_left_is_found_without_its_server_too() {
     let data = tempfile::tempdir().unwrap();
-    let running = server(data.path()).await.unwrap();
-    let endpoints = running.endpoints();
+    let server = start(data.path()).await;
     let mut out = Vec::new();
-    let played = play(&endpoints, true, Style::plain(110), &mut out).await;
+    let played = play(&server.endpoints(), true, Style::plain(110), &mut out).await;
     assert_eq!(played.unwrap(), Exit::Fine, "{}", String::from_utf8_lossy(&out));
     let path = ["api", "v1", "traces", "langsmith-run-abc123"];
-    let args = SourceArgs { data: data.path().to_owned(), api: None };
-    let online = Source::open(&args, offline).await.unwrap();
-    assert!(matches!(online, Source::Http { .. }));
+    let online = Source::http(&server.endpoints().api.to_string()).unwrap();
     let online = online.get(&path, &[]).await.unwrap();
-    running.stop().await.unwrap();
+    server.stop().await.unwrap();
 
+    let args = SourceArgs { data: data.path().to_owned(), api: None };
     let source = Source::open(&args, offline).await.unwrap();
-    assert!(matches!(source, Source::Offline(_)));
     assert_eq!(source.get(&path, &[]).await.unwrap(), online, "the same bytes");
 }

@@ -9,7 +9,7 @@
 mod support;
 
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -24,6 +24,21 @@ struct Acknowledged {
     external_id: String,
     spans: Vec<Span>,
     logs: usize,
+}
+
+/// One run of a client, and what the server has of it.
+struct Run {
+    /// Client and variant.
+    who: String,
+    sent: Acknowledged,
+    entries: Vec<Value>,
+}
+
+impl Run {
+    /// The entries that the server made of spans (`otlp.span`) or log records (`otlp.log`).
+    fn of_dataset<'a>(&'a self, dataset: &'a str) -> impl Iterator<Item = &'a Value> {
+        self.entries.iter().filter(move |entry| text(entry, "/event/dataset") == dataset)
+    }
 }
 
 #[derive(Debug, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,79 +69,96 @@ async fn what_the_java_sdk_exports_is_found_by_the_external_id() {
     check("java", &["grpc", "grpc-gzip", "http-protobuf", "http-protobuf-gzip"]).await;
 }
 
-/// Runs each variant of a client against one server and compares what is stored with what was
-/// acknowledged, and the variants with each other.
-async fn check(client: &str, variants: &[&str]) {
-    if is_skipped(client) {
-        println!("{client}: skipped, SPANLEDGER_SKIP_CLIENTS names it");
-        return;
-    }
-    let directory = tempfile::tempdir().unwrap();
-    let server = Server::start(&directory.path().join("data")).await;
-    let runs: Vec<_> = variants.iter().map(|variant| run(client, variant, &server)).collect();
-    let mut contents = Vec::new();
-    for (variant, run) in variants.iter().zip(&runs) {
-        let entries = entries_of(&server, run).await;
-        assert_stored_once(&format!("{client} {variant}"), run, &entries);
-        assert_text_survived(&format!("{client} {variant}"), &entries);
-        contents.push(content(run, &entries));
-    }
-    for (variant, content) in variants.iter().zip(&contents) {
-        assert_eq!(content, &contents[0], "{client}: {variant} differs from {}", variants[0]);
+#[tokio::test]
+async fn what_agent_frameworks_export_is_found_by_the_id_of_the_span_around_them() {
+    for run in runs_of("frameworks", &["langgraph", "openai-agents"]).await {
+        let tools = run.of_dataset("otlp.span").filter(|entry| {
+            text(entry, "/audit/kind") == "tool_call" && text(entry, "/span/name") == "issue_refund"
+        });
+        assert_eq!(tools.count(), 1, "{}: the tool call was not recognised as one", run.who);
     }
 }
 
+/// The SDKs by themselves: every variant is stored once, and all of them say the same.
+async fn check(client: &str, variants: &[&str]) {
+    let runs = runs_of(client, variants).await;
+    for run in &runs {
+        assert_text_survived(run);
+        assert_eq!(said(run), said(&runs[0]), "{} differs from {}", run.who, runs[0].who);
+    }
+}
+
+/// Runs each variant of a client against one server, and compares what is stored with what was
+/// acknowledged. No run when the client is to be skipped.
+async fn runs_of(client: &str, variants: &[&str]) -> Vec<Run> {
+    if is_skipped(client) {
+        println!("{client}: skipped, SPANLEDGER_SKIP_CLIENTS names it");
+        return Vec::new();
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(&directory.path().join("data")).await;
+    let sent: Vec<_> = variants.iter().map(|variant| export(client, variant, &server)).collect();
+    let mut runs = Vec::new();
+    for (variant, sent) in variants.iter().zip(sent) {
+        let entries = entries_of(&server, &sent).await;
+        let run = Run { who: format!("{client} {variant}"), sent, entries };
+        assert_stored_once(&run);
+        runs.push(run);
+    }
+    server.terminate().await;
+    runs
+}
+
 /// Every acknowledged span is exactly one entry with its name, and so is the log record.
-fn assert_stored_once(who: &str, run: &Acknowledged, entries: &[Value]) {
-    let mut stored: Vec<_> = of_dataset(entries, "otlp.span")
+fn assert_stored_once(run: &Run) {
+    let Run { who, sent, .. } = run;
+    let mut stored: Vec<_> = run
+        .of_dataset("otlp.span")
         .map(|entry| Span {
             trace_id: text(entry, "/trace/id"),
             id: text(entry, "/span/id"),
             name: text(entry, "/span/name"),
         })
         .collect();
-    let mut sent: Vec<_> = run.spans.iter().collect();
+    let mut spans: Vec<_> = sent.spans.iter().collect();
     stored.sort();
-    sent.sort();
-    assert_eq!(stored.iter().collect::<Vec<_>>(), sent, "{who}: spans");
+    spans.sort();
+    assert_eq!(stored.iter().collect::<Vec<_>>(), spans, "{who}: spans");
 
-    let logs: Vec<_> = of_dataset(entries, "otlp.log").collect();
-    assert_eq!(logs.len(), run.logs, "{who}: log records");
-    for log in logs {
-        let spans: BTreeSet<_> = run.spans.iter().map(|span| &span.id).collect();
-        let span_id = text(log, "/span/id");
-        assert!(spans.contains(&span_id), "{who}: the log record lost its span: {log}");
+    assert_eq!(run.of_dataset("otlp.log").count(), sent.logs, "{who}: log records");
+    let ids: BTreeSet<_> = spans.iter().map(|span| &span.id).collect();
+    for log in run.of_dataset("otlp.log") {
+        assert!(ids.contains(&text(log, "/span/id")), "{who}: the record lost its span: {log}");
     }
 }
 
 /// Text that is not ASCII, has a NUL and quotes, is shown as it was sent.
-fn assert_text_survived(who: &str, entries: &[Value]) {
-    let tool = of_dataset(entries, "otlp.span")
+fn assert_text_survived(run: &Run) {
+    let tool = run
+        .of_dataset("otlp.span")
         .find(|entry| text(entry, "/span/name") == "execute_tool issue_refund")
         .expect("the tool's span");
     let shown = &tool["attributes"]["test.string"];
-    assert_eq!(shown, "日本語 — 🧾 \0 \"quoted\" \\ end", "{who}: {tool}");
+    assert_eq!(shown, "日本語 — 🧾 \0 \"quoted\" \\ end", "{}: {tool}", run.who);
 }
 
 /// The entries of a run by its external id, once there are as many as were acknowledged: the
 /// ledger has them already, the index follows.
-async fn entries_of(server: &Server, run: &Acknowledged) -> Vec<Value> {
-    let path = format!("/api/v1/traces/{}", run.external_id);
-    let expected = run.spans.len() + run.logs;
+async fn entries_of(server: &Server, sent: &Acknowledged) -> Vec<Value> {
+    let path = format!("/api/v1/traces/{}", sent.external_id);
+    let expected = sent.spans.len() + sent.logs;
     let look = async || match server.get(&path).await["entries"].take() {
         Value::Array(entries) => entries,
         other => panic!("{path}: entries is not an array but {other}"),
     };
-    let enough = async || Some(look().await).filter(|entries| entries.len() >= expected);
+    let is_record = |entry: &&Value| text(entry, "/event/dataset") != "otlp.span_event";
+    let is_enough = |entries: &Vec<Value>| entries.iter().filter(is_record).count() >= expected;
+    let enough = async || Some(look().await).filter(is_enough);
     if let Some(entries) = look_until(DEADLINE, enough).await {
         return entries;
     }
     let found = serde_json::to_string_pretty(&look().await).unwrap();
     panic!("{path}: {expected} records acknowledged, found {found}\n{}", server.stderr())
-}
-
-fn of_dataset<'a>(entries: &'a [Value], dataset: &'a str) -> impl Iterator<Item = &'a Value> {
-    entries.iter().filter(move |entry| text(entry, "/event/dataset") == dataset)
 }
 
 fn text(entry: &Value, pointer: &str) -> String {
@@ -135,29 +167,31 @@ fn text(entry: &Value, pointer: &str) -> String {
 
 /// What was said, without what differs from run to run: ids and times. Two variants of one client
 /// say the same.
-fn content(run: &Acknowledged, entries: &[Value]) -> BTreeSet<String> {
-    const SAID: [&str; 8] =
-        ["message", "log", "user", "gen_ai", "error", "attributes", "body", "links"];
-    const OF_SPAN: [&str; 3] = ["name", "kind", "status"];
-    let said = |entry: &Value| {
-        let mut said = Map::new();
-        for key in SAID {
-            said.insert(key.to_owned(), entry[key].clone());
-        }
-        for key in OF_SPAN {
-            said.insert(format!("span.{key}"), entry["span"][key].clone());
-        }
-        said.insert("kind".to_owned(), entry["audit"]["kind"].clone());
-        said.insert("outcome".to_owned(), entry["event"]["outcome"].clone());
-        let events = entry["events"].as_array().into_iter().flatten();
-        let events = events
-            .map(|event| Value::from(vec![event["name"].clone(), event["attributes"].clone()]));
-        said.insert("events".to_owned(), events.collect());
-        let mut said = Value::Object(said);
-        forget_what_json_loses(&mut said);
-        said.to_string().replace(&run.external_id, "EXTERNAL")
-    };
-    entries.iter().map(said).collect()
+fn said(run: &Run) -> BTreeSet<String> {
+    run.entries
+        .iter()
+        .map(|entry| {
+            let mut said = json!({
+                "kind": entry["audit"]["kind"],
+                "outcome": entry["event"]["outcome"],
+                "span": [entry["span"]["name"], entry["span"]["kind"], entry["span"]["status"]],
+                "message": entry["message"],
+                "log": entry["log"],
+                "user": entry["user"],
+                "gen_ai": entry["gen_ai"],
+                "error": entry["error"],
+                "attributes": entry["attributes"],
+                "body": entry["body"],
+                "links": entry["links"],
+                "events": entry["events"],
+            });
+            for event in said["events"].as_array_mut().into_iter().flatten() {
+                event.as_object_mut().map(|event| event.remove("@timestamp"));
+            }
+            forget_what_json_loses(&mut said);
+            said.to_string().replace(&run.sent.external_id, "EXTERNAL")
+        })
+        .collect()
 }
 
 /// Removes the attributes whose name says that JSON cannot carry them, flattened or nested.
@@ -174,8 +208,9 @@ fn forget_what_json_loses(value: &mut Value) {
 
 /// Runs a client against the server. It fails when the client says that not everything was
 /// acknowledged.
-fn run(client: &str, variant: &str, server: &Server) -> Acknowledged {
-    let address = if variant.starts_with("grpc") { server.grpc() } else { server.http() };
+fn export(client: &str, variant: &str, server: &Server) -> Acknowledged {
+    let is_grpc = client == "frameworks" || variant.starts_with("grpc");
+    let address = if is_grpc { server.grpc() } else { server.http() };
     let output = command(client)
         .arg(variant)
         .env("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://{address}"))
@@ -197,7 +232,7 @@ fn run(client: &str, variant: &str, server: &Server) -> Acknowledged {
 fn command(client: &str) -> Command {
     let home = prepared().join(client);
     let (program, script) = match client {
-        "python" => (home.join("venv/bin/python"), Some(home.join("client.py"))),
+        "python" | "frameworks" => (home.join("venv/bin/python"), Some(home.join("client.py"))),
         "js" => ("node".into(), Some(home.join("client.mjs"))),
         "go" => (home.join("client"), None),
         _ => ("java".into(), Some(home.join("client-java.jar"))),

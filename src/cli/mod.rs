@@ -43,7 +43,7 @@ pub use display::{Paint, Style, clean};
 pub use endpoints::{ENDPOINTS_FILE, Endpoints, EndpointsError};
 pub use exit::{CommandError, Exit, end, error_line};
 pub use moment::{length, moment, offset};
-pub use offline::{ledger_name, offline};
+pub use offline::{index_dir, ledger_name, offline};
 pub use search::search;
 pub use table::{heading, line};
 pub use tail::tail;

@@ -1,31 +1,37 @@
-//! The data folder without its server: its index and ledger read as they are, under the server's own router.
+//! The data folder without its server: ledger and index opened for reading, under the server's own
+//! router.
 
 use super::client::SourceError;
 use super::verify::ledger_dir;
 use crate::api::{Api, Health, HostCheck, Metrics, router};
 use crate::ledger::{OpenError, Reader};
-use crate::store::embedded::IndexOptions;
-use crate::store::{EmbeddedStore, StoreError};
+use crate::store::StoreError;
+use crate::store::embedded::{EmbeddedStore, IndexOptions};
 use axum::Router;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Folder of the index within the data folder.
+/// Folder of the embedded index within the data folder.
 const INDEX_FOLDER: &str = "index";
-
-/// Where the index of a data folder lies.
-pub(super) fn index_dir(data: &Path) -> PathBuf {
-    data.join(INDEX_FOLDER)
-}
 
 /// Why the data folder cannot be read without its server.
 #[derive(Debug, thiserror::Error)]
 enum OfflineError {
     #[error(transparent)]
-    Open(#[from] OpenError),
-    #[error("its index cannot be read")]
-    Store(#[from] StoreError),
+    Ledger(#[from] OpenError),
+    #[error(transparent)]
+    Index(#[from] StoreError),
+}
+
+/// Where the embedded index of a data folder lies.
+///
+/// ```
+/// let index = spanledger::cli::index_dir("data".as_ref());
+/// assert_eq!(index, std::path::Path::new("data/index"));
+/// ```
+pub fn index_dir(data: &Path) -> PathBuf {
+    data.join(INDEX_FOLDER)
 }
 
 /// The name under which entries say which ledger they come from.
@@ -41,23 +47,26 @@ pub fn ledger_name(origin: [u8; 16]) -> String {
 }
 
 /// What answers from the data folder while no server runs on it; `None` when there is no ledger.
-/// Nothing is written and no lock is taken.
+/// Nothing is written and no lock is taken; where there is no usable index the ledger is read.
 ///
 /// # Errors
 /// [`SourceError::Offline`] when there is a ledger and it cannot be read.
 pub fn offline(data: &Path) -> Result<Option<Router>, SourceError> {
     match open(data) {
-        Ok(router) => Ok(Some(router)),
-        Err(OfflineError::Open(OpenError::Absent { .. })) => Ok(None),
+        Ok(store) => {
+            let metrics: Metrics = Arc::new(String::new);
+            let api = Api::new(Arc::new(store), Arc::new(Health::starting(&[])), metrics);
+            Ok(Some(router(api, HostCheck::Any)))
+        }
+        Err(OfflineError::Ledger(OpenError::Absent { .. })) => Ok(None),
         Err(error) => Err(SourceError::Offline { data: data.to_owned(), source: Box::new(error) }),
     }
 }
 
-fn open(data: &Path) -> Result<Router, OfflineError> {
+fn open(data: &Path) -> Result<EmbeddedStore, OfflineError> {
     let reader = Reader::open(&ledger_dir(data))?;
-    let options = IndexOptions { origin: ledger_name(reader.origin()), ..IndexOptions::default() };
+    let origin = ledger_name(reader.origin());
+    let options = IndexOptions { origin, ..IndexOptions::default() };
     let store = EmbeddedStore::open_read_only(&index_dir(data), reader, options)?;
-    let metrics: Metrics = Arc::new(String::new);
-    let api = Api::new(Arc::new(store), Arc::new(Health::starting(&[])), metrics);
-    Ok(router(api, HostCheck::Any))
+    Ok(store)
 }

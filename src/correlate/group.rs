@@ -202,13 +202,7 @@ impl<'r> Closing<'r> {
     fn finish(self) -> Group {
         let Self { mut group, .. } = self;
         story_order(&mut group.members);
-        // A frame beyond the ledger's window of duplicates repeats an entry: the first stays.
-        let mut first: HashMap<[u8; 16], u64> = HashMap::new();
-        for member in &group.members {
-            let sequence = first.entry(member.entry).or_insert(member.sequence);
-            *sequence = member.sequence.min(*sequence);
-        }
-        group.members.retain(|member| first.get(&member.entry) == Some(&member.sequence));
+        keep_first(&mut group.members);
         let ids = group.members.iter().flat_map(|member| &member.ids);
         group.trace_ids = ids
             .filter(|id| id.namespace == Namespace::Trace)
@@ -218,6 +212,17 @@ impl<'r> Closing<'r> {
         group.trace_ids.dedup();
         group
     }
+}
+
+/// Of several frames of one entry only the first in the ledger stays: one beyond the ledger's
+/// window of duplicates may repeat it.
+pub(crate) fn keep_first(members: &mut Vec<Member>) {
+    let mut first: HashMap<[u8; 16], u64> = HashMap::new();
+    for member in members.iter() {
+        let sequence = first.entry(member.entry).or_insert(member.sequence);
+        *sequence = member.sequence.min(*sequence);
+    }
+    members.retain(|member| first.get(&member.entry) == Some(&member.sequence));
 }
 
 #[cfg(test)]

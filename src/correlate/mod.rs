@@ -26,6 +26,7 @@ mod order;
 mod pause;
 mod rules;
 
+pub(crate) use group::keep_first;
 pub use group::{Group, Member, Members, close};
 pub use id::{Id, Namespace, same_id};
 pub use key::{Key, KeyMaker};

@@ -3,48 +3,48 @@
 //! Half of all plain numbers of that length pass Luhn's check once lengths and issuers are allowed
 //! for, so digits without separators are left alone: order numbers and timestamps are evidence.
 
-use super::literals::rest;
+use super::literals::{rest, run, run_back};
 use std::ops::Range;
 
 /// Groups of digits, as cards have them printed: most issuers, American Express, Diners Club.
 const GROUPS: &[&[usize]] = &[&[4, 4, 4, 4], &[4, 6, 5], &[4, 6, 4]];
 
-/// Bytes that are looked at together.
-const BLOCK: usize = 64;
+/// Length of the shortest of them, separators included. A card is nothing but digits and
+/// separators, so one byte in that many tells where none is.
+const SHORTEST: usize = 16;
 
 /// The card numbers in the text.
 pub(super) fn find(text: &[u8]) -> Vec<Range<usize>> {
+    let is_part = |byte: u8| byte.is_ascii_digit() || is_separator(byte);
     let mut found = Vec::new();
-    let mut at = 0;
-    while let Some(separator) = next_separator(text, at) {
-        at = separator.saturating_add(1);
-        // The first separator of a card stands behind four digits.
-        let Some(start) = separator.checked_sub(4) else { continue };
-        if let Some(end) = card_at(text, start) {
-            found.push(start..end);
-            at = end;
+    let mut at = SHORTEST.saturating_sub(1);
+    while let Some(byte) = text.get(at) {
+        if !is_part(*byte) {
+            at = at.saturating_add(SHORTEST);
+            continue;
         }
+        let region = run_back(text, at, is_part)..run(text, at, is_part);
+        find_in(text, &region, &mut found);
+        at = region.end.saturating_add(SHORTEST);
     }
     found
 }
 
-/// The next space or dash with a digit on both sides. Blocks without one, nearly all, cost a few
-/// vector instructions.
-fn next_separator(text: &[u8], from: usize) -> Option<usize> {
-    let is_separator = |three: &[u8]| matches!(three, [a, b, c] if a.is_ascii_digit() & ((*b == b' ') | (*b == b'-')) & c.is_ascii_digit());
-    let mut at = from.saturating_sub(1);
-    loop {
-        let tail = rest(text, at);
-        let block = tail.get(..tail.len().min(BLOCK)).unwrap_or_default();
-        if block.len() < 3 {
-            return None;
+fn find_in(text: &[u8], region: &Range<usize>, found: &mut Vec<Range<usize>>) {
+    let mut at = region.start;
+    while at.saturating_add(SHORTEST) <= region.end {
+        match card_at(text, at) {
+            Some(end) => {
+                found.push(at..end);
+                at = end;
+            }
+            None => at = at.saturating_add(1),
         }
-        if block.windows(3).fold(false, |any, three| any | is_separator(three)) {
-            let inside = block.windows(3).position(is_separator)?;
-            return Some(at.saturating_add(inside).saturating_add(1));
-        }
-        at = at.saturating_add(block.len().saturating_sub(2));
     }
+}
+
+fn is_separator(byte: u8) -> bool {
+    matches!(byte, b' ' | b'-')
 }
 
 /// The end of the card number that begins at `start`.
@@ -64,7 +64,7 @@ fn card_at(text: &[u8], start: usize) -> Option<usize> {
 }
 
 fn groups_end(text: &[u8], start: usize, groups: &[usize]) -> Option<usize> {
-    let separator = *text.get(start.saturating_add(4))?;
+    let separator = *text.get(start.saturating_add(4)).filter(|byte| is_separator(**byte))?;
     let mut at = start;
     for (number, length) in groups.iter().enumerate() {
         if number > 0 {

@@ -235,13 +235,12 @@ impl Visitor for Sweep<'_> {
 }
 
 /// Hexadecimal digits, lower case.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit = |half: u8| char::from(DIGITS.get(usize::from(half)).copied().unwrap_or(b'?'));
-    let mut text = String::with_capacity(bytes.len().saturating_mul(2));
-    for byte in bytes {
-        text.push(digit(byte >> 4));
-        text.push(digit(byte & 15));
+fn hex(bytes: &[u8; 32]) -> String {
+    const LETTERS: u8 = b'a' - 10;
+    let digit = |half: u8| if half < 10 { b'0' | half } else { half.saturating_add(LETTERS) };
+    let mut text = [0; 64];
+    for (pair, byte) in text.as_chunks_mut::<2>().0.iter_mut().zip(bytes) {
+        *pair = [digit(byte >> 4), digit(byte & 15)];
     }
-    text
+    String::from_utf8_lossy(&text).into_owned()
 }

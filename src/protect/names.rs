@@ -77,6 +77,10 @@ pub(super) fn secret_name(name: &[u8]) -> Option<Secret> {
     if last == b"pwd" || last == b"Pwd" {
         return Some(Secret::Password);
     }
+    // Every end ends so; `input_tokens`, in every entry of a model, does not.
+    if !matches!(last.last()?.to_ascii_lowercase(), b'd' | b'e' | b't' | b'y' | b'n') {
+        return None;
+    }
     ENDS.iter().find(|(end, _)| ends_folded(last, end.as_bytes())).map(|(_, secret)| *secret)
 }
 
@@ -239,8 +243,13 @@ pub(super) struct Named {
 }
 
 impl Named {
-    /// The name that has the literal at `at` in it, with its value, if it is a name.
-    pub(super) fn at(text: &[u8], at: &Range<usize>) -> Option<Self> {
+    /// The name that has the literal at `at` in it, with its value, if it is a name and one of those
+    /// that are wanted.
+    pub(super) fn at(
+        text: &[u8],
+        at: &Range<usize>,
+        wanted: impl FnOnce(&[u8]) -> bool,
+    ) -> Option<Self> {
         let near = at.end.saturating_add(MAX_NAME).min(text.len());
         let end = run(text.get(..near)?, at.end, is_name);
         let (quote, after) = match Quote::at(text, end) {
@@ -260,12 +269,19 @@ impl Named {
         let far = at.start.saturating_sub(MAX_NAME);
         let start =
             far.saturating_add(run_back(text.get(far..)?, at.start.saturating_sub(far), in_name));
+        if !wanted(text.get(start..end)?) {
+            return None;
+        }
         let (value, form) = value_at(text, after)?;
         Some(Self { name: start..end, quote, separator, spaced, value, form })
     }
 
     /// What to replace, and with what, when the name is that of a secret.
-    pub(super) fn secret(&self, text: &[u8], marker: &str) -> Option<(Range<usize>, String)> {
+    pub(super) fn secret(
+        &self,
+        text: &[u8],
+        marker: impl Fn() -> String,
+    ) -> Option<(Range<usize>, String)> {
         let secret = secret_name(text.get(self.name.clone())?)?;
         let value = text.get(self.value.clone())?;
         match self.form {
@@ -278,18 +294,18 @@ impl Named {
                 let hit = is_list
                     && matches!(form, Form::Text)
                     && is_secret_value(secret, text.get(item)?);
-                hit.then(|| (self.container(text), self.quoted(marker)))
+                hit.then(|| (self.container(text), self.quoted(&marker())))
             }
             Form::Text if self.quote.is_some() => {
-                is_secret_value(secret, value).then(|| (self.value.clone(), marker.to_owned()))
+                is_secret_value(secret, value).then(|| (self.value.clone(), marker()))
             }
             Form::Bare if self.quote.is_some() => {
                 let number = value.len() >= 3 && value.iter().all(u8::is_ascii_digit);
                 (secret == Secret::Password && number)
-                    .then(|| (self.value.clone(), self.quoted(marker)))
+                    .then(|| (self.value.clone(), self.quoted(&marker())))
             }
             Form::Text | Form::Bare => {
-                self.is_loose_secret(text, secret).then(|| (self.value.clone(), marker.to_owned()))
+                self.is_loose_secret(text, secret).then(|| (self.value.clone(), marker()))
             }
         }
     }

@@ -48,6 +48,7 @@ pub(super) struct Cleaner {
     /// Last parts of the listed fields; absent when there are none.
     field_literals: Option<Literals>,
     cards: bool,
+    hidden: Hidden,
 }
 
 impl Cleaner {
@@ -66,6 +67,7 @@ impl Cleaner {
                 .then(|| Literals::new(lasts))
                 .transpose()
                 .map_err(ProtectorError)?,
+            hidden: Hidden::new(),
             cards: fields.iter().any(|field| last_part(field) == CARD_FIELD),
         })
     }
@@ -99,7 +101,7 @@ impl Cleaner {
     /// Whether an encoded body may have something in it that is to be removed. `false` is sure:
     /// what is found in a string is found in its encoding.
     pub(super) fn suspects(&self, body: &[u8]) -> bool {
-        has_hidden(body) || self.any_credential(body) || self.any_field(body) || {
+        self.hidden.any(body) || self.any_credential(body) || self.any_field(body) || {
             self.cards && !cards::find(body).is_empty()
         }
     }
@@ -130,7 +132,7 @@ impl Cleaner {
         is_id: bool,
         mut found: impl FnMut(&str),
     ) -> Option<String> {
-        let plain = reveal(text);
+        let plain = self.hidden.any(text.as_bytes()).then(|| reveal(text)).flatten();
         let text = plain.as_deref().unwrap_or(text);
         let edits = self.edits(text.as_bytes(), is_id);
         if edits.is_empty() {
@@ -205,7 +207,7 @@ impl Cleaner {
     }
 
     fn listed(&self, text: &[u8], at: &Range<usize>) -> Option<Edit> {
-        let named = Named::at(text, at)?;
+        let named = Named::at(text, at, |_| true)?;
         let name = std::str::from_utf8(text.get(named.name.clone())?).ok()?;
         let rule = field_rule(self.field(name, "")?);
         let (range, with) = named.listed(text, &marker(&rule))?;
@@ -214,10 +216,10 @@ impl Cleaner {
 }
 
 fn secret(text: &[u8], at: &Range<usize>) -> Option<Edit> {
-    let named = Named::at(text, at)?;
-    let rule = secret_rule(text.get(named.name.clone())?);
-    let (range, with) = named.secret(text, &marker(&rule))?;
-    Some(Edit { range, rule, with })
+    let named = Named::at(text, at, |name| names::secret_name(name).is_some())?;
+    let rule = || secret_rule(text.get(named.name.clone()).unwrap_or_default());
+    let (range, with) = named.secret(text, || marker(&rule()))?;
+    Some(Edit { range, rule: rule(), with })
 }
 
 /// The rule of a value that was removed because its name is that of a secret. The name itself is
@@ -256,15 +258,23 @@ fn last_part(name: &str) -> &str {
     name.rsplit('.').next().unwrap_or_default()
 }
 
-/// Whether the text has escapes of JSON that can hide a secret: `\u0041` for a printable character,
-/// `\/` for a slash. Our own encoding writes neither, so in a body they come from JSON in a string.
-fn has_hidden(text: &[u8]) -> bool {
-    memmem::find(text, b"\\/").is_some()
-        || memmem::find_iter(text, b"\\u00").any(|at| is_printable_escape(text, at))
+/// Finds escapes of JSON that can hide a secret: `\u0041` for a printable character, `\/` for a
+/// slash. Our own encoding writes neither, so in a body they come from JSON in a string.
+#[derive(Debug)]
+struct Hidden {
+    slash: memmem::Finder<'static>,
+    unicode: memmem::Finder<'static>,
 }
 
-fn is_printable_escape(text: &[u8], at: usize) -> bool {
-    revealed(text, at).is_some()
+impl Hidden {
+    fn new() -> Self {
+        Self { slash: memmem::Finder::new(b"\\/"), unicode: memmem::Finder::new(b"\\u00") }
+    }
+
+    fn any(&self, text: &[u8]) -> bool {
+        self.slash.find(text).is_some()
+            || self.unicode.find_iter(text).any(|at| revealed(text, at).is_some())
+    }
 }
 
 /// The printable character that the escape at `at` stands for. Quotes and backslashes stay escaped:
@@ -275,13 +285,9 @@ fn revealed(text: &[u8], at: usize) -> Option<u8> {
     (matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\'' | b'\\')).then_some(byte)
 }
 
-/// The text with such escapes resolved, at whatever depth of JSON in strings they stand; `None`
-/// when it has none.
+/// The text with such escapes resolved, at whatever depth of JSON in strings they stand.
 fn reveal(text: &str) -> Option<String> {
     let bytes = text.as_bytes();
-    if !has_hidden(bytes) {
-        return None;
-    }
     let mut plain = String::with_capacity(text.len());
     let mut at = 0;
     while let Some(found) = memchr::memchr(b'\\', bytes.get(at..)?) {

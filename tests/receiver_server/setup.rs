@@ -34,7 +34,7 @@ pub(crate) struct Running {
 fn intake(directory: &Path) -> Intake {
     let (ledger, _) = Ledger::open(&directory.join("ledger"), Options::default()).unwrap();
     let keys = Keys::open_or_create(&directory.join("keys")).unwrap();
-    let protector = Protector::new(&Settings::default(), keys);
+    let protector = Protector::new(&Settings::default(), keys).unwrap();
     Intake::new(Mappings::builtin().unwrap(), protector, ledger)
 }
 

@@ -1,5 +1,5 @@
 //! A ledger in a temporary folder, the embedded store over it, and its model.
-#![allow(dead_code, reason = "each test binary uses its part")]
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
 
 use spanledger::access::Tenant;
 use spanledger::correlate::JoinRules;

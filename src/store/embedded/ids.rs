@@ -177,15 +177,27 @@ impl Ids {
         }
     }
 
-    /// Writes a run again whose records were made anew.
+    /// Writes the runs of a range again, small ones; `list` gives the records of each.
     pub(super) fn replace(
         &self,
         range: &Range<u64>,
-        mut records: Vec<Record>,
+        list: &mut dyn FnMut(&Range<u64>) -> Result<Vec<Record>, StoreError>,
     ) -> Result<(), StoreError> {
-        records.sort_unstable();
-        let run = Arc::new(Run::create(&self.dir, range.start, range.end, &records)?);
-        self.swap(range, run);
+        let mut runs = Vec::new();
+        let mut first = range.start;
+        while first < range.end {
+            let part = first..first.saturating_add(self.run_entries).min(range.end);
+            let mut records = list(&part)?;
+            records.sort_unstable();
+            runs.push(Arc::new(Run::create(&self.dir, part.start, part.end, &records)?));
+            first = part.end;
+        }
+        let old = self.swap(range, runs);
+        // A small run has the name of the one that took its place.
+        let is_large = |run: &Arc<Run>| run.end.saturating_sub(run.first) > self.run_entries;
+        for run in old.into_iter().filter(is_large) {
+            remove(&self.dir, &(run.first..run.end));
+        }
         Ok(())
     }
 
@@ -202,18 +214,20 @@ impl Ids {
         self.merge()
     }
 
-    /// Merges the last sixteen runs when they are all small.
+    /// Merges sixteen adjacent runs that are small.
     fn merge(&self) -> Result<(), StoreError> {
         let runs = self.state.read().unwrap_or_else(PoisonError::into_inner).runs.clone();
-        let Some(last) = runs.len().checked_sub(MERGED).and_then(|from| runs.get(from..)) else {
+        let is_small = |run: &Arc<Run>| run.end.saturating_sub(run.first) <= self.run_entries;
+        let Some(last) = runs.windows(MERGED).find(|window| window.iter().all(is_small)) else {
             return Ok(());
         };
-        let is_small = |run: &Arc<Run>| run.end.saturating_sub(run.first) <= self.run_entries;
         let (Some(first), Some(end)) = (last.first().map(|r| r.first), last.last().map(|r| r.end))
         else {
             return Ok(());
         };
-        if !last.iter().all(is_small) {
+        let whole = end.saturating_sub(first);
+        let covered: u64 = last.iter().map(|run| run.end.saturating_sub(run.first)).sum();
+        if covered != whole {
             return Ok(());
         }
         let Ok(records) = merged(last, first) else {
@@ -221,22 +235,25 @@ impl Ids {
             return Ok(());
         };
         let run = Arc::new(Run::create(&self.dir, first, end, &records)?);
-        self.swap(&(first..end), run);
-        for part in last {
+        for part in self.swap(&(first..end), vec![run]) {
             // The name goes; whoever has the file open goes on reading it.
-            let _ = std::fs::remove_file(part.path());
+            remove(&self.dir, &(part.first..part.end));
         }
         Ok(())
     }
 
-    /// Puts a run in the place of those within its range.
-    fn swap(&self, range: &Range<u64>, run: Arc<Run>) {
+    /// Puts runs in the place of those within the range, and gives those.
+    fn swap(&self, range: &Range<u64>, new: Vec<Arc<Run>>) -> Vec<Arc<Run>> {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        let mut runs = state.runs.as_ref().clone();
-        runs.retain(|r| r.end <= range.start || r.first >= range.end);
-        runs.push(run);
-        runs.sort_unstable_by_key(|r| r.first);
+        let (old, mut runs): (Vec<_>, Vec<_>) = state
+            .runs
+            .iter()
+            .cloned()
+            .partition(|run| run.first >= range.start && run.end <= range.end);
+        runs.extend(new);
+        runs.sort_unstable_by_key(|run| run.first);
         state.runs = Arc::new(runs);
+        old
     }
 }
 
@@ -437,8 +454,11 @@ mod tests {
         let Opened { ids, gaps } = Ids::open(dir.path(), 4, true).unwrap();
         assert_eq!(gaps, [4..8]);
         assert!(!ids.snapshot().covers(&(0..6)) && ids.snapshot().covers(&(8..12)));
-        let records = (4..8_u64).map(|s| (key(s), u32::try_from(s - 4).unwrap()));
-        ids.replace(&(4..8), records.collect()).unwrap();
+        let mut list = |part: &Range<u64>| {
+            let offset = |s: u64| u32::try_from(s - part.start).unwrap();
+            Ok(part.clone().map(|s| (key(s), offset(s))).collect())
+        };
+        ids.replace(&(4..8), &mut list).unwrap();
         assert!(ids.snapshot().covers(&(0..12)));
         assert_eq!(find(&ids, key(5)), wanted(key(5), 12));
     }

@@ -21,6 +21,8 @@ pub(super) struct Manifest {
     run_entries: u64,
     /// Makes the keys of this index unlike those of every other, hexadecimal.
     secret: String,
+    /// CRC-32C of the secret: under another one nothing would be found.
+    check: u32,
 }
 
 impl Manifest {
@@ -31,7 +33,8 @@ impl Manifest {
         let fits = manifest.version == VERSION
             && manifest.ledger == hex(ledger)
             && manifest.run_entries == run_entries
-            && u128::from_str_radix(&manifest.secret, 16).is_ok();
+            && u128::from_str_radix(&manifest.secret, 16).is_ok()
+            && manifest.check == crc_fast::crc32_iscsi(manifest.secret.as_bytes());
         fits.then_some(manifest)
     }
 
@@ -52,8 +55,9 @@ impl Manifest {
         getrandom::fill(&mut secret).map_err(|error| {
             StoreError::Unavailable(format!("the system gives no random numbers: {error}"))
         })?;
-        let manifest =
-            Self { version: VERSION, ledger: hex(ledger), run_entries, secret: hex(secret) };
+        let secret = hex(secret);
+        let check = crc_fast::crc32_iscsi(secret.as_bytes());
+        let manifest = Self { version: VERSION, ledger: hex(ledger), run_entries, secret, check };
         let text = serde_json::to_vec_pretty(&manifest).map_err(|error| StoreError::Damaged {
             context: "cannot write the manifest of the index".to_owned(),
             source: Some(Box::new(error)),
@@ -83,6 +87,11 @@ mod tests {
         let manifest = Manifest::begin(&index, [1; 16], 8).unwrap();
         assert_eq!(Manifest::read(&index, [1; 16], 8), Some(manifest.clone()));
         assert_eq!(Manifest::read(&index, [2; 16], 8), None);
+        let text = fs::read_to_string(index.join(FILE)).unwrap();
+        let digit = if manifest.secret.starts_with('0') { "1" } else { "0" };
+        let other = format!("{digit}{}", &manifest.secret[1..]);
+        fs::write(index.join(FILE), text.replace(&manifest.secret, &other)).unwrap();
+        assert_eq!(Manifest::read(&index, [1; 16], 8), None, "a secret that is not its own");
         let other = serde_json::to_vec(&Manifest { version: 0, ..manifest }).unwrap();
         fs::write(index.join(FILE), other).unwrap();
         assert_eq!(Manifest::read(&index, [1; 16], 8), None);

@@ -47,7 +47,7 @@ use super::{
     AuditStore, Cursor, CursorError, EntryView, Hit, MAX_PAGE, Order, Page, QueryRequest,
     StoreError, TraceRequest, TraceStory,
 };
-use crate::correlate::{JoinRules, Member};
+use crate::correlate::{JoinRules, Member, keep_first};
 use crate::ledger::Reader;
 use dictionary::{Dictionary, TagDocument};
 use ids::{Damaged, Ids, Opened, Snapshot};
@@ -133,7 +133,8 @@ pub struct EmbeddedStore {
     ids: Ids,
     dictionary: Option<Dictionary>,
     writes: bool,
-    scratch: Mutex<Scratch>,
+    /// Held by whoever changes the index.
+    writing: Mutex<Scratch>,
     damaged: Mutex<Vec<Range<u64>>>,
     mended: AtomicU64,
     rebuilt: bool,
@@ -182,7 +183,7 @@ impl EmbeddedStore {
             ids,
             dictionary,
             writes: false,
-            scratch: Mutex::default(),
+            writing: Mutex::default(),
             damaged: Mutex::default(),
             mended: AtomicU64::new(0),
             rebuilt: false,
@@ -210,14 +211,14 @@ impl EmbeddedStore {
             ids,
             dictionary: Some(dictionary),
             writes: true,
-            scratch: Mutex::default(),
+            writing: Mutex::default(),
             damaged: Mutex::new(gaps),
             mended: AtomicU64::new(0),
             rebuilt,
             reader,
             options,
         };
-        store.mend()?;
+        store.mend(&mut Scratch::default())?;
         Ok(store)
     }
 
@@ -255,25 +256,89 @@ impl EmbeddedStore {
     }
 
     /// Writes the runs again that were found to be damaged.
-    fn mend(&self) -> Result<(), StoreError> {
+    fn mend(&self, scratch: &mut Scratch) -> Result<(), StoreError> {
         let ranges =
             std::mem::take(&mut *self.damaged.lock().unwrap_or_else(PoisonError::into_inner));
         for range in ranges {
-            let mut records = Vec::new();
-            let mut scratch = Scratch::default();
-            read_range(&self.reader, &range, &mut |chunk| {
-                for entry in chunk.entries().filter(|entry| range.contains(&entry.sequence)) {
-                    let offset = entry.sequence.saturating_sub(range.start);
-                    let offset = u32::try_from(offset).unwrap_or(u32::MAX);
-                    let listing = self.lister.list(&EntryView::from(entry), false, &mut scratch);
-                    records.extend(listing.keys.into_iter().map(|key| (key, offset)));
-                }
-                Ok(())
-            })?;
-            self.ids.replace(&range, records)?;
+            tracing::warn!(?range, "a part of the index is damaged; it is written again");
+            self.ids.replace(&range, &mut |part| self.records(part, scratch))?;
             self.mended.fetch_add(1, Ordering::Relaxed);
         }
         Ok(())
+    }
+
+    /// What a run of the range lists.
+    fn records(
+        &self,
+        range: &Range<u64>,
+        scratch: &mut Scratch,
+    ) -> Result<Vec<(u64, u32)>, StoreError> {
+        let mut records = Vec::new();
+        read_range(&self.reader, range, &mut |chunk| {
+            for entry in chunk.entries().filter(|entry| range.contains(&entry.sequence)) {
+                let offset = entry.sequence.saturating_sub(range.start);
+                let offset = u32::try_from(offset).unwrap_or(u32::MAX);
+                let listing = self.lister.list(&EntryView::from(entry), false, scratch);
+                records.extend(listing.keys.into_iter().map(|key| (key, offset)));
+            }
+            Ok(())
+        })?;
+        Ok(records)
+    }
+
+    /// Answers; when damage was found on the way, mends it and answers again.
+    fn answer<T>(&self, ask: impl Fn() -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let answer = ask()?;
+        let is_whole = self.damaged.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
+        if is_whole || !self.writes {
+            return Ok(answer);
+        }
+        self.mend(&mut self.writing.lock().unwrap_or_else(PoisonError::into_inner))?;
+        ask()
+    }
+
+    fn answer_query(&self, request: &QueryRequest) -> Result<Page, StoreError> {
+        // The watermark is read first: all that was acknowledged before the call is below it.
+        let watermark = self.reader.watermark();
+        let indexed = self.indexed();
+        let query = Compiled::new(&request.query, Clock::system());
+        let plan = Planner { lister: &self.lister, tenant: request.tenant.name() }.plan(&query);
+        let damaged = |damage| self.note_damage(damage);
+        let search = self.search(request, &indexed, &query, &plan, &damaged);
+        match request.order {
+            Order::Newest => self.by_sequence(request, &search, Direction::Down, watermark),
+            Order::Ledger => self.by_sequence(request, &search, Direction::Up, watermark),
+            Order::Story => self.by_story(request, &search, watermark),
+        }
+    }
+
+    fn answer_trace(&self, request: &TraceRequest) -> Result<TraceStory, StoreError> {
+        let watermark = self.reader.watermark();
+        let indexed = self.indexed();
+        let damaged = |damage| self.note_damage(damage);
+        let mut members = IndexedMembers {
+            reader: &self.reader,
+            indexed: &indexed,
+            lister: &self.lister,
+            tenant: request.tenant.name(),
+            deadline: deadline(request.budget),
+            watermark,
+            damaged: &damaged,
+            unlisted: None,
+            out_of_time: false,
+        };
+        let mut group = group_of(&request.id, &mut members, &self.options.rules)?;
+        let truncated = group.truncated || members.out_of_time;
+        let (page, next_cursor) =
+            page_of(&mut group.members, request.order, request.cursor, request.limit)?;
+        let entries = self.hits(page)?;
+        Ok(TraceStory {
+            trace_ids: group.trace_ids,
+            total: group.members.len(),
+            entries,
+            next_cursor,
+            truncated,
+        })
     }
 
     fn search<'s>(
@@ -352,6 +417,7 @@ impl EmbeddedStore {
             search.run(0..watermark, Direction::Down, &mut collect_members(&mut members, most))?;
         let truncated = members.len() >= most;
         members.truncate(self.options.max_sorted);
+        keep_first(&mut members);
         let (page, next_cursor) =
             page_of(&mut members, Order::Story, request.cursor, request.limit)?;
         let hits = self.hits(page)?;
@@ -373,33 +439,31 @@ impl EmbeddedStore {
 impl AuditStore for EmbeddedStore {
     fn write(&self, entries: &[EntryView<'_>]) -> Result<(), StoreError> {
         let dictionary = self.dictionary()?;
-        self.mend()?;
+        let mut scratch = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.mend(&mut scratch)?;
         let (mut ids_end, mut tags_end) = (self.ids.end(), dictionary.added());
         let (mut keys, mut documents) = (Vec::new(), Vec::new());
-        {
-            let mut scratch = self.scratch.lock().unwrap_or_else(PoisonError::into_inner);
-            for entry in entries {
-                let sequence = entry.envelope.sequence;
-                let (to_ids, to_tags) = (sequence == ids_end, sequence == tags_end);
-                if sequence > ids_end || sequence > tags_end {
-                    return Err(StoreError::Request(format!(
-                        "entries of the index follow each other: {} comes next, not {sequence}",
-                        ids_end.min(tags_end)
-                    )));
-                }
-                if !to_ids && !to_tags {
-                    continue;
-                }
-                let listing = self.lister.list(entry, to_tags, &mut scratch);
-                if to_ids {
-                    ids_end = ids_end.saturating_add(1);
-                    keys.push((sequence, listing.keys));
-                }
-                if to_tags {
-                    tags_end = tags_end.saturating_add(1);
-                    let event_ns = entry.event_ns();
-                    documents.push(TagDocument { sequence, event_ns, tags: listing.tags });
-                }
+        for entry in entries {
+            let sequence = entry.envelope.sequence;
+            if sequence > ids_end || sequence > tags_end {
+                return Err(StoreError::Request(format!(
+                    "entries of the index follow each other: {} comes next, not {sequence}",
+                    ids_end.min(tags_end)
+                )));
+            }
+            let (to_ids, to_tags) = (sequence == ids_end, sequence == tags_end);
+            if !to_ids && !to_tags {
+                continue;
+            }
+            let listing = self.lister.list(entry, to_tags, &mut scratch);
+            if to_ids {
+                ids_end = ids_end.saturating_add(1);
+                keys.push((sequence, listing.keys));
+            }
+            if to_tags {
+                tags_end = tags_end.saturating_add(1);
+                let event_ns = entry.event_ns();
+                documents.push(TagDocument { sequence, event_ns, tags: listing.tags });
             }
         }
         self.ids.append(&keys)?;
@@ -414,7 +478,7 @@ impl AuditStore for EmbeddedStore {
     /// the ledger by each question, and again after a restart.
     fn flush(&self) -> Result<(), StoreError> {
         let dictionary = self.dictionary()?;
-        self.mend()?;
+        self.mend(&mut self.writing.lock().unwrap_or_else(PoisonError::into_inner))?;
         let waiting = dictionary.added().saturating_sub(dictionary.view().end);
         if waiting >= self.options.idle_commit_entries.max(1) {
             dictionary.commit()?;
@@ -428,47 +492,11 @@ impl AuditStore for EmbeddedStore {
     }
 
     fn query(&self, request: &QueryRequest) -> Result<Page, StoreError> {
-        // The watermark is read first: all that was acknowledged before the call is below it.
-        let watermark = self.reader.watermark();
-        let indexed = self.indexed();
-        let query = Compiled::new(&request.query, Clock::system());
-        let plan = Planner { lister: &self.lister, tenant: request.tenant.name() }.plan(&query);
-        let damaged = |damage| self.note_damage(damage);
-        let search = self.search(request, &indexed, &query, &plan, &damaged);
-        match request.order {
-            Order::Newest => self.by_sequence(request, &search, Direction::Down, watermark),
-            Order::Ledger => self.by_sequence(request, &search, Direction::Up, watermark),
-            Order::Story => self.by_story(request, &search, watermark),
-        }
+        self.answer(|| self.answer_query(request))
     }
 
     fn trace(&self, request: &TraceRequest) -> Result<TraceStory, StoreError> {
-        let watermark = self.reader.watermark();
-        let indexed = self.indexed();
-        let damaged = |damage| self.note_damage(damage);
-        let mut members = IndexedMembers {
-            reader: &self.reader,
-            indexed: &indexed,
-            lister: &self.lister,
-            tenant: request.tenant.name(),
-            deadline: deadline(request.budget),
-            watermark,
-            damaged: &damaged,
-            unlisted: None,
-            out_of_time: false,
-        };
-        let mut group = group_of(&request.id, &mut members, &self.options.rules)?;
-        let truncated = group.truncated || members.out_of_time;
-        let (page, next_cursor) =
-            page_of(&mut group.members, request.order, request.cursor, request.limit)?;
-        let entries = self.hits(page)?;
-        Ok(TraceStory {
-            trace_ids: group.trace_ids,
-            total: group.members.len(),
-            entries,
-            next_cursor,
-            truncated,
-        })
+        self.answer(|| self.answer_trace(request))
     }
 }
 

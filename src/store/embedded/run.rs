@@ -126,11 +126,6 @@ impl Run {
         self.count
     }
 
-    /// Where the file is.
-    pub(super) fn path(&self) -> &Path {
-        &self.path
-    }
-
     fn block(&self, block: usize) -> Result<Vec<Record>, StoreError> {
         let done = block.saturating_mul(BLOCK_RECORDS) as u64;
         let len = usize::try_from(self.count.saturating_sub(done)).unwrap_or(usize::MAX);
