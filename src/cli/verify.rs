@@ -106,8 +106,12 @@ fn as_text(report: &VerifyReport) -> String {
     let VerifyReport { head, segments, groups, bytes, .. } = report;
     let root = hex(&head.root);
     if report.is_ok() {
-        let _ = writeln!(text, "intact: {} entries, nothing was changed", head.size);
-        let _ = writeln!(text, "  {segments} segments, {groups} groups, {bytes} bytes");
+        let _ = writeln!(text, "intact: nothing was changed");
+        let entries = head.size;
+        let _ = writeln!(
+            text,
+            "  entries {entries}, segments {segments}, groups {groups}, bytes {bytes}"
+        );
         if report.duplicates > 0 || report.conflicts > 0 {
             let (twice, conflicts) = (report.duplicates, report.conflicts);
             let _ = writeln!(text, "  {twice} entries came twice, {conflicts} are in conflict");
@@ -117,8 +121,10 @@ fn as_text(report: &VerifyReport) -> String {
             let _ = writeln!(text, "  {bytes} bytes at the end belong to no complete group:");
             let _ = writeln!(text, "  being written, or torn by a crash; never acknowledged");
         }
-        let _ = writeln!(text, "\nKeep this elsewhere, and check against it later:");
-        let _ = writeln!(text, "  spanledger verify --expect {}:{root}", head.size);
+        if head.size > 0 {
+            let _ = writeln!(text, "\nKeep this elsewhere, and check against it later:");
+            let _ = writeln!(text, "  spanledger verify --expect {}:{root}", head.size);
+        }
         return text;
     }
     let many = u64::try_from(report.problems.len()).unwrap_or(u64::MAX);

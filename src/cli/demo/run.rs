@@ -8,7 +8,7 @@ use crate::cli::endpoints::Endpoints;
 use crate::cli::exit::{CommandError, Exit};
 use std::future::Future;
 use std::io::Write;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// A server that the demo has started.
 pub trait Server: Sized {
@@ -29,14 +29,19 @@ pub trait Server: Sized {
 /// [`CommandError`].
 pub async fn demo<S: Server>(
     args: &DemoArgs,
-    start: impl AsyncFnOnce(ServeArgs) -> Result<S, S::Error>,
+    mut start: impl AsyncFnMut(ServeArgs) -> Result<S, S::Error>,
     stop: impl Future<Output = ()>,
     style: Style,
     out: &mut impl Write,
 ) -> Result<Exit, CommandError> {
     let data = ThrowAwayDir::create()?;
     let failed = |error: S::Error| CommandError::Server(Box::new(error));
-    let server = start(serve_args(&data)).await.map_err(failed)?;
+    let defaults = [DEFAULT_GRPC, DEFAULT_HTTP, DEFAULT_API].map(free_default);
+    let server = match start(serve_args(&data, defaults)).await {
+        Ok(server) => server,
+        // Somebody may have taken a port since it was looked at: once more, with any.
+        Err(_) => start(serve_args(&data, [Some(ANY_PORT); 3])).await.map_err(failed)?,
+    };
     let played = play(&server.endpoints(), !args.exit, style, out).await;
     if !args.exit && matches!(played, Ok(Exit::Fine)) {
         stop.await;
@@ -49,17 +54,24 @@ pub async fn demo<S: Server>(
     Ok(exit)
 }
 
-/// The default addresses where they are free, so that an exporter with its defaults can join in;
-/// no configuration, so that the demo is the same everywhere.
-fn serve_args(data: &ThrowAwayDir) -> ServeArgs {
-    let address = |text: &str| text.parse::<SocketAddr>().ok().map(free_or_default);
+/// Loopback, whichever port is free.
+const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+/// The default address where it is free, so that an exporter with its defaults can join in.
+fn free_default(default: &str) -> Option<SocketAddr> {
+    default.parse().ok().map(free_or_default)
+}
+
+/// No configuration, so that the demo is the same everywhere.
+fn serve_args(data: &ThrowAwayDir, listen: [Option<SocketAddr>; 3]) -> ServeArgs {
+    let [listen_grpc, listen_http, listen_api] = listen;
     ServeArgs {
         data: Some(data.path().to_owned()),
         config: None,
         check_config: false,
-        listen_grpc: address(DEFAULT_GRPC),
-        listen_http: address(DEFAULT_HTTP),
-        listen_api: address(DEFAULT_API),
+        listen_grpc,
+        listen_http,
+        listen_api,
     }
 }
 
@@ -110,11 +122,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_server_that_does_not_start_says_why() {
-        let start = async |_| Err::<Deaf, No>(No);
+    async fn a_server_that_does_not_start_is_tried_on_free_ports_and_then_says_why() {
+        let mut ports = Vec::new();
+        let start = async |args: ServeArgs| {
+            ports.push(args.listen_api.map(|address| address.port()));
+            Err::<Deaf, No>(No)
+        };
         let args = DemoArgs { exit: true };
         let never = std::future::pending();
         let result = demo(&args, start, never, Style::plain(80), &mut Vec::new()).await;
         assert!(matches!(result, Err(CommandError::Server(_))));
+        assert_eq!((ports.len(), ports[1]), (2, Some(0)));
     }
 }
