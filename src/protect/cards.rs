@@ -95,7 +95,7 @@ fn passes_luhn(digits: impl DoubleEndedIterator<Item = u8>) -> bool {
             u32::from(if doubled > 9 { doubled - 9 } else { doubled })
         })
         .sum();
-    sum % 10 == 0
+    sum.is_multiple_of(10)
 }
 
 #[cfg(test)]

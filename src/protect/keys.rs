@@ -265,7 +265,9 @@ pub(super) fn keyed(key: &[u8; 32]) -> Keyed {
 
 fn derived(root: &Keyed, label: &[&[u8]]) -> Keyed {
     let mut mac = root.clone();
-    label.iter().for_each(|part| mac.update(part));
+    for part in label {
+        mac.update(part);
+    }
     let mut key: [u8; 32] = mac.finalize().into_bytes().into();
     let derived = keyed(&key);
     wipe(&mut key);
@@ -341,8 +343,9 @@ fn create_private_dir(dir: &Path) -> Result<(), KeysError> {
 #[cfg(unix)]
 fn demand_private(path: &Path, metadata: &fs::Metadata, remedy: u32) -> Result<(), KeysError> {
     use std::os::unix::fs::PermissionsExt;
+    const OTHERS: u32 = 0o077;
     let mode = metadata.permissions().mode() & 0o777;
-    if mode & 0o077 == 0 {
+    if mode & OTHERS == 0 {
         return Ok(());
     }
     Err(KeysError::TooOpen { path: path.to_owned(), mode, remedy })

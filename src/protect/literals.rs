@@ -37,13 +37,19 @@ const SHORT: usize = 4;
 const BUCKETS: usize = 16;
 
 impl Literals {
-    /// Literals, lowered here. Of those that begin at one place any may be found.
+    /// Literals, lowered here. Of those that begin at one place the longest is found.
     pub(super) fn new<'l>(literals: impl Iterator<Item = &'l str>) -> Result<Self, BuildError> {
         let literals = literals.map(str::to_ascii_lowercase).enumerate();
         let (short, long): (Vec<_>, Vec<_>) =
             literals.partition(|(_, literal)| literal.len() < SHORT);
         let groups = [long, short].into_iter().filter(|group| !group.is_empty());
         Ok(Self(groups.map(Group::new).collect::<Result<_, _>>()?))
+    }
+
+    /// Whether every group is searched with vector instructions.
+    #[cfg(test)]
+    pub(super) fn is_vectorised(&self) -> bool {
+        self.0.iter().all(|group| group.teddy.is_some())
     }
 
     /// Calls `visit` with each find: the literal's number and where it stands. The answer is where
@@ -72,10 +78,10 @@ impl Group {
     fn new(literals: Vec<(usize, String)>) -> Result<Self, BuildError> {
         let (numbers, literals): (Vec<_>, Vec<_>) = arranged(literals).into_iter().unzip();
         let mut builder =
-            packed::Config::new().match_kind(packed::MatchKind::LeftmostFirst).builder();
+            packed::Config::new().match_kind(packed::MatchKind::LeftmostLongest).builder();
         builder.extend(&literals);
         let automaton =
-            AhoCorasick::builder().match_kind(MatchKind::LeftmostFirst).build(&literals)?;
+            AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(&literals)?;
         Ok(Self { teddy: builder.build(), automaton, numbers })
     }
 
@@ -93,11 +99,11 @@ impl Group {
 /// in any mixture. In this order like comes to like (`ghp_`, `gho_`), which halves the false stops.
 fn arranged(mut literals: Vec<(usize, String)>) -> Vec<(usize, String)> {
     literals.sort_by(|(_, a), (_, b)| a.cmp(b));
-    let mut places: Vec<usize> = (0..literals.len()).collect();
-    places.sort_by_key(|place| place.checked_rem(BUCKETS));
-    let mut placed: Vec<_> = places.into_iter().zip(literals).collect();
-    placed.sort_by_key(|(place, _)| *place);
-    placed.into_iter().map(|(_, literal)| literal).collect()
+    let mut by_bucket: Vec<usize> = (0..literals.len()).collect();
+    by_bucket.sort_by_key(|place| place.checked_rem(BUCKETS));
+    let mut dealt: Vec<_> = by_bucket.into_iter().zip(literals).collect();
+    dealt.sort_by_key(|(place, _)| *place);
+    dealt.into_iter().map(|(_, literal)| literal).collect()
 }
 
 fn with_lowered<T>(text: &[u8], inside: impl FnOnce(&[u8]) -> T) -> T {
@@ -136,10 +142,9 @@ pub(super) fn run_back(text: &[u8], at: usize, alphabet: impl Fn(u8) -> bool) ->
 pub(super) fn begins_word(text: &[u8], at: usize, word: impl Fn(u8) -> bool) -> bool {
     let before = text.get(..at).unwrap_or_default();
     match before {
-        [.., b'\\', b'n' | b'r' | b't' | b'b' | b'f'] => true,
+        [] | [.., b'\\', b'n' | b'r' | b't' | b'b' | b'f'] => true,
         [.., b'\\', b'u', a, b, c, d] if [a, b, c, d].iter().all(|x| x.is_ascii_hexdigit()) => true,
         [.., last] => !word(*last) && !is_word(*last),
-        [] => true,
     }
 }
 

@@ -17,6 +17,22 @@
 //! | `literals.rs` | many literals at once |
 //! | [`display`] | text that is safe in a terminal or a log |
 //! | `record.rs` | what was removed, and where |
+//!
+//! ```text
+//! entry ─► keyed hash and commitment of each payload ─► mode `hash`: its text goes, everywhere
+//!       ─► encode ─► one search over the bytes ─┬─ nothing found (nearly always): done
+//!                                               └─ found: clean every string, record, encode again
+//! ```
+//!
+//! Searching the encoding is sound because what hides a string in JSON does not hide a secret: the
+//! alphabets of credentials have no character that is escaped, an escape before one ends a word, and
+//! the escapes that could hide one (`\u0041`, `\/`) come only from JSON in a string and count as a
+//! find. A property test holds it.
+//!
+//! What is **not** found: a secret split over several attributes; one that is encoded (base64,
+//! percent, compressed) unless its name tells; a word of an unknown form under a harmless name;
+//! credentials in bytes that are not UTF-8; short passwords in prose. Listed fields are found in
+//! JSON and Python's notation, not in `email=…`. Who needs more drops the text: mode `hash`.
 
 mod cards;
 pub mod display;

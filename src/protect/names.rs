@@ -42,7 +42,12 @@ pub(super) const LITERALS: &[&str] = &[
     "accountkey",
     "privatekey",
     "private_key",
-    "token",
+    // With what ends the name, for `input_tokens` is in every entry of a model.
+    "token\"",
+    "token\\",
+    "token'",
+    "token=",
+    "token:",
     "authorization",
     "cookie",
 ];
@@ -251,7 +256,9 @@ impl Named {
         wanted: impl FnOnce(&[u8]) -> bool,
     ) -> Option<Self> {
         let near = at.end.saturating_add(MAX_NAME).min(text.len());
-        let end = run(text.get(..near)?, at.end, is_name);
+        // A literal may have the end of the name in it.
+        let literal_end = run_back(text, at.end, |byte| b"\"\\'=:".contains(&byte));
+        let end = run(text.get(..near)?, literal_end, is_name);
         let (quote, after) = match Quote::at(text, end) {
             Some((quote, after)) => (Some(quote), after),
             None => (None, end),

@@ -132,7 +132,12 @@ pub(super) fn url_password(text: &[u8], at: Range<usize>) -> Option<Range<usize>
     let length = authority
         .iter()
         .take(MAX_USER_INFO)
-        .take_while(|byte| byte.is_ascii_graphic() && !b"/?#\"'\\<>,;()`".contains(byte))
+        .take_while(|byte| {
+            !matches!(
+                byte,
+                0..=b' ' | 127 | b'/' | b'?' | b'#' | b'"' | b'\'' | b'\\' | b'<' | b'>' | b'`'
+            )
+        })
         .count();
     let authority = authority.get(..length)?;
     let host = memchr::memrchr(b'@', authority)?;

@@ -11,6 +11,9 @@ use std::ops::Range;
 /// Name of the field whose listing also finds card numbers in text.
 const CARD_FIELD: &str = "card_number";
 
+/// Most times that a text is looked at: real text needs two, the last of which finds nothing.
+const MAX_PASSES: usize = 8;
+
 /// A stretch of text to replace.
 #[derive(Debug)]
 struct Edit {
@@ -52,8 +55,9 @@ pub(super) struct Cleaner {
 }
 
 impl Cleaner {
-    /// A cleaner that knows these fields, given in lower case.
+    /// A cleaner that knows these fields.
     pub(super) fn new(credentials: bool, fields: &[String]) -> Result<Self, ProtectorError> {
+        let fields: Vec<_> = fields.iter().map(|field| field.to_lowercase()).collect();
         let (literals, rules) = credential_literals();
         let lasts = fields.iter().map(|field| last_part(field));
         Ok(Self {
@@ -62,13 +66,13 @@ impl Cleaner {
                 .transpose()
                 .map_err(ProtectorError)?,
             rules,
-            fields: fields.to_vec(),
             field_literals: (!fields.is_empty())
                 .then(|| Literals::new(lasts))
                 .transpose()
                 .map_err(ProtectorError)?,
             hidden: Hidden::new(),
             cards: fields.iter().any(|field| last_part(field) == CARD_FIELD),
+            fields,
         })
     }
 
@@ -115,23 +119,40 @@ impl Cleaner {
         any
     }
 
+    /// By the last part only: a body has the rest of a dotted name around the value, as objects.
     fn any_field(&self, body: &[u8]) -> bool {
+        let Some(literals) = &self.field_literals else { return false };
+        let is_listed = |name: &[u8]| {
+            let name = String::from_utf8_lossy(name).to_lowercase();
+            self.fields.iter().any(|field| last_part(field) == last_part(&name))
+        };
         let mut any = false;
-        self.each_field(body, |_| {
-            any = true;
-            None
+        literals.search(body, |_, at| {
+            any = Named::at(body, &at, is_listed).is_some();
+            (!any).then_some(0)
         });
         any
     }
 
     /// The text without its secrets; `None` when it has none. `found` hears the rule of each.
     /// Numbers are left alone in an id.
+    ///
+    /// What was glued to a secret may be one itself once that is gone, so it is looked at again.
     pub(super) fn clean(
         &self,
         text: &str,
         is_id: bool,
         mut found: impl FnMut(&str),
     ) -> Option<String> {
+        let mut clean = self.clean_once(text, is_id, &mut found)?;
+        for _ in 1..MAX_PASSES {
+            let Some(cleaner) = self.clean_once(&clean, is_id, &mut found) else { break };
+            clean = cleaner;
+        }
+        Some(clean)
+    }
+
+    fn clean_once(&self, text: &str, is_id: bool, found: &mut impl FnMut(&str)) -> Option<String> {
         let plain = self.hidden.any(text.as_bytes()).then(|| reveal(text)).flatten();
         let text = plain.as_deref().unwrap_or(text);
         let edits = self.edits(text.as_bytes(), is_id);

@@ -81,6 +81,9 @@ fn announced() -> Vec<(&'static str, String, &'static str)> {
             "slack_webhook",
         ),
         ("postgres://app:", "hunter2".into(), "url_password"),
+        ("postgres://app:", "h;u(n)té,r2".into(), "url_password"),
+        ("{\"access_token\":\"", "q8w7e6r5".into(), "field:secret"),
+        ("{'authToken': '", "q8w7e6r5".into(), "field:secret"),
         (
             "DefaultEndpointsProtocol=https;AccountName=x;AccountKey=",
             format!("{}==", "aB3/".repeat(21)),
@@ -149,6 +152,17 @@ fn the_secret_beside_an_aws_key_id_goes_too() {
     assert_eq!(clean, "id [REDACTED:aws_access_key_id]\nkey [REDACTED:aws_secret_access_key]\n");
     assert_eq!(rules, ["aws_access_key_id", "aws_secret_access_key"]);
     assert!(clean_with(&cleaner(&[]), secret).1.is_empty(), "alone it is forty letters");
+}
+
+#[test]
+fn the_search_uses_the_vector_unit_where_there_is_one() {
+    #[cfg(target_arch = "x86_64")]
+    if std::arch::is_x86_feature_detected!("avx2") {
+        assert!(
+            cleaner(&[]).credentials.unwrap().is_vectorised(),
+            "more literals than Teddy takes"
+        );
+    }
 }
 
 #[test]
@@ -247,7 +261,7 @@ fn a_string_in_json_ends_where_its_quote_ends_it() {
 
 #[test]
 fn a_listed_field_goes_in_any_case_and_form() {
-    let cleaner = cleaner(&["email", "card_number", "user.name"]);
+    let cleaner = cleaner(&["email", "card_number", "user.name", "home address"]);
     for (text, expected) in [
         (r#"{"Email":"a@b.c"}"#, r#"{"Email":"[REDACTED:field:email]"}"#),
         (r#"{"user.email":"a@b.c"}"#, r#"{"user.email":"[REDACTED:field:email]"}"#),
@@ -260,6 +274,7 @@ fn a_listed_field_goes_in_any_case_and_form() {
         ),
         (r#"{"a":"{\"email\":[\"a@b.c"}"#, r#"{"a":"{\"email\":\"[REDACTED:field:email]\""}"#),
         ("pay 4111 1111 1111 1111 now", "pay [REDACTED:card_number] now"),
+        (r#"{"Home Address":"1 High St"}"#, r#"{"Home Address":"[REDACTED:field:home address]"}"#),
         (r#"{"user.name":"Ann"}"#, r#"{"user.name":"[REDACTED:field:user.name]"}"#),
     ] {
         assert_eq!(clean_with(&cleaner, text).0, expected);
@@ -271,6 +286,15 @@ fn a_listed_field_goes_in_any_case_and_form() {
         r#"{"kind":"email","x":1}"#,
     ] {
         assert_eq!(clean_with(&cleaner, text), (text.to_owned(), vec![]));
+    }
+}
+
+#[test]
+fn a_listed_field_may_begin_like_another() {
+    let cleaner = cleaner(&["card", "card number", "cardinal"]);
+    for name in ["card", "card number", "Cardinal"] {
+        let clean = clean_with(&cleaner, &format!(r#"{{"{name}":"x1"}}"#)).0;
+        assert!(clean.contains("[REDACTED:field:"), "{clean}");
     }
 }
 

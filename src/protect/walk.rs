@@ -272,9 +272,9 @@ impl Walk for Payload<'_> {
         if visitor.payload(place, self) {
             return;
         }
-        // The hash is ours, of fixed form.
-        let Payload { kind: _, source, text, hash: _, bytes: _ } = self;
+        let Payload { kind: _, source, text, hash, bytes: _ } = self;
         place.enter("source", |place| source.walk(place, visitor));
+        place.enter("hash", |place| hash.walk(place, visitor));
         place.enter("text", |place| text.walk(place, visitor));
     }
 }
