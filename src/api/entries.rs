@@ -122,11 +122,7 @@ fn page(api: &Api, params: &EntriesParams) -> Result<EntriesAnswer, Problem> {
 
 /// The answer to a follower who has seen everything.
 fn nothing_yet(next_cursor: Option<String>) -> EntriesAnswer {
-    EntriesAnswer {
-        next_cursor,
-        order: EntriesOrder::Ledger,
-        ..EntriesAnswer::default()
-    }
+    EntriesAnswer { next_cursor, order: EntriesOrder::Ledger, ..EntriesAnswer::default() }
 }
 
 /// Sequence of the tenant's newest entry.

@@ -175,7 +175,7 @@ pub fn configuration(args: &ServeArgs) -> Result<(Config, Mappings), ServeError>
 /// [`ServeError`], with what to do.
 pub async fn start(config: Config, mappings: Mappings) -> Result<Running, ServeError> {
     private_folder(&config.data)?;
-    let keys = Keys::open_or_create(&config.keys)?;
+    let keys = open_keys(&config)?;
     let protector = Protector::new(&config.audit, keys)?;
     let (ledger, recovery) = open_ledger(&config)?;
     let intake = Intake::new(mappings, protector, ledger.clone());
@@ -239,6 +239,16 @@ fn private_folder(path: &Path) -> Result<(), ServeError> {
     let failed = |source| ServeError::Data { path: path.to_owned(), source };
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700)).map_err(failed)
+}
+
+/// The keys; new ones only for a new ledger. With other keys, what is sent again would be another
+/// entry, and no hash could be compared with an earlier one.
+fn open_keys(config: &Config) -> Result<Keys, ServeError> {
+    let has_entries =
+        ledger_dir(&config.data).read_dir().is_ok_and(|mut files| files.next().is_some());
+    let keys =
+        if has_entries { Keys::open(&config.keys) } else { Keys::open_or_create(&config.keys) };
+    Ok(keys?)
 }
 
 fn open_ledger(config: &Config) -> Result<(Ledger, Recovery), ServeError> {
