@@ -173,12 +173,30 @@ async fn a_waiting_follower_is_answered_when_an_entry_comes() {
 }
 
 #[tokio::test]
+async fn pages_end_for_who_does_not_follow() {
+    let store = memory();
+    let many: Vec<String> = (0..5).map(|_| body(1, &["x"], r#""kind":"span""#)).collect();
+    fill(&*store, &many);
+    let app = app(store);
+    let (mut seen, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let page = get(&app, &format!("/api/v1/entries?order=ledger&limit=2{cursor}")).await;
+        seen.extend(page.sequences());
+        match page.cursor() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => break,
+        }
+    }
+    assert_eq!(seen, [0, 1, 2, 3, 4]);
+}
+
+#[tokio::test]
 async fn a_follower_of_few_moves_past_the_many() {
     let store = memory();
     let many: Vec<String> = (0..40).map(|_| body(1, &["x"], r#""kind":"span""#)).collect();
     fill(&*store, &many);
     let app = app(store);
-    let page = get(&app, "/api/v1/entries?order=ledger&q=kind:decision").await;
+    let page = get(&app, "/api/v1/entries?order=ledger&wait=0&q=kind:decision").await;
     assert_eq!((page.sequences(), page.cursor().as_deref()), (vec![], Some("l39")));
 }
 

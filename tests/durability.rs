@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use support::requests::{numbered, span_id_hex};
-use support::server::{Server, wait_until};
+use support::server::{DEADLINE, Server, look_until, wait_until};
 
 /// Spans in one request of these tests.
 const SPANS: u64 = 20;
@@ -193,7 +193,8 @@ async fn nothing_is_acknowledged_once_a_sync_has_failed() {
         let status = post(&server, numbered(n * SPANS, SPANS).encode_to_vec()).await;
         assert_eq!(status, 503, "request {n} must be told to come again");
     }
-    assert_eq!(server.status("/readyz").await, 503, "a poisoned ledger is not ready");
+    let refused = async || (server.status("/readyz").await == 503).then_some(());
+    assert!(look_until(DEADLINE, refused).await.is_some(), "a poisoned ledger is not ready");
     assert_eq!(server.status("/healthz").await, 200, "and still alive");
     let mut server = server;
     server.kill();

@@ -77,6 +77,10 @@ fn page(api: &Api, params: &EntriesParams) -> Result<EntriesAnswer, Problem> {
     let follows = order == EntriesOrder::Ledger;
     // Asked before the page: all up to here are in the page when the page is not full.
     let newest = if follows { newest(api)? } else { None };
+    // Who follows is told where to go on behind the last entry; for others the pages end.
+    let following = follows
+        && (params.wait.is_some()
+            || matches!(params.cursor.as_deref(), Some(AT_THE_END | AT_THE_START)));
     let cursor = match params.cursor.as_deref() {
         Some(AT_THE_END) if follows => match newest {
             Some(newest) => Some(Cursor::Above(newest)),
@@ -88,7 +92,7 @@ fn page(api: &Api, params: &EntriesParams) -> Result<EntriesAnswer, Problem> {
     if let (Some(Cursor::Above(above)), true) = (cursor, follows)
         && newest.is_none_or(|newest| newest <= above)
     {
-        let behind = params.wait.map(|_| Cursor::Above(above).to_string());
+        let behind = following.then(|| Cursor::Above(above).to_string());
         return Ok(nothing_yet(behind));
     }
     let page = api.store.query(&QueryRequest {
@@ -104,8 +108,7 @@ fn page(api: &Api, params: &EntriesParams) -> Result<EntriesAnswer, Problem> {
         budget: QUERY_BUDGET,
     })?;
     let last = page.hits.last().map(|hit| hit.sequence);
-    // Only who waits is told where to go on behind the last entry: for others the pages end.
-    let behind = params.wait.is_some().then(|| match last.max(newest) {
+    let behind = following.then(|| match last.max(newest) {
         Some(sequence) => Cursor::Above(sequence).to_string(),
         None => AT_THE_START.to_owned(),
     });

@@ -95,22 +95,22 @@ async fn two_requests_are_in_flight_on_one_connection() {
 
 #[tokio::test]
 async fn a_request_that_finds_no_memory_is_told_to_come_again_and_then_succeeds() {
-    let limits = Limits { memory_bytes: 300_000, ..Limits::default() };
+    let limits = Limits { memory_bytes: 900_000, ..Limits::default() };
     let running = start(limits).await;
     let uri = format!("http://{}/v1/traces", running.http);
     let mut client = connect_http2(running.http).await;
     let large = Bytes::from(traces(vec![span(&"x".repeat(100_000))]).encode_to_vec());
     assert!(large.len() > 100_000);
 
-    // Two that are not complete hold most of the memory.
+    // Eight that are not complete hold most of the memory.
     let mut waiting = Vec::new();
-    for _ in 0..2 {
+    for _ in 0..8 {
         let (sender, body) = open_body();
         sender.send(large.slice(..large.len() - 1)).await.unwrap();
         let answer = tokio::spawn(client.send_request(post(&uri, &[PROTOBUF], body)));
         waiting.push((sender, answer));
     }
-    while running.receiver.budget().used() < 200_000 {
+    while running.receiver.budget().used() < 800_000 {
         tokio::task::yield_now().await;
     }
     let refused = send(running.http, post("/v1/traces", &[PROTOBUF], whole(large.clone()))).await;
