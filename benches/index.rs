@@ -39,7 +39,10 @@ fn sentence(n: u64, words: u64) -> String {
     (0..words)
         .map(|at| match mixed(n ^ (at << 32)) {
             rare if rare % 40 == 0 => format!("{:x} ", rare >> 40),
-            word => format!("{} ", list[(word % list.len() as u64) as usize]),
+            word => format!(
+                "{} ",
+                list[usize::try_from(word % list.len() as u64).expect("a small number")]
+            ),
         })
         .collect()
 }
@@ -61,7 +64,7 @@ fn body(n: u64) -> Vec<u8> {
     entry.audit.mapping = Some("otel_genai".into());
     entry.audit.run.id = Some(format!("run-{:x}", mixed(n / 12)).into());
     entry.audit.session.id = Some(format!("session-{:x}", n / 300).into());
-    if n % 4 == 0 {
+    if n.is_multiple_of(4) {
         entry.audit.decision.outcome = Some(Outcome::Allow);
         entry.audit.decision.reason = Some("within the spend limit of the region".into());
         entry.audit.policy.id = Some(vec!["spend-limit".into(), "pii".into()]);
@@ -212,7 +215,8 @@ fn evaluate(bencher: divan::Bencher<'_, '_>, text: &str) {
 /// CPU time of this process, all threads, nanoseconds.
 fn cpu_ns() -> u64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+    let nanoseconds = time.tv_sec * 1_000_000_000 + time.tv_nsec;
+    u64::try_from(nanoseconds).expect("time that was used is not negative")
 }
 
 fn size(dir: &std::path::Path) -> u64 {

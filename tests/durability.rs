@@ -14,6 +14,9 @@ use std::time::{Duration, Instant};
 use support::requests::{numbered, span_id_hex};
 use support::server::{DEADLINE, Server, look_until, wait_until};
 
+/// Requests whose system calls are looked at.
+const REQUESTS: u64 = 20;
+
 /// Spans in one request of these tests.
 const SPANS: u64 = 20;
 
@@ -137,7 +140,6 @@ async fn a_sync_that_succeeded_lies_before_each_reply() {
     let mut strace =
         attach(&server, &["-e", "trace=fdatasync,write,writev,sendto,sendmsg"], &trace).await;
 
-    const REQUESTS: u64 = 20;
     for n in 0..REQUESTS {
         let status = post(&server, numbered(n * SPANS, SPANS).encode_to_vec()).await;
         assert_eq!(status, 200);

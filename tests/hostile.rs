@@ -44,6 +44,9 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
+/// Name, path, content type, content encoding, body, expected status.
+type Case = (&'static str, &'static str, &'static str, &'static str, Vec<u8>, u16);
+
 const PROTOBUF: &str = "application/x-protobuf";
 const JSON: &str = "application/json";
 
@@ -53,7 +56,7 @@ async fn every_kind_of_bad_request_gets_its_status_and_the_server_goes_on() {
     let server = Server::start(directory.path()).await;
     let good = numbered(0, 5).encode_to_vec();
     let deep = format!("{{\"resourceSpans\":{}", "[".repeat(100_000));
-    let cases: Vec<(&str, &str, &str, &str, Vec<u8>, u16)> = vec![
+    let cases: Vec<Case> = vec![
         ("empty protobuf", "/v1/traces", PROTOBUF, "", Vec::new(), 200),
         ("empty JSON object", "/v1/traces", JSON, "", b"{}".to_vec(), 200),
         ("truncated protobuf", "/v1/traces", PROTOBUF, "", good[..good.len() - 3].to_vec(), 400),

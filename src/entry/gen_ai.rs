@@ -140,7 +140,7 @@ impl ToolPart<'_> {
 }
 
 part! {
-    /// `gen_ai.tool.call.*`. Arguments and result are payloads: see [`Payload`].
+    /// `gen_ai.tool.call.*`. Arguments and result are payloads: see [`Payload`](super::Payload).
     ToolCallPart {
         /// Identifier that the model gave to the call.
         id: Cow<'a, str>,
