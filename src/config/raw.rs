@@ -83,7 +83,7 @@ section! {
         /// Time for a request's body to arrive.
         body_timeout: Period = Period::seconds(30),
         /// Time for a request's headers to arrive.
-        header_timeout: Period = Period::seconds(10),
+        header_timeout: Period = Period::seconds(30),
         /// Connections per port.
         max_connections: usize = 1024,
         /// Requests in flight on one HTTP/2 connection.

@@ -50,8 +50,9 @@ pub struct Limits {
     /// Streams that a peer opened and reset before they were answered. Default 20 (h2's own).
     /// Over it the connection is closed: this is how HTTP/2 rapid reset attacks look.
     pub max_reset_streams: usize,
-    /// Time for the first byte of a connection and for the headers of each request. Default 10 s.
-    /// An idle HTTP/1.1 connection is closed after it too; SDKs reconnect by themselves.
+    /// Time for the first byte of a connection and for the headers of each request. Default 30 s.
+    /// An idle HTTP/1.1 connection is closed after it too, so it is longer than the 5 s between two
+    /// batches of an SDK: a client that sends at the very moment of the close gets no answer.
     pub header_timeout: Duration,
     /// Time between HTTP/2 pings on a connection. Default 30 s.
     pub keepalive_interval: Duration,
@@ -82,7 +83,7 @@ impl Default for Limits {
             max_concurrent_streams: 128,
             max_header_bytes: 16 * 1024,
             max_reset_streams: 20,
-            header_timeout: Duration::from_secs(10),
+            header_timeout: Duration::from_secs(30),
             keepalive_interval: Duration::from_secs(30),
             keepalive_timeout: Duration::from_secs(20),
             connection_age: Duration::from_hours(1),

@@ -80,7 +80,13 @@ impl Server {
             arguments: arguments.iter().map(ToString::to_string).collect(),
             child: None,
             endpoints: Endpoints::default(),
-            client: reqwest::Client::builder().no_proxy().timeout(DEADLINE).build().unwrap(),
+            // No connection is kept: one that the server closes for being idle must not be met.
+            client: reqwest::Client::builder()
+                .no_proxy()
+                .pool_max_idle_per_host(0)
+                .timeout(DEADLINE)
+                .build()
+                .unwrap(),
         };
         server.spawn().await;
         server
