@@ -7,7 +7,7 @@
 //! | `embedded/` | [`EmbeddedStore`]: an index beside the ledger |
 //! | `story.rs` | where a story starts, its order, its pages |
 //! | `query/` | the language of `search` |
-//! | `facets.rs`, `fields.rs` | what queries need from a body |
+//! | `facets.rs`, `fields.rs`, `table.rs`, `scan.rs` | what queries need from a body |
 //! | `entry_view.rs` | an entry as a question sees it |
 //! | `projection.rs` | body and envelope as one JSON document |
 //! | `cursor.rs` | where the next page starts |
@@ -25,7 +25,9 @@ pub mod fields;
 mod memory;
 pub mod projection;
 pub mod query;
+mod scan;
 mod story;
+mod table;
 
 pub use cursor::{Cursor, CursorError};
 pub use embedded::EmbeddedStore;

@@ -15,7 +15,7 @@ pub(crate) fn for_each_word(text: &str, buffer: &mut String, mut visit: impl FnM
     let mut rest = text;
     while let Some((word, after)) = next_word(rest) {
         rest = after;
-        visit(fold(word, buffer));
+        visit(word.fold(buffer));
     }
 }
 
@@ -49,7 +49,7 @@ pub(crate) fn contains_words(
             let Some((found, after)) = next_word(rest) else { return false };
             next_start.get_or_insert(after);
             rest = after;
-            let found = fold(found, buffer);
+            let found = found.fold(buffer);
             let is_last = std::ptr::eq(wanted, last);
             if found == wanted || (is_last && prefix && found.starts_with(wanted.as_str())) {
                 matched = matched.saturating_add(1);
@@ -81,29 +81,65 @@ pub(crate) fn starts_folded(text: &str, folded: &str) -> bool {
     folded.chars().all(|c| chars.next() == Some(c))
 }
 
-/// The first word and what follows it.
-fn next_word(text: &str) -> Option<(&str, &str)> {
-    let start = text.find(is_word_char)?;
-    let text = text.get(start..)?;
-    let end = text.find(|c| !is_word_char(c)).unwrap_or(text.len());
-    Some(text.split_at(end))
+/// A word as it stands in a text.
+struct Word<'a> {
+    text: &'a str,
+    /// Whether it is in lower case already: most are.
+    is_folded: bool,
 }
 
-fn is_word_char(c: char) -> bool {
-    // The dot above is what the lower case of the Turkish capital I has of its own.
-    c.is_alphanumeric() || matches!(c, '_' | '\u{307}')
-}
-
-fn fold<'b>(word: &str, buffer: &'b mut String) -> &'b str {
-    buffer.clear();
-    let word = word.get(..word.floor_char_boundary(MAX_WORD_BYTES)).unwrap_or(word);
-    if word.is_ascii() {
-        buffer.push_str(word);
-        buffer.make_ascii_lowercase();
-    } else {
-        buffer.extend(word.chars().flat_map(char::to_lowercase));
+impl<'a> Word<'a> {
+    /// The word in lower case, cut where it is too long.
+    fn fold<'b>(&self, buffer: &'b mut String) -> &'b str
+    where
+        'a: 'b,
+    {
+        let text = match self.text.len() {
+            0..=MAX_WORD_BYTES => self.text,
+            _ => self.text.get(..self.text.floor_char_boundary(MAX_WORD_BYTES)).unwrap_or_default(),
+        };
+        if self.is_folded {
+            return text;
+        }
+        buffer.clear();
+        if text.is_ascii() {
+            buffer.push_str(text);
+            buffer.make_ascii_lowercase();
+        } else {
+            buffer.extend(text.chars().flat_map(char::to_lowercase));
+        }
+        buffer
     }
-    buffer
+}
+
+/// The first word and what follows it.
+fn next_word(text: &str) -> Option<(Word<'_>, &str)> {
+    let bytes = text.as_bytes();
+    let mut at = 0_usize;
+    while !word_char_at(text, bytes, at)?.1 {
+        at = at.saturating_add(word_char_at(text, bytes, at)?.0);
+    }
+    let start = at;
+    let mut is_folded = true;
+    while let Some((length, true)) = word_char_at(text, bytes, at) {
+        let byte = bytes.get(at).copied().unwrap_or_default();
+        is_folded &= byte.is_ascii() && !byte.is_ascii_uppercase();
+        at = at.saturating_add(length);
+    }
+    let word = Word { text: text.get(start..at)?, is_folded };
+    Some((word, text.get(at..)?))
+}
+
+/// The length of the character at a place, and whether it belongs to a word.
+#[inline]
+fn word_char_at(text: &str, bytes: &[u8], at: usize) -> Option<(usize, bool)> {
+    let byte = *bytes.get(at)?;
+    if byte.is_ascii() {
+        return Some((1, byte.is_ascii_alphanumeric() || byte == b'_'));
+    }
+    let c = text.get(at..)?.chars().next()?;
+    // The dot above is what the lower case of the Turkish capital I has of its own.
+    Some((c.len_utf8(), c.is_alphanumeric() || c == '\u{307}'))
 }
 
 #[cfg(test)]
