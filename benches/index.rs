@@ -23,6 +23,10 @@ const WORDS: &str = "customer asked whether refund order shipped late carrier da
     card declined retry gateway timeout latency report summary quarterly revenue forecast analyst \
     notebook query table schema migration deploy rollback incident severity owner runbook step";
 
+/// The server's allocator.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() {
     divan::main();
 }
@@ -38,8 +42,10 @@ fn sentence(n: u64, words: u64) -> String {
     let list: Vec<&str> = WORDS.split_whitespace().collect();
     (0..words)
         .map(|at| match mixed(n ^ (at << 32)) {
-            rare if rare % 40 == 0 => format!("{:x} ", rare >> 40),
-            word => format!("{} ", list[(word % list.len() as u64) as usize]),
+            rare if rare.is_multiple_of(40) => format!("{:x} ", rare >> 40),
+            word => {
+                format!("{} ", list[usize::try_from(word % list.len() as u64).expect("an index")])
+            }
         })
         .collect()
 }
@@ -61,7 +67,7 @@ fn body(n: u64) -> Vec<u8> {
     entry.audit.mapping = Some("otel_genai".into());
     entry.audit.run.id = Some(format!("run-{:x}", mixed(n / 12)).into());
     entry.audit.session.id = Some(format!("session-{:x}", n / 300).into());
-    if n % 4 == 0 {
+    if n.is_multiple_of(4) {
         entry.audit.decision.outcome = Some(Outcome::Allow);
         entry.audit.decision.reason = Some("within the spend limit of the region".into());
         entry.audit.policy.id = Some(vec!["spend-limit".into(), "pii".into()]);
@@ -212,7 +218,8 @@ fn evaluate(bencher: divan::Bencher<'_, '_>, text: &str) {
 /// CPU time of this process, all threads, nanoseconds.
 fn cpu_ns() -> u64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+    let number = |part: i64| u64::try_from(part).expect("time has passed");
+    number(time.tv_sec) * 1_000_000_000 + number(time.tv_nsec)
 }
 
 fn size(dir: &std::path::Path) -> u64 {

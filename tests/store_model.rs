@@ -137,7 +137,7 @@ fn apply(fixture: &mut Fixture, drawn_so_far: &mut Vec<[u8; 10]>, step: Step) {
         Step::Restart => fixture.reopen(),
         Step::DeleteIndex => fixture.while_closed(|dir| fs::remove_dir_all(dir).unwrap()),
         Step::DeleteTags => {
-            fixture.while_closed(|dir| fs::remove_dir_all(dir.join("tags")).unwrap())
+            fixture.while_closed(|dir| fs::remove_dir_all(dir.join("tags")).unwrap());
         }
         Step::Damage(file, byte) => fixture.while_closed(|dir| {
             let mut files: Vec<_> = [dir.clone(), dir.join("tags")]

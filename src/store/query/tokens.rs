@@ -112,32 +112,76 @@ impl<'a> Word<'a> {
     }
 }
 
-/// The first word and what follows it.
-fn next_word(text: &str) -> Option<(Word<'_>, &str)> {
-    let bytes = text.as_bytes();
-    let mut at = 0_usize;
-    while !word_char_at(text, bytes, at)?.1 {
-        at = at.saturating_add(word_char_at(text, bytes, at)?.0);
-    }
-    let start = at;
-    let mut is_folded = true;
-    while let Some((length, true)) = word_char_at(text, bytes, at) {
-        let byte = bytes.get(at).copied().unwrap_or_default();
-        is_folded &= byte.is_ascii() && !byte.is_ascii_uppercase();
-        at = at.saturating_add(length);
-    }
-    let word = Word { text: text.get(start..at)?, is_folded };
-    Some((word, text.get(at..)?))
+/// What a byte says about the character that it begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Class {
+    /// Not part of a word.
+    Gap,
+    /// Part of one, in lower case.
+    Lower,
+    /// Part of one, in upper case.
+    Upper,
+    /// Not ASCII: the character decides.
+    Wide,
 }
 
-/// The length of the character at a place, and whether it belongs to a word.
-#[inline]
-fn word_char_at(text: &str, bytes: &[u8], at: usize) -> Option<(usize, bool)> {
-    let byte = *bytes.get(at)?;
-    if byte.is_ascii() {
-        return Some((1, byte.is_ascii_alphanumeric() || byte == b'_'));
+/// The class of each byte: most text is ASCII, and every byte of every entry comes by here.
+const CLASSES: [Class; 256] = {
+    let mut classes = [Class::Wide; 256];
+    let mut rest: &mut [Class] = &mut classes;
+    let mut byte = 0_u8;
+    while let Some((class, after)) = rest.split_first_mut() {
+        *class = match byte {
+            b'a'..=b'z' | b'0'..=b'9' | b'_' => Class::Lower,
+            b'A'..=b'Z' => Class::Upper,
+            0..=127 => Class::Gap,
+            _ => Class::Wide,
+        };
+        rest = after;
+        byte = byte.wrapping_add(1);
     }
-    let c = text.get(at..)?.chars().next()?;
+    classes
+};
+
+fn class(byte: u8) -> Class {
+    CLASSES.get(usize::from(byte)).copied().unwrap_or(Class::Gap)
+}
+
+/// The first word and what follows it.
+fn next_word(text: &str) -> Option<(Word<'_>, &str)> {
+    let mut from = 0_usize;
+    loop {
+        let bytes = text.as_bytes().get(from..)?;
+        let gap = bytes.iter().position(|b| class(*b) != Class::Gap)?;
+        from = from.checked_add(gap)?;
+        match wide_at(text, from) {
+            // A character that is not ASCII and belongs to no word.
+            Some((length, false)) => from = from.checked_add(length)?,
+            _ => break,
+        }
+    }
+    let mut end = from;
+    let mut is_folded = true;
+    loop {
+        let bytes = text.as_bytes().get(end..)?;
+        let plain = bytes.iter().position(|b| class(*b) != Class::Lower).unwrap_or(bytes.len());
+        end = end.checked_add(plain)?;
+        match text.as_bytes().get(end).map(|b| class(*b)) {
+            Some(Class::Upper) => end = end.checked_add(1)?,
+            Some(Class::Wide) => match wide_at(text, end) {
+                Some((length, true)) => end = end.checked_add(length)?,
+                _ => break,
+            },
+            _ => break,
+        }
+        is_folded = false;
+    }
+    Some((Word { text: text.get(from..end)?, is_folded }, text.get(end..)?))
+}
+
+/// The length of a character that is not ASCII, and whether it belongs to a word.
+fn wide_at(text: &str, at: usize) -> Option<(usize, bool)> {
+    let c = text.get(at..)?.chars().next().filter(|c| !c.is_ascii())?;
     // The dot above is what the lower case of the Turkish capital I has of its own.
     Some((c.len_utf8(), c.is_alphanumeric() || c == '\u{307}'))
 }
