@@ -23,6 +23,10 @@ const WORDS: &str = "customer asked whether refund order shipped late carrier da
     card declined retry gateway timeout latency report summary quarterly revenue forecast analyst \
     notebook query table schema migration deploy rollback incident severity owner runbook step";
 
+/// The server's allocator.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() {
     divan::main();
 }
@@ -38,11 +42,10 @@ fn sentence(n: u64, words: u64) -> String {
     let list: Vec<&str> = WORDS.split_whitespace().collect();
     (0..words)
         .map(|at| match mixed(n ^ (at << 32)) {
-            rare if rare % 40 == 0 => format!("{:x} ", rare >> 40),
-            word => format!(
-                "{} ",
-                list[usize::try_from(word % list.len() as u64).expect("a small number")]
-            ),
+            rare if rare.is_multiple_of(40) => format!("{:x} ", rare >> 40),
+            word => {
+                format!("{} ", list[usize::try_from(word % list.len() as u64).expect("an index")])
+            }
         })
         .collect()
 }
@@ -215,8 +218,8 @@ fn evaluate(bencher: divan::Bencher<'_, '_>, text: &str) {
 /// CPU time of this process, all threads, nanoseconds.
 fn cpu_ns() -> u64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    let nanoseconds = time.tv_sec * 1_000_000_000 + time.tv_nsec;
-    u64::try_from(nanoseconds).expect("time that was used is not negative")
+    let number = |part: i64| u64::try_from(part).expect("time has passed");
+    number(time.tv_sec) * 1_000_000_000 + number(time.tv_nsec)
 }
 
 fn size(dir: &std::path::Path) -> u64 {

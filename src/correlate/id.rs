@@ -183,8 +183,8 @@ fn read_full(text: &str) -> Option<u128> {
         return None;
     }
     let (mut value, mut digits) = (0_u128, 0_u32);
-    for c in text.chars().filter(|c| *c != '-') {
-        value = value.checked_shl(4)? | u128::from(c.to_digit(16)?);
+    for byte in text.bytes().filter(|byte| *byte != b'-') {
+        value = (value << 4) | u128::from(char::from(byte).to_digit(16)?);
         digits = digits.saturating_add(1);
     }
     (digits == DIGITS).then_some(value)

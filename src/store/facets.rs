@@ -5,14 +5,15 @@
 //!                      time          ids            fields      fields, ids, texts   skipped
 //! ```
 //!
-//! The reader walks the JSON along a table (`take`): at each key it goes in, takes the value as a
+//! The reader walks the JSON along a table (`table.rs`): at each key it goes in, takes the value as a
 //! field, an id or free text, or skips it. It never fails: a body that is not what this version
 //! writes gives what was read before the reader lost its way, and says so.
 
 use super::fields::Field;
+use super::scan::Scan;
+use super::table::{Node, Take, take};
 use crate::correlate::{Id, Member, Namespace, PauseKind};
 use crate::entry::parse_ns;
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::borrow::Cow;
 
 /// Free text of one entry that is searched, in bytes. A transcript of a book is kept whole; its
@@ -48,9 +49,12 @@ impl<'a> Facets<'a> {
             texts: Vec::with_capacity(24),
             ..Facets::default()
         };
-        let mut json = serde_json::Deserializer::from_slice(body);
-        let read = Walk { node: Node::Root, out: &mut facets }.deserialize(&mut json);
-        facets.malformed = read.is_err() || json.end().is_err();
+        let read = std::str::from_utf8(body).ok().and_then(|text| {
+            let mut walk = Walk { scan: Scan::new(text), depth: 0, out: &mut facets };
+            walk.enter(Node::Root)?;
+            walk.scan.is_at_end().then_some(())
+        });
+        facets.malformed = read.is_none();
         facets.reduce_trace_ids();
         facets
     }
@@ -173,314 +177,92 @@ fn span_number(text: &str) -> u64 {
     })
 }
 
-/// Where in a body the reader is.
-#[derive(Debug, Clone, Copy)]
-enum Node {
-    Root,
-    Event,
-    Audit,
-    Actor,
-    Target,
-    Record,
-    Decision,
-    Policy,
-    Approval,
-    Workflow,
-    Run,
-    Step,
-    Job,
-    Session,
-    External,
-    ActionPart,
-    Safety,
-    Handoff,
-    Interrupt,
-    Guardrail,
-    Rejection,
-    Payload,
-    Trace,
-    Span,
-    Log,
-    User,
-    Service,
-    Error,
-    GenAi,
-    Operation,
-    Provider,
-    Request,
-    Response,
-    Agent,
-    Tool,
-    ToolCall,
-    Conversation,
-    SpanEvent,
-}
+/// Deepest nesting of free fields that is searched; what is deeper is passed over.
+const MAX_DEPTH: usize = 64;
 
-/// What is done with the value of a key.
-#[derive(Debug, Clone, Copy)]
-enum Take {
-    Enter(Node),
-    Field(Field),
-    Id(Namespace),
-    IdAndField(Namespace, Field),
-    Text,
-    Timestamp,
-    Parent,
-    Skip,
-}
-
-/// The table: which values of a body queries need.
-#[allow(clippy::too_many_lines, clippy::match_same_arms, reason = "a table")]
-fn take(node: Node, key: &str) -> Take {
-    use Field as F;
-    use Namespace as N;
-    use Take::{Enter, Id, IdAndField, Skip, Text};
-    let field = Take::Field;
-    match (node, key) {
-        (Node::Root, "@timestamp") => Take::Timestamp,
-        (Node::Root, "trace_id") => Id(N::Trace),
-        (Node::Root, "message") => field(F::Message),
-        (Node::Root, "event") => Enter(Node::Event),
-        (Node::Root, "audit") => Enter(Node::Audit),
-        (Node::Root, "trace") => Enter(Node::Trace),
-        (Node::Root, "span") => Enter(Node::Span),
-        (Node::Root, "log") => Enter(Node::Log),
-        (Node::Root, "user") => Enter(Node::User),
-        (Node::Root, "service") => Enter(Node::Service),
-        (Node::Root, "gen_ai") => Enter(Node::GenAi),
-        (Node::Root, "error") => Enter(Node::Error),
-        (Node::Root, "events") => Enter(Node::SpanEvent),
-        (Node::Root, "attributes" | "body") => Text,
-
-        (Node::Event, "action") => field(F::Action),
-        (Node::Event, "outcome") => field(F::EventOutcome),
-        (Node::Event, "reason") => field(F::EventReason),
-        (Node::Event, "dataset") => field(F::Dataset),
-
-        (Node::Audit, "kind") => field(F::Kind),
-        (Node::Audit, "mapping") => field(F::Mapping),
-        (Node::Audit, "request_type") => field(F::RequestType),
-        (Node::Audit, "flags") => field(F::Flags),
-        (Node::Audit, "actor") => Enter(Node::Actor),
-        (Node::Audit, "target") => Enter(Node::Target),
-        (Node::Audit, "record") => Enter(Node::Record),
-        (Node::Audit, "decision") => Enter(Node::Decision),
-        (Node::Audit, "policy") => Enter(Node::Policy),
-        (Node::Audit, "approval") => Enter(Node::Approval),
-        (Node::Audit, "workflow") => Enter(Node::Workflow),
-        (Node::Audit, "run") => Enter(Node::Run),
-        (Node::Audit, "step") => Enter(Node::Step),
-        (Node::Audit, "job") => Enter(Node::Job),
-        (Node::Audit, "session") => Enter(Node::Session),
-        (Node::Audit, "external") => Enter(Node::External),
-        (Node::Audit, "action") => Enter(Node::ActionPart),
-        (Node::Audit, "output_safety") => Enter(Node::Safety),
-        (Node::Audit, "handoff") => Enter(Node::Handoff),
-        (Node::Audit, "interrupt") => Enter(Node::Interrupt),
-        (Node::Audit, "guardrail") => Enter(Node::Guardrail),
-        (Node::Audit, "rejection") => Enter(Node::Rejection),
-        (Node::Audit, "payload") => Enter(Node::Payload),
-        (Node::Audit, "branch" | "change" | "claims") => Text,
-
-        (Node::Actor, "id") => Id(N::Actor),
-        (Node::Actor, "type") => field(F::ActorType),
-        (Node::Actor, "source") => field(F::ActorSource),
-        (Node::Target, "id") => Text,
-        (Node::Target, "type") => field(F::TargetType),
-        (Node::Record, "id") => Id(N::Record),
-
-        (Node::Decision, "id") => Id(N::Decision),
-        (Node::Decision, "outcome") => field(F::Outcome),
-        (Node::Decision, "raw") => field(F::OutcomeRaw),
-        (Node::Decision, "reason") => field(F::Reason),
-        (Node::Decision, "phase") => field(F::Phase),
-        (Node::Decision, "source") => field(F::DecisionSource),
-        (Node::Decision, "stage") => field(F::Stage),
-        (Node::Decision, "enforcement") => field(F::Enforcement),
-
-        (Node::Policy, "id") => field(F::PolicyId),
-        (Node::Policy, "name") => field(F::PolicyName),
-        (Node::Policy, "rule_id") => field(F::PolicyRule),
-        (Node::Policy, "layer") => field(F::PolicyLayer),
-        (Node::Policy, "snapshot") => field(F::PolicySnapshot),
-        (Node::Policy, "version") => field(F::PolicyVersion),
-        (Node::Policy, "evaluated" | "matched" | "snapshot_before" | "snapshot_after") => Text,
-
-        (Node::Approval, "id") => Id(N::Approval),
-        (Node::Approval, "status") => field(F::ApprovalStatus),
-        (Node::Approval, "resolution") => field(F::ApprovalResolution),
-        (Node::Approval, "resolved_by") => field(F::ResolvedBy),
-        (Node::Approval, "comment") => field(F::ApprovalComment),
-        (Node::Approval, "url") => Text,
-
-        (Node::Workflow, "id") => Id(N::Workflow),
-        (Node::Workflow, "name") => field(F::WorkflowName),
-        (Node::Workflow, "source") => field(F::WorkflowSource),
-        (Node::Workflow, "status") => field(F::WorkflowStatus),
-        (Node::Run, "id") => Id(N::Run),
-        (Node::Run, "name") => field(F::RunName),
-        (Node::Step, "id") => Id(N::Step),
-        (Node::Step, "name") => field(F::StepName),
-        (Node::Step, "type") => field(F::StepType),
-        (Node::Step, "result") => field(F::StepResult),
-        (Node::Job, "id") => Id(N::Job),
-        (Node::Job, "state") => field(F::JobState),
-        (Node::Job, "hash" | "context_ptr" | "result_ptr") => Text,
-        (Node::Session, "id") => Id(N::Session),
-        (Node::Session, "thread_id") => Id(N::Thread),
-        (Node::External, "trace_id") => Id(N::Trace),
-        (Node::ActionPart, "scope") => field(F::ActionScope),
-        (Node::ActionPart, "key" | "args_hash") => Text,
-        (Node::Safety, "decision") => field(F::SafetyOutcome),
-        (Node::Safety, "rule_id") => field(F::SafetyRule),
-        (Node::Safety, "reason") => field(F::SafetyReason),
-        (Node::Safety, "raw") => Text,
-        (Node::Handoff, "source") => field(F::HandoffSource),
-        (Node::Handoff, "target") => field(F::HandoffTarget),
-        (Node::Handoff, "intent") => field(F::HandoffIntent),
-        (Node::Interrupt, "reason") => field(F::InterruptReason),
-        (Node::Interrupt, "responder") => field(F::InterruptResponder),
-        (Node::Interrupt, "response") => field(F::InterruptResponse),
-        (Node::Guardrail, "name") => field(F::GuardrailName),
-        (Node::Guardrail, "status") => field(F::GuardrailStatus),
-        (Node::Rejection, "reason") => field(F::RejectionReason),
-        (Node::Rejection, "endpoint" | "hash") => Text,
-        (Node::Payload, "text" | "hash") => Text,
-
-        (Node::Trace, "id") => Id(N::Trace),
-        (Node::Span, "id") => Id(N::Span),
-        (Node::Span, "parent_id") => Take::Parent,
-        (Node::Span, "name") => field(F::SpanName),
-        (Node::Span, "status") => field(F::SpanStatus),
-        (Node::Span, "status_message") => field(F::SpanStatusMessage),
-        (Node::Log, "level") => field(F::LogLevel),
-        (Node::Log, "event_name") => field(F::LogEvent),
-        (Node::User, "id" | "email") => Id(N::User),
-        (Node::User, "name") => IdAndField(N::User, F::UserName),
-        (Node::Service, "name") => field(F::Service),
-        (Node::Service, "environment") => field(F::Environment),
-        (Node::Error, "type") => field(F::ErrorType),
-        (Node::Error, "message") => field(F::ErrorMessage),
-
-        (Node::GenAi, "operation") => Enter(Node::Operation),
-        (Node::GenAi, "provider") => Enter(Node::Provider),
-        (Node::GenAi, "request") => Enter(Node::Request),
-        (Node::GenAi, "response") => Enter(Node::Response),
-        (Node::GenAi, "agent") => Enter(Node::Agent),
-        (Node::GenAi, "tool") => Enter(Node::Tool),
-        (Node::GenAi, "conversation") => Enter(Node::Conversation),
-        (Node::Operation, "name") => field(F::Operation),
-        (Node::Provider, "name") => field(F::Provider),
-        (Node::Request, "model") => field(F::RequestModel),
-        (Node::Response, "model") => field(F::ResponseModel),
-        (Node::Response, "finish_reasons") => field(F::FinishReasons),
-        (Node::Response, "id") => Text,
-        (Node::Agent, "id") => field(F::AgentId),
-        (Node::Agent, "name") => field(F::AgentName),
-        (Node::Agent, "version") => field(F::AgentVersion),
-        (Node::Tool, "name") => field(F::Tool),
-        (Node::Tool, "type") => field(F::ToolType),
-        (Node::Tool, "call") => Enter(Node::ToolCall),
-        (Node::ToolCall, "id") => Id(N::ToolCall),
-        (Node::Conversation, "id") => Id(N::Conversation),
-
-        (Node::SpanEvent, "name" | "attributes") => Text,
-        _ => Skip,
-    }
-}
-
-/// What the index knows of the values at a dotted path.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Coverage {
-    /// They are a field's.
-    Field(Field),
-    /// They are ids.
-    Id(Namespace),
-    /// Their words are searched with all other text.
-    Text,
-    /// Nothing: an entry has to be read to know.
-    None,
-}
-
-/// What the index knows of the values at a dotted path of the body.
-pub(super) fn coverage(path: &str) -> Coverage {
-    let mut node = Node::Root;
-    let mut segments = path.split('.').peekable();
-    while let Some(segment) = segments.next() {
-        match take(node, segment) {
-            Take::Enter(inner) => node = inner,
-            Take::Text if path.contains("stacktrace") => return Coverage::None,
-            Take::Text => return Coverage::Text,
-            Take::Field(field) if segments.peek().is_none() => return Coverage::Field(field),
-            Take::Id(namespace) | Take::IdAndField(namespace, _) if segments.peek().is_none() => {
-                return Coverage::Id(namespace);
-            }
-            _ => return Coverage::None,
-        }
-    }
-    Coverage::None
-}
-
-/// Walks an object, or each object of an array, along the table.
+/// Walks a body along the table. `None` is a body that is not what this version writes.
 struct Walk<'o, 'a> {
-    node: Node,
+    scan: Scan<'a>,
+    depth: usize,
     out: &'o mut Facets<'a>,
 }
 
-impl<'de> DeserializeSeed<'de> for Walk<'_, 'de> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-/// Values that are not what the table expects are passed over, whatever they are.
-macro_rules! ignore_scalars {
-    ($($method:ident: $type:ty),*) => {
-        $(fn $method<E>(self, _: $type) -> Result<(), E> { Ok(()) })*
-        fn visit_unit<E>(self) -> Result<(), E> { Ok(()) }
-    };
-}
-
-impl<'de> Visitor<'de> for Walk<'_, 'de> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("an object of an audit entry")
+impl<'a> Walk<'_, 'a> {
+    /// Walks an object of the entry, or each object of an array.
+    fn enter(&mut self, node: Node) -> Option<()> {
+        match self.scan.peek()? {
+            b'{' => self.object(|walk, key| match take(node, key) {
+                Take::Enter(inner) => walk.enter(inner),
+                Take::Skip => walk.scan.skip_value(),
+                take => walk.leaves(take),
+            }),
+            b'[' => self.array(|walk| walk.enter(node)),
+            _ => self.scan.skip_value(),
+        }
     }
 
-    ignore_scalars!(visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_f64: f64, visit_str: &str);
+    /// Takes every text at or below a value.
+    fn leaves(&mut self, take: Take) -> Option<()> {
+        match self.scan.peek()? {
+            b'"' => {
+                let text = self.scan.text()?;
+                self.leaf(take, text);
+                Some(())
+            }
+            b'{' => self.object(|walk, key| {
+                // A stack trace is long and its words are in nobody's question.
+                if key.ends_with("stacktrace") { walk.scan.skip_value() } else { walk.leaves(take) }
+            }),
+            b'[' => self.array(|walk| walk.leaves(take)),
+            _ => self.scan.skip_value(),
+        }
+    }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some(Text(key)) = map.next_key::<Text<'de>>()? {
-            match take(self.node, &key) {
-                Take::Enter(node) => map.next_value_seed(Walk { node, out: &mut *self.out })?,
-                Take::Skip => {
-                    map.next_value::<IgnoredAny>()?;
-                }
-                take => map.next_value_seed(Leaves { take, out: &mut *self.out })?,
+    fn object(&mut self, mut field: impl FnMut(&mut Self, &str) -> Option<()>) -> Option<()> {
+        if self.depth >= MAX_DEPTH {
+            self.out.text_was_cut = true;
+            return self.scan.skip_value();
+        }
+        self.scan.expect(b'{')?;
+        if self.scan.eat(b'}') {
+            return Some(());
+        }
+        self.depth = self.depth.saturating_add(1);
+        loop {
+            let key = self.scan.text()?;
+            self.scan.expect(b':')?;
+            field(self, &key)?;
+            if !self.scan.eat(b',') {
+                break;
             }
         }
-        Ok(())
+        self.depth = self.depth.saturating_sub(1);
+        self.scan.expect(b'}')
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        while seq.next_element_seed(Walk { node: self.node, out: &mut *self.out })?.is_some() {}
-        Ok(())
+    fn array(&mut self, mut item: impl FnMut(&mut Self) -> Option<()>) -> Option<()> {
+        if self.depth >= MAX_DEPTH {
+            self.out.text_was_cut = true;
+            return self.scan.skip_value();
+        }
+        self.scan.expect(b'[')?;
+        if self.scan.eat(b']') {
+            return Some(());
+        }
+        self.depth = self.depth.saturating_add(1);
+        loop {
+            item(self)?;
+            if !self.scan.eat(b',') {
+                break;
+            }
+        }
+        self.depth = self.depth.saturating_sub(1);
+        self.scan.expect(b']')
     }
-}
 
-/// Takes every text at or below a value.
-struct Leaves<'o, 'a> {
-    take: Take,
-    out: &'o mut Facets<'a>,
-}
-
-impl<'a> Leaves<'_, 'a> {
-    fn leaf(self, text: Cow<'a, str>) {
-        let out = self.out;
-        match self.take {
+    fn leaf(&mut self, take: Take, text: Cow<'a, str>) {
+        let out = &mut *self.out;
+        match take {
             Take::Field(field) => out.fields.push((field, cut(text, MAX_TEXT_BYTES))),
             Take::Id(namespace) => out.take_id(namespace, text),
             Take::IdAndField(namespace, field) => {
@@ -495,79 +277,12 @@ impl<'a> Leaves<'_, 'a> {
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Leaves<'_, 'de> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Leaves<'_, 'de> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("a value of an audit entry")
-    }
-
-    ignore_scalars!(visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_f64: f64);
-
-    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<(), E> {
-        self.leaf(Cow::Borrowed(text));
-        Ok(())
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<(), E> {
-        self.leaf(Cow::Owned(text.to_owned()));
-        Ok(())
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some(Text(key)) = map.next_key::<Text<'de>>()? {
-            // A stack trace is long and its words are in nobody's question.
-            if key.ends_with("stacktrace") {
-                map.next_value::<IgnoredAny>()?;
-            } else {
-                map.next_value_seed(Leaves { take: self.take, out: &mut *self.out })?;
-            }
-        }
-        Ok(())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        while seq.next_element_seed(Leaves { take: self.take, out: &mut *self.out })?.is_some() {}
-        Ok(())
-    }
-}
-
 /// RFC 3339 with any fraction.
 fn read_time(text: &str) -> Option<u64> {
     parse_ns(text).or_else(|| {
         let time: jiff::Timestamp = text.parse().ok()?;
         u64::try_from(time.as_nanosecond()).ok()
     })
-}
-
-/// A string, borrowed when it has no escapes. (Serde's own `Cow` never borrows.)
-struct Text<'a>(Cow<'a, str>);
-
-impl<'de> serde::Deserialize<'de> for Text<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct TextVisitor;
-        impl<'de> Visitor<'de> for TextVisitor {
-            type Value = Text<'de>;
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("a string")
-            }
-            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Text<'de>, E> {
-                Ok(Text(Cow::Borrowed(text)))
-            }
-            fn visit_str<E>(self, text: &str) -> Result<Text<'de>, E> {
-                Ok(Text(Cow::Owned(text.to_owned())))
-            }
-        }
-        deserializer.deserialize_str(TextVisitor)
-    }
 }
 
 #[cfg(test)]
@@ -650,17 +365,6 @@ mod tests {
         assert_eq!(pause(Kind::WorkflowRun, None, Some("yes")), Some(PauseKind::Resume));
         assert_eq!(pause(Kind::Interrupt, Some("approve?"), Some("yes")), None);
         assert_eq!(pause(Kind::Span, None, None), None);
-    }
-
-    #[test]
-    fn the_path_of_every_field_leads_to_it() {
-        for field in Field::ALL.iter().filter(|f| **f != Field::UserName) {
-            assert_eq!(coverage(field.path()), Coverage::Field(*field), "{}", field.path());
-        }
-        assert_eq!(coverage("audit.run.id"), Coverage::Id(Namespace::Run));
-        assert_eq!(coverage("attributes.a.b"), Coverage::Text);
-        assert_eq!(coverage("resource.host.name"), Coverage::None);
-        assert_eq!(coverage(""), Coverage::None);
     }
 
     #[test]

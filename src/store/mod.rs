@@ -7,7 +7,7 @@
 //! | `embedded/` | [`EmbeddedStore`]: an index beside the ledger |
 //! | `story.rs` | where a story starts, its order, its pages |
 //! | `query/` | the language of `search` |
-//! | `facets.rs`, `fields.rs` | what queries need from a body |
+//! | `facets.rs`, `fields.rs`, `table.rs`, `scan.rs` | what queries need from a body |
 //! | `entry_view.rs` | an entry as a question sees it |
 //! | `projection.rs` | body and envelope as one JSON document |
 //! | `cursor.rs` | where the next page starts |
@@ -25,7 +25,9 @@ pub mod fields;
 mod memory;
 pub mod projection;
 pub mod query;
+mod scan;
 mod story;
+mod table;
 
 pub use cursor::{Cursor, CursorError};
 pub use embedded::EmbeddedStore;
@@ -47,7 +49,7 @@ pub const DEFAULT_BUDGET: Duration = Duration::from_secs(10);
 ///
 /// The calls block: they read files or wait for a server. Async code calls them on a blocking
 /// thread. To bring a store of one's own, implement this and give it to a
-/// [`StoreSink`](crate::export::StoreSink), which the consumer loop drives.
+/// `export::StoreSink`, which the consumer loop drives.
 ///
 /// Rules that every implementation keeps:
 /// - a tenant sees its own entries only, in hits, stories, counts and errors;

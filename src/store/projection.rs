@@ -10,8 +10,10 @@
 //!                       received time                                        and organization
 //! ```
 
+use super::scan::Scan;
 use super::{EntryView, Envelope};
 use crate::entry::format_ns;
+use serde::de::IgnoredAny;
 use std::fmt::Write as _;
 
 /// What a projection says of the ledger that an entry came from.
@@ -30,8 +32,8 @@ pub struct Origin<'a> {
 /// with the envelope alone, and as text under `audit.ledger.unreadable_body`.
 pub fn write_document(entry: &EntryView<'_>, origin: Origin<'_>, out: &mut Vec<u8>) {
     let start = out.len();
-    let readable = !entry.facets().malformed;
-    if !readable || splice(entry, origin, out).is_none() {
+    let is_json = serde_json::from_slice::<IgnoredAny>(entry.body).is_ok();
+    if !is_json || splice(entry, origin, out).is_none() {
         out.truncate(start);
         write_alone(entry, origin, out);
     }
@@ -135,86 +137,37 @@ impl Places {
     /// Walks the top level of the body; what is within values is skipped, so a text that looks
     /// like a key is none.
     fn find(body: &str) -> Option<Self> {
-        let bytes = body.as_bytes();
-        let mut at = 0_usize;
-        expect(bytes, &mut at, b'{')?;
+        let mut scan = Scan::new(body);
+        scan.expect(b'{')?;
         let (mut head, mut event, mut audit) = (None, None, None);
         let (mut has_time, mut has_organization) = (false, false);
         loop {
-            let key = body.get(string_span(bytes, &mut at)?)?;
-            expect(bytes, &mut at, b':')?;
-            let value = at;
-            let opens = bytes.get(value) == Some(&b'{');
-            let inside = opens.then(|| value.saturating_add(1));
-            let place = inside.map(|inside| (inside, bytes.get(inside) == Some(&b'}')));
-            skip_value(bytes, &mut at)?;
+            let (key, _) = scan.string()?;
+            scan.expect(b':')?;
+            let opens = scan.peek() == Some(b'{');
+            let inside = scan.at.checked_add(1)?;
+            let is_empty = body.as_bytes().get(inside) == Some(&b'}');
+            scan.skip_value()?;
             match key {
-                r#""@timestamp""# => has_time = true,
-                r#""organization""# => has_organization = true,
-                r#""event""# => event = Some(place?),
-                r#""audit""# => audit = Some(place?),
+                "@timestamp" => has_time = true,
+                "organization" => has_organization = true,
+                "event" if opens => event = Some((inside, is_empty)),
+                "audit" if opens => audit = Some((inside, is_empty)),
                 _ => {}
             }
-            match bytes.get(at)? {
-                b',' => at = at.checked_add(1)?,
-                b'}' => break,
-                _ => return None,
+            if !scan.eat(b',') {
+                break;
             }
             // The envelope goes behind the first field, which is the version.
             if head.is_none() {
-                (key == r#""schema_version""#).then_some(())?;
-                head = Some(at);
+                (key == "schema_version").then_some(())?;
+                head = Some(scan.at);
             }
         }
+        scan.expect(b'}')?;
         // Whatever follows the object is not ours.
-        (at.checked_add(1)? == bytes.len()).then_some(())?;
+        scan.is_at_end().then_some(())?;
         Some(Self { head: head?, has_time, event: event?, audit: audit?, has_organization })
-    }
-}
-
-fn expect(bytes: &[u8], at: &mut usize, byte: u8) -> Option<()> {
-    (bytes.get(*at) == Some(&byte)).then_some(())?;
-    *at = at.checked_add(1)?;
-    Some(())
-}
-
-/// The span of a string, quotes included; `at` moves behind it.
-fn string_span(bytes: &[u8], at: &mut usize) -> Option<std::ops::Range<usize>> {
-    let start = *at;
-    expect(bytes, at, b'"')?;
-    loop {
-        let found = memchr::memchr2(b'"', b'\\', bytes.get(*at..)?)?;
-        *at = at.checked_add(found)?;
-        if bytes.get(*at) == Some(&b'"') {
-            *at = at.checked_add(1)?;
-            return Some(start..*at);
-        }
-        // A backslash and what it escapes.
-        *at = at.checked_add(2)?;
-    }
-}
-
-/// Moves `at` behind a value written without spaces.
-fn skip_value(bytes: &[u8], at: &mut usize) -> Option<()> {
-    let mut depth = 0_usize;
-    loop {
-        match bytes.get(*at)? {
-            b'"' => {
-                string_span(bytes, at)?;
-            }
-            b'{' | b'[' => {
-                depth = depth.checked_add(1)?;
-                *at = at.checked_add(1)?;
-            }
-            b'}' | b']' => {
-                depth = depth.checked_sub(1)?;
-                *at = at.checked_add(1)?;
-            }
-            _ => *at = at.checked_add(1)?,
-        }
-        if depth == 0 && matches!(bytes.get(*at)?, b',' | b'}' | b']') {
-            return Some(());
-        }
     }
 }
 

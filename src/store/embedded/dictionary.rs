@@ -88,13 +88,42 @@ impl<'a> Value<'a> for TagValue<'a> {
 
 impl Document for TagDocument {
     type Value<'a> = TagValue<'a>;
-    type FieldsValuesIter<'a> = Box<dyn Iterator<Item = (Field, TagValue<'a>)> + 'a>;
+    type FieldsValuesIter<'a> = Values<'a>;
 
-    fn iter_fields_and_values(&self) -> Self::FieldsValuesIter<'_> {
-        let numbers =
-            [(SEQUENCE, TagValue::Number(self.sequence)), (TIME, TagValue::Number(self.event_ns))];
-        let tags = Tags(&self.tags).map(|tag| (TAG, TagValue::Tag(tag)));
-        Box::new(numbers.into_iter().chain(tags))
+    fn iter_fields_and_values(&self) -> Values<'_> {
+        Values { document: self, done: 0, tags: Tags(&self.tags) }
+    }
+
+    // The values are in the order of the fields already.
+    fn get_sorted_field_values(&self) -> Vec<(Field, Vec<TagValue<'_>>)> {
+        vec![
+            (SEQUENCE, vec![TagValue::Number(self.sequence)]),
+            (TIME, vec![TagValue::Number(self.event_ns)]),
+            (TAG, Tags(&self.tags).map(TagValue::Tag).collect()),
+        ]
+    }
+}
+
+/// The values of a document: tantivy walks them three times for each entry.
+pub(super) struct Values<'a> {
+    document: &'a TagDocument,
+    done: u8,
+    tags: Tags<'a>,
+}
+
+impl<'a> Iterator for Values<'a> {
+    type Item = (Field, TagValue<'a>);
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.done == 2 {
+            return self.tags.next().map(|tag| (TAG, TagValue::Tag(tag)));
+        }
+        self.done = self.done.saturating_add(1);
+        Some(match self.done {
+            1 => (SEQUENCE, TagValue::Number(self.document.sequence)),
+            _ => (TIME, TagValue::Number(self.document.event_ns)),
+        })
     }
 }
 

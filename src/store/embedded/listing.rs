@@ -11,11 +11,10 @@
 
 use super::super::EntryView;
 use super::super::fields::{Class, Field};
-use super::super::query::is_random;
 use super::super::query::tokens::{for_each_word, is_rare};
 use crate::correlate::{Id, Key, KeyMaker, Namespace};
 use std::collections::HashSet;
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher as _, BuildHasherDefault, Hasher};
 
 /// Longest value in a tag, in bytes; longer ones are cut, in questions too.
 const MAX_TAG_VALUE: usize = 200;
@@ -62,7 +61,27 @@ pub(super) struct Listing {
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
     word: String,
-    seen: HashSet<u64, foldhash::fast::FixedState>,
+    seen: HashSet<u64, BuildHasherDefault<Hashed>>,
+}
+
+/// A hasher for what is a hash already.
+#[derive(Debug, Default)]
+pub(super) struct Hashed(u64);
+
+impl Hasher for Hashed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
 }
 
 impl Lister {
@@ -126,8 +145,7 @@ impl Lister {
                 }
                 if is_rare(word) {
                     out.keys.push(self.word_key(tenant, word));
-                    if with_tags {
-                        let start = beginning(word, RARE_PREFIX_BYTES);
+                    if with_tags && let Some(start) = plain_beginning(word, RARE_PREFIX_BYTES) {
                         push(&mut out.tags, prefix, RARE_PREFIX, start.as_bytes());
                     }
                 } else if with_tags {
@@ -162,21 +180,21 @@ impl Lister {
         self.tag(tenant, WORD, word.as_bytes())
     }
 
-    /// The tags of rare words that start so; the flag says whether more may follow the tag.
-    pub(super) fn rare_prefix_tag(&self, tenant: &str, start: &str) -> (Tag, bool) {
-        let cut = beginning(start, RARE_PREFIX_BYTES);
-        (self.tag(tenant, RARE_PREFIX, cut.as_bytes()), start.len() < RARE_PREFIX_BYTES)
+    /// The tag of rare words that start so; `None` when they are not listed by their beginning.
+    pub(super) fn rare_prefix_tag(&self, tenant: &str, start: &str) -> Option<Tag> {
+        let start = plain_beginning(start, RARE_PREFIX_BYTES)?;
+        Some(self.tag(tenant, RARE_PREFIX, start.as_bytes()))
     }
 
-    /// The tags of ids that start so; the flag says whether more may follow the tag.
-    pub(super) fn id_prefix_tag(&self, tenant: &str, start: &str) -> (Tag, bool) {
-        let cut = beginning(start, ID_PREFIX_BYTES);
-        (self.tag(tenant, ID_PREFIX, cut.as_bytes()), start.len() < ID_PREFIX_BYTES)
+    /// The tag of ids that start so; `None` when they are not listed by their beginning.
+    pub(super) fn id_prefix_tag(&self, tenant: &str, start: &str) -> Option<Tag> {
+        let start = plain_beginning(start, ID_PREFIX_BYTES)?;
+        Some(self.tag(tenant, ID_PREFIX, start.as_bytes()))
     }
 
-    /// The tag of entries that have an id of a namespace.
-    pub(super) fn has_id_tag(&self, tenant: &str, namespace: Namespace) -> Tag {
-        self.tag(tenant, HAS_ID, &[namespace.code()])
+    /// The tag of entries that have an id of a namespace; `None` when nearly all have one.
+    pub(super) fn has_id_tag(&self, tenant: &str, namespace: Namespace) -> Option<Tag> {
+        (!is_everywhere(namespace)).then(|| self.tag(tenant, HAS_ID, &[namespace.code()]))
     }
 
     /// The tag of entries that have a field.
@@ -227,11 +245,12 @@ fn list_tags(entry: &EntryView<'_>, tenant: [u8; 4], out: &mut Vec<u8>) {
     }
     let mut last = None;
     for id in &facets.ids {
-        if last.replace(id.namespace) != Some(id.namespace) {
+        let is_first = last.replace(id.namespace) != Some(id.namespace);
+        if is_first && !is_everywhere(id.namespace) {
             push(out, tenant, HAS_ID, &[id.namespace.code()]);
         }
-        if !is_random(id.namespace) {
-            push(out, tenant, ID_PREFIX, beginning(&id.text, ID_PREFIX_BYTES).as_bytes());
+        if let Some(start) = plain_beginning(&id.text, ID_PREFIX_BYTES) {
+            push(out, tenant, ID_PREFIX, start.as_bytes());
         }
     }
     if facets.text_was_cut {
@@ -249,6 +268,20 @@ fn push(out: &mut Vec<u8>, tenant: [u8; 4], code: u8, value: &[u8]) {
     out.extend_from_slice(&tenant);
     out.push(code);
     out.extend_from_slice(value);
+}
+
+/// Whether nearly every entry has an id of a namespace, so that it says nothing to have one.
+fn is_everywhere(namespace: Namespace) -> bool {
+    matches!(namespace, Namespace::Trace | Namespace::Span | Namespace::Entry)
+}
+
+/// The first bytes of a text that long, when there is no digit among them: people give ids a
+/// beginning in letters, `langsmith-run-…`, and machines give them random digits, which begin in
+/// too many ways for a dictionary.
+fn plain_beginning(text: &str, bytes: usize) -> Option<&str> {
+    let start = beginning(text, bytes);
+    let is_plain = text.len() >= bytes && !start.bytes().any(|b| b.is_ascii_digit());
+    is_plain.then_some(start)
 }
 
 /// The first bytes of a text, cut between characters.

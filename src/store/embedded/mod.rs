@@ -128,7 +128,7 @@ impl IndexStatus {
 
 /// The store that comes with the ledger.
 ///
-/// One consumer writes it; any number of threads ask. See [`crate::export`] for the consumer.
+/// One consumer writes it; any number of threads ask. The consumer loop lives in `export`.
 #[derive(Debug)]
 pub struct EmbeddedStore {
     reader: Reader,

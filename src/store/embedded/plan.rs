@@ -105,7 +105,7 @@ impl Planner<'_> {
                 self.id(*namespace, needle)
             }
             (Target::Id(namespace) | Target::Path { ids: Some(namespace), .. }, _) => {
-                Plan::Tag(self.lister.has_id_tag(self.tenant, *namespace))
+                tag_or_all(self.lister.has_id_tag(self.tenant, *namespace))
             }
             (Target::Path { searched: true, .. }, Test::Is(needle)) => self.searched_path(needle),
             _ => Plan::Everything,
@@ -136,7 +136,7 @@ impl Planner<'_> {
             (false, true) if is_random(namespace) => Plan::Everything,
             (false, true) => and([
                 self.id_prefix(needle),
-                Plan::Tag(self.lister.has_id_tag(self.tenant, namespace)),
+                tag_or_all(self.lister.has_id_tag(self.tenant, namespace)),
             ]),
         }
     }
@@ -172,14 +172,17 @@ impl Planner<'_> {
     }
 
     fn word_prefix(&self, start: &str) -> Plan {
-        let plain = Plan::TagPrefix(self.lister.word_tag(self.tenant, start));
-        let (tag, goes_on) = self.lister.rare_prefix_tag(self.tenant, start);
-        or([plain, if goes_on { Plan::TagPrefix(tag) } else { Plan::Tag(tag) }])
+        match self.lister.rare_prefix_tag(self.tenant, start) {
+            Some(rare) => {
+                let plain = Plan::TagPrefix(self.lister.word_tag(self.tenant, start));
+                or([plain, Plan::Tag(rare)])
+            }
+            None => Plan::Everything,
+        }
     }
 
     fn id_prefix(&self, needle: &Needle) -> Plan {
-        let (tag, goes_on) = self.lister.id_prefix_tag(self.tenant, &needle.text);
-        if goes_on { Plan::TagPrefix(tag) } else { Plan::Tag(tag) }
+        tag_or_all(self.lister.id_prefix_tag(self.tenant, &needle.text))
     }
 
     fn keys(&self, namespace: Namespace, text: &str) -> impl Iterator<Item = u64> + use<> {
@@ -188,6 +191,10 @@ impl Planner<'_> {
         let text = if namespace == Namespace::Entry { lower.as_str() } else { text };
         self.lister.id_keys(self.tenant, &Id::new(namespace, text)).collect::<Vec<_>>().into_iter()
     }
+}
+
+fn tag_or_all(tag: Option<Tag>) -> Plan {
+    tag.map_or(Plan::Everything, Plan::Tag)
 }
 
 fn and(plans: impl IntoIterator<Item = Plan>) -> Plan {

@@ -3,7 +3,8 @@
 //! | file | holds |
 //! |---|---|
 //! | `mod.rs` | [`Query`], the parsed question, and how it is written back |
-//! | `parse.rs` | text → [`Query`], with limits and errors that say what to do |
+//! | `parse.rs` | text → [`Query`] |
+//! | `problem.rs` | limits, and errors that say what to do |
 //! | `names.rs` | short names (`run_id`, `decision`) and dotted paths → what is looked at |
 //! | `time.rs` | `2026-11-21`, `now-15m` → nanoseconds |
 //! | `tokens.rs` | text → words |
@@ -22,13 +23,14 @@ mod matching;
 mod names;
 mod parse;
 mod path;
+mod problem;
 mod time;
 pub(crate) mod tokens;
 
 pub(crate) use matching::is_random;
 pub use matching::{Between, Clock, Compiled, Needle, Test, matches};
 pub use names::{SHORT_NAMES, Target};
-pub use parse::{Limits, ParseError, Problem};
+pub use problem::{Limits, ParseError, Problem};
 
 use std::fmt;
 

@@ -1,7 +1,7 @@
 //! Names of fields → what is looked at.
 
-use super::super::facets::{Coverage, coverage};
 use super::super::fields::{Class, Field};
+use super::super::table::{Coverage, coverage};
 use crate::correlate::Namespace;
 
 /// What a name stands for. A name can stand for several; one that answers is enough.

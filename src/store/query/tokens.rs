@@ -15,7 +15,7 @@ pub(crate) fn for_each_word(text: &str, buffer: &mut String, mut visit: impl FnM
     let mut rest = text;
     while let Some((word, after)) = next_word(rest) {
         rest = after;
-        visit(fold(word, buffer));
+        visit(word.fold(buffer));
     }
 }
 
@@ -49,7 +49,7 @@ pub(crate) fn contains_words(
             let Some((found, after)) = next_word(rest) else { return false };
             next_start.get_or_insert(after);
             rest = after;
-            let found = fold(found, buffer);
+            let found = found.fold(buffer);
             let is_last = std::ptr::eq(wanted, last);
             if found == wanted || (is_last && prefix && found.starts_with(wanted.as_str())) {
                 matched = matched.saturating_add(1);
@@ -81,29 +81,109 @@ pub(crate) fn starts_folded(text: &str, folded: &str) -> bool {
     folded.chars().all(|c| chars.next() == Some(c))
 }
 
-/// The first word and what follows it.
-fn next_word(text: &str) -> Option<(&str, &str)> {
-    let start = text.find(is_word_char)?;
-    let text = text.get(start..)?;
-    let end = text.find(|c| !is_word_char(c)).unwrap_or(text.len());
-    Some(text.split_at(end))
+/// A word as it stands in a text.
+struct Word<'a> {
+    text: &'a str,
+    /// Whether it is in lower case already: most are.
+    is_folded: bool,
 }
 
-fn is_word_char(c: char) -> bool {
-    // The dot above is what the lower case of the Turkish capital I has of its own.
-    c.is_alphanumeric() || matches!(c, '_' | '\u{307}')
-}
-
-fn fold<'b>(word: &str, buffer: &'b mut String) -> &'b str {
-    buffer.clear();
-    let word = word.get(..word.floor_char_boundary(MAX_WORD_BYTES)).unwrap_or(word);
-    if word.is_ascii() {
-        buffer.push_str(word);
-        buffer.make_ascii_lowercase();
-    } else {
-        buffer.extend(word.chars().flat_map(char::to_lowercase));
+impl<'a> Word<'a> {
+    /// The word in lower case, cut where it is too long.
+    fn fold<'b>(&self, buffer: &'b mut String) -> &'b str
+    where
+        'a: 'b,
+    {
+        let text = match self.text.len() {
+            0..=MAX_WORD_BYTES => self.text,
+            _ => self.text.get(..self.text.floor_char_boundary(MAX_WORD_BYTES)).unwrap_or_default(),
+        };
+        if self.is_folded {
+            return text;
+        }
+        buffer.clear();
+        if text.is_ascii() {
+            buffer.push_str(text);
+            buffer.make_ascii_lowercase();
+        } else {
+            buffer.extend(text.chars().flat_map(char::to_lowercase));
+        }
+        buffer
     }
-    buffer
+}
+
+/// What a byte says about the character that it begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Class {
+    /// Not part of a word.
+    Gap,
+    /// Part of one, in lower case.
+    Lower,
+    /// Part of one, in upper case.
+    Upper,
+    /// Not ASCII: the character decides.
+    Wide,
+}
+
+/// The class of each byte: most text is ASCII, and every byte of every entry comes by here.
+const CLASSES: [Class; 256] = {
+    let mut classes = [Class::Wide; 256];
+    let mut rest: &mut [Class] = &mut classes;
+    let mut byte = 0_u8;
+    while let Some((class, after)) = rest.split_first_mut() {
+        *class = match byte {
+            b'a'..=b'z' | b'0'..=b'9' | b'_' => Class::Lower,
+            b'A'..=b'Z' => Class::Upper,
+            0..=127 => Class::Gap,
+            _ => Class::Wide,
+        };
+        rest = after;
+        byte = byte.wrapping_add(1);
+    }
+    classes
+};
+
+fn class(byte: u8) -> Class {
+    CLASSES.get(usize::from(byte)).copied().unwrap_or(Class::Gap)
+}
+
+/// The first word and what follows it.
+fn next_word(text: &str) -> Option<(Word<'_>, &str)> {
+    let mut from = 0_usize;
+    loop {
+        let bytes = text.as_bytes().get(from..)?;
+        let gap = bytes.iter().position(|b| class(*b) != Class::Gap)?;
+        from = from.checked_add(gap)?;
+        match wide_at(text, from) {
+            // A character that is not ASCII and belongs to no word.
+            Some((length, false)) => from = from.checked_add(length)?,
+            _ => break,
+        }
+    }
+    let mut end = from;
+    let mut is_folded = true;
+    loop {
+        let bytes = text.as_bytes().get(end..)?;
+        let plain = bytes.iter().position(|b| class(*b) != Class::Lower).unwrap_or(bytes.len());
+        end = end.checked_add(plain)?;
+        match text.as_bytes().get(end).map(|b| class(*b)) {
+            Some(Class::Upper) => end = end.checked_add(1)?,
+            Some(Class::Wide) => match wide_at(text, end) {
+                Some((length, true)) => end = end.checked_add(length)?,
+                _ => break,
+            },
+            _ => break,
+        }
+        is_folded = false;
+    }
+    Some((Word { text: text.get(from..end)?, is_folded }, text.get(end..)?))
+}
+
+/// The length of a character that is not ASCII, and whether it belongs to a word.
+fn wide_at(text: &str, at: usize) -> Option<(usize, bool)> {
+    let c = text.get(at..)?.chars().next().filter(|c| !c.is_ascii())?;
+    // The dot above is what the lower case of the Turkish capital I has of its own.
+    Some((c.len_utf8(), c.is_alphanumeric() || c == '\u{307}'))
 }
 
 #[cfg(test)]
