@@ -88,10 +88,11 @@ async fn serve(args: ServeArgs) -> anyhow::Result<Exit> {
     let told = told_to_stop();
     let running = serve::start(config, mappings).await?;
     if let Some(torn) = &running.recovery().torn {
-        tracing::warn!(
-            ?torn,
-            "the end of the ledger was torn: what was cut off had not been acknowledged"
-        );
+        if torn.sealed {
+            tracing::error!("the end of the ledger was damaged: {torn}");
+        } else {
+            tracing::warn!("the end of the ledger was torn: {torn}");
+        }
     }
     let at = running.endpoints();
     let line = format!(

@@ -2,8 +2,8 @@
 //! is dropped, moved or repeated.
 //!
 //! The documented exceptions: what was cut off the end, group by group, is only found by who
-//! kept a tree head; and damage to the last seal of a log that was not closed looks like a torn
-//! write.
+//! kept a tree head; and damage to the last group of a log that was not closed can be a torn
+//! write, so opening cuts that group off and says so.
 
 use spanledger::ledger::{
     Batch, Damage, EntryId, Ledger, NewEntry, OpenError, Options, Reader, TreeHead, VerifyReport,
@@ -134,28 +134,79 @@ async fn opening_refuses_every_flipped_byte_of_the_active_segment_of_a_closed_lo
 }
 
 #[tokio::test]
-async fn without_the_mark_of_a_clean_end_only_the_last_seal_can_be_taken_for_torn() {
+async fn without_the_mark_of_a_clean_end_only_the_last_group_can_be_taken_for_torn() {
     let dir = tempfile::tempdir().unwrap();
-    write_log(dir.path(), false).await;
+    let head = write_log(dir.path(), false).await;
     let active = segments(dir.path()).pop().unwrap();
     let sound = std::fs::read(&active).unwrap();
+    let starts = frames(&sound);
+    // Two entries, their seal, and the end of the file.
+    let [.., last_group, _, last_seal, _] = starts[..] else { panic!("{starts:?}") };
     for at in 0..sound.len() {
         let copy = copy(dir.path());
         let file = copy.path().join(active.file_name().unwrap());
         let mut bytes = sound.clone();
         bytes[at] ^= 0x10;
         std::fs::write(&file, &bytes).unwrap();
-        let in_last_seal = at >= sound.len() - 80;
+        let (in_last_group, in_last_seal) = (at >= last_group, at >= last_seal);
         let report = check(copy.path());
         assert_eq!(report.is_ok(), in_last_seal, "byte {at}: {:?}", report.problems);
-        assert_eq!(report.tail.is_some(), in_last_seal);
+        let tail = report.tail.map(|tail| (tail.offset, tail.sealed));
+        let expected = in_last_group.then_some((last_group as u64, !in_last_seal));
+        assert_eq!(tail, expected, "byte {at}");
         match Ledger::open(copy.path(), options()) {
-            Ok((_, recovery)) => assert!(in_last_seal && recovery.torn.is_some()),
+            Ok((_, recovery)) => {
+                let torn = recovery.torn.unwrap();
+                assert!(in_last_group);
+                assert_eq!((torn.offset, torn.sealed), (last_group as u64, !in_last_seal));
+                assert_eq!(torn.entries, head.size - 2..head.size);
+                assert_eq!(recovery.head.size, head.size - 2);
+                assert_eq!(std::fs::read(&torn.saved_as).unwrap(), bytes[last_group..]);
+                let message = torn.to_string();
+                assert_eq!(message.contains("ACKNOWLEDGED"), torn.sealed, "{message}");
+                assert!(message.contains("entries 18 to 19"), "{message}");
+                assert!(check(copy.path()).is_ok());
+            }
             Err(refused) => {
-                assert!(!in_last_seal && matches!(refused, OpenError::Corrupt { .. }));
+                assert!(!in_last_group && matches!(refused, OpenError::Corrupt { .. }));
             }
         }
     }
+}
+
+#[tokio::test]
+async fn whatever_follows_a_damaged_group_proves_that_it_was_durable() {
+    let dir = tempfile::tempdir().unwrap();
+    write_log(dir.path(), false).await;
+    let active = segments(dir.path()).pop().unwrap();
+    let sound = std::fs::read(&active).unwrap();
+    let starts = frames(&sound);
+    let [.., seal_before, entry, second_entry, seal, end] = starts[..] else { panic!() };
+    let refused = |bytes: &[u8], what: &str| {
+        std::fs::write(&active, bytes).unwrap();
+        let refused = Ledger::open(dir.path(), options()).unwrap_err();
+        assert!(matches!(refused, OpenError::Corrupt { .. }), "{what}: {refused}");
+        assert_eq!(std::fs::read(&active).unwrap(), bytes, "{what}: nothing was changed");
+        assert!(!check(dir.path()).is_ok(), "{what}");
+    };
+    let poked = |at: usize| {
+        let mut bytes = sound.clone();
+        bytes[at] ^= 1;
+        bytes
+    };
+    // Of the group before the last one: its trailer, with less and less behind it.
+    refused(&poked(seal_before + 40), "a whole group");
+    refused(&poked(seal_before + 40)[..seal], "two entries");
+    refused(&poked(seal_before + 40)[..second_entry], "one entry");
+    // Of the last group: an entry, with something behind the trailer.
+    for behind in [&[0_u8][..], &sound[entry..second_entry], &sound[seal..end], &[7; 80]] {
+        refused(&[&poked(entry + 50), behind].concat(), "behind the last trailer");
+    }
+    // The trailer of another group is not that of this one.
+    let other = [&poked(entry + 50)[..seal], &sound[seal_before..entry]].concat();
+    refused(&other, "another trailer");
+    std::fs::write(&active, &sound).unwrap();
+    assert!(Ledger::open(dir.path(), options()).is_ok());
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use super::frame::FrameError;
 use super::segment::HeaderError;
 use super::types::TreeHead;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -87,6 +88,19 @@ pub enum Damage {
     /// An unfinished group where only finished ones can be.
     #[error("the last group is not finished")]
     Unfinished,
+    /// The last group of a log that was not closed is damaged and has its trailer. [`verify`]
+    /// reports it, and opening cuts it off.
+    ///
+    /// [`verify`]: super::verify
+    #[error(
+        "the last group ({} entries from {} on) is damaged and has its trailer: a power loss before \
+         it was acknowledged, or damage after; the next start cuts it off and saves its bytes",
+        .entries.end.saturating_sub(.entries.start), .entries.start
+    )]
+    Final {
+        /// Sequences of its entries, as its trailer says.
+        entries: Range<u64>,
+    },
     /// A tenant's pseudonym stands for two tenants.
     #[error("the pseudonym of tenant {first:?} stands for tenant {second:?} too")]
     Tenant {
@@ -104,8 +118,7 @@ pub enum Damage {
 }
 
 /// What to do about damage: the end of each message about it.
-const REMEDY: &str = "run `spanledger verify` to see all of it, then restore the file from a copy \
-     or cut the log with `spanledger repair`";
+const REMEDY: &str = "run `spanledger verify` to see all of it, then restore the file from a copy";
 
 /// Why a ledger cannot be opened.
 #[derive(Debug, thiserror::Error)]

@@ -107,6 +107,7 @@ impl Ledger {
             options,
             storage,
             active: opened.active,
+            sealed: None,
             chain: opened.chain,
             window: opened.window,
             view: view.clone(),

@@ -31,7 +31,10 @@
 //! ```
 //!
 //! A group is what one `fdatasync` made durable. Its entries count when its seal is there. The
-//! next group is begun when this one is durable, so damage before a sound seal is never a crash.
+//! next group is begun when this one is durable, so damage with anything of a later group behind
+//! it is never a crash. The last group alone can be damaged by one, even if its seal is there:
+//! power loss writes pages in any order. Opening cuts it off, keeps its bytes in a file, and says
+//! which entries went and whether they can have been acknowledged: [`Torn`].
 //!
 //! # A frame
 //!

@@ -13,8 +13,10 @@ use super::survey::{self, Found, Replayed};
 use super::types::{Hash, TreeHead};
 use super::view::{Segment, View};
 use super::window::Window;
+use std::fmt;
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -34,7 +36,7 @@ pub struct Recovery {
     pub origin: [u8; 16],
     /// Segment files.
     pub segments: usize,
-    /// An unfinished group at the end, which was cut off: nobody had been told that it was stored.
+    /// A group at the end that was not whole, and was cut off. Tell people about it.
     pub torn: Option<Torn>,
     /// Sidecars that were missing or damaged and were made again.
     pub sidecars_rebuilt: u64,
@@ -42,17 +44,47 @@ pub struct Recovery {
     pub window: usize,
 }
 
-/// The bytes of an unfinished group.
+/// A last group that was not whole after an unclean end, and was cut off. As text it says what
+/// was cut, whether it can have been acknowledged, and where the bytes are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Torn {
-    /// The segment that they were cut from.
+    /// The segment that it was cut from.
     pub segment: PathBuf,
-    /// Where in it they started.
+    /// Where in it it started.
     pub offset: u64,
-    /// How many there were.
+    /// How many bytes there were.
     pub bytes: u64,
-    /// The file that has them now.
+    /// Sequences of its entries; other entries get them now. Of a group without its trailer, up
+    /// to the last entry that could be read.
+    pub entries: Range<u64>,
+    /// Whether it had its trailer. Power loss writes pages in any order, so this does not mean
+    /// that it was acknowledged; but if the disk changed it later, it was.
+    pub sealed: bool,
+    /// The file that has the bytes now.
     pub saved_as: PathBuf,
+}
+
+impl fmt::Display for Torn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { offset, bytes, entries, .. } = self;
+        let (segment, saved_as) = (self.segment.display(), self.saved_as.display());
+        write!(f, "{bytes} bytes were cut off {segment} from byte {offset} on, ")?;
+        match (entries.end.checked_sub(1).filter(|_| !entries.is_empty()), self.sealed) {
+            (None, _) => f.write_str("with no entry that can be read")?,
+            (Some(last), true) => write!(f, "with the entries {} to {last}", entries.start)?,
+            (Some(last), false) => {
+                write!(f, "with the entries {} to {last} or more", entries.start)?;
+            }
+        }
+        f.write_str(if self.sealed {
+            ": the last group is damaged and has its trailer. After a power loss that means that \
+             it was never acknowledged. WITHOUT one, the disk damaged it later, and these \
+             entries had been ACKNOWLEDGED: have them sent again"
+        } else {
+            ": the last group has no trailer, so it was not acknowledged"
+        })?;
+        write!(f, ". The bytes are in {saved_as}")
+    }
 }
 
 /// The segment that is written to.
@@ -197,7 +229,14 @@ fn save_torn(
         sync_dir(dir)
     };
     save().map_err(OpenError::io("save the torn end of the log to", &saved_as))?;
-    Ok(Some(Torn { segment: last.path.clone(), offset: replayed.end, bytes, saved_as }))
+    Ok(Some(Torn {
+        segment: last.path.clone(),
+        offset: replayed.end,
+        bytes,
+        entries: replayed.remains.entries.clone(),
+        sealed: replayed.remains.sealed,
+        saved_as,
+    }))
 }
 
 /// Cuts what is torn, and makes what is kept durable before anybody trusts it.

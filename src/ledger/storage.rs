@@ -15,6 +15,9 @@ pub(super) trait SegmentFile: Send {
     fn sync(&mut self) -> io::Result<()>;
     /// Cuts the file, and gives back what was reserved beyond its end.
     fn truncate(&mut self, length: u64) -> io::Result<()>;
+    /// Lets the system use the memory that holds the file's contents for other things. All of it
+    /// is durable; whoever reads it later reads it from the disk.
+    fn forget(&mut self);
 }
 
 /// Makes and opens segments.
@@ -53,6 +56,11 @@ impl SegmentFile for DiskFile {
 
     fn truncate(&mut self, length: u64) -> io::Result<()> {
         self.0.set_len(length)
+    }
+
+    fn forget(&mut self) {
+        // Only advice: a file system that does not take it loses nothing.
+        let _ = rustix::fs::fadvise(&self.0, 0, None, rustix::fs::Advice::DontNeed);
     }
 }
 

@@ -8,7 +8,7 @@ use super::segment::{self, HEADER_LEN, Header, SEGMENT, SIDECAR, path};
 use super::sidecar::{Record, Sealed, Sidecar};
 use super::types::{Hash, TreeHead};
 use super::view::{Segment, View};
-use super::walk::{Walk, WalkError};
+use super::walk::{Remains, Walk, WalkError};
 use super::window::{Key, NO_SOURCE};
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -128,17 +128,28 @@ pub(super) struct Replayed {
     pub(super) length: u64,
     /// Whether the last thing in it is the mark of a clean end.
     pub(super) clean: bool,
+    /// What is behind the complete groups: nothing, or a group that no other follows.
+    pub(super) remains: Remains,
 }
 
-/// Reads a segment's frames and checks that each follows from what is before it. What is left
-/// behind the last complete group can only be a torn write; if it cannot, that is an error.
+/// Reads a segment's frames and checks that each follows from what is before it.
+///
+/// The last group of the last segment may be damaged, sealed or not: power loss writes pages in
+/// any order. What follows it proves that it was durable; then damage to it is an error.
 pub(super) fn replay(found: &Found, file: &File, chain: &mut Chain) -> Result<Replayed, OpenError> {
     let read = |source| OpenError::io("read", &found.path)(source);
     let length = file.metadata().map_err(read)?.len();
     let start = HEADER_LEN as u64;
-    let mut done =
-        Replayed { records: Vec::new(), last_group: start, end: start, length, clean: false };
+    let mut done = Replayed {
+        records: Vec::new(),
+        last_group: start,
+        end: start,
+        length,
+        clean: false,
+        remains: Remains { entries: 0..0, sealed: false },
+    };
     let mut complete = 0;
+    let mut remains = None;
     let mut walk = Walk::new(file, start, length);
     loop {
         let at = walk.offset();
@@ -169,8 +180,13 @@ pub(super) fn replay(found: &Found, file: &File, chain: &mut Chain) -> Result<Re
             }
             Err(WalkError::Io(error)) => return Err(read(error)),
             Err(WalkError::Frame(error)) => {
-                if !walk.is_torn(chain.committed().size()).map_err(read)? {
-                    return Err(found.corrupt(at, chain.next(), error));
+                let last = found.sealed.is_none();
+                let (first, next) = (chain.group_first(), chain.next());
+                if last {
+                    remains = walk.remains(done.end, first, next).map_err(read)?;
+                }
+                if remains.is_none() {
+                    return Err(found.corrupt(at, next, error));
                 }
                 break;
             }
@@ -178,6 +194,8 @@ pub(super) fn replay(found: &Found, file: &File, chain: &mut Chain) -> Result<Re
     }
     done.records.truncate(complete);
     done.clean &= done.end == length;
+    let unfinished = Remains { entries: chain.group_first()..chain.next(), sealed: false };
+    done.remains = remains.unwrap_or(unfinished);
     chain.roll_back();
     Ok(done)
 }

@@ -95,7 +95,9 @@ pub struct NewEntry<'a> {
     pub id: EntryId,
     /// Name of the tenant, 1 to 64 bytes. Stored, and not in the leaf.
     pub tenant: &'a str,
-    /// Stands for the tenant in the leaf, which others may see.
+    /// Stands for the tenant in the leaf, which others may see. Must be unique to the tenant: the
+    /// numbers of a tenant's entries are counted by it. [`verify`](super::verify()) reports one
+    /// that stands for two tenants.
     pub tenant_pseudonym: [u8; 16],
     /// How long the body is kept: the meaning belongs to the configuration.
     pub retention_class: u8,

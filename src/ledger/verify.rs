@@ -50,7 +50,7 @@ pub struct Problem {
     pub damage: Damage,
 }
 
-/// Bytes behind the last complete group.
+/// A last group that is not whole: opening the ledger for writing cuts it off.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tail {
     /// The segment file.
@@ -59,6 +59,8 @@ pub struct Tail {
     pub offset: u64,
     /// How many there are.
     pub bytes: u64,
+    /// Whether it has its trailer. It is among the problems then: it may have been acknowledged.
+    pub sealed: bool,
 }
 
 /// What a verification found.
@@ -84,8 +86,8 @@ pub struct VerifyReport {
     pub conflicts: u64,
     /// Whether the log ends with the mark of a clean end.
     pub closed: bool,
-    /// An unfinished group at the end: being written by a running program, or torn by a crash.
-    /// Nobody was told that it was stored.
+    /// A group at the end that is not whole: being written by a running program, or torn by a
+    /// crash. Unless it is sealed, nobody was told that it was stored.
     pub tail: Option<Tail>,
     /// What is wrong, in order; the first thousand.
     pub problems: Vec<Problem>,
@@ -193,6 +195,8 @@ struct Check<'a> {
     lost: bool,
     tenants: HashMap<[u8; 16], Tenant>,
     group_start: u64,
+    /// Sequence of the first entry of the open group.
+    group_first: u64,
     previous: Option<Header>,
     ids: Vec<u64>,
     /// Heads that are still to come, the largest first.
@@ -236,6 +240,7 @@ impl<'a> Check<'a> {
             lost: false,
             tenants: HashMap::new(),
             group_start: 0,
+            group_first: 0,
             previous: None,
             ids: Vec::new(),
             expected,
@@ -266,14 +271,14 @@ impl<'a> Check<'a> {
             }
         }
         let start = HEADER_LEN as u64;
-        self.group_start = start;
+        (self.group_start, self.group_first) = (start, self.next);
         let mut walk = Walk::new(&file, start, length);
         while self.step(&mut walk, last)? {}
         let open_group = self.group_start < walk.offset() && self.report.tail.is_none();
         if open_group {
             self.at.offset = self.group_start;
             if last {
-                self.tail(length);
+                self.tail(length, false);
             } else {
                 self.problem(Damage::Unfinished);
             }
@@ -335,23 +340,32 @@ impl<'a> Check<'a> {
             }
             Err(WalkError::Io(error)) => Err(error),
             Err(WalkError::Frame(error)) => {
-                if last && walk.is_torn(self.sealed.size())? {
-                    self.at.offset = self.group_start;
-                    self.tail(walk.end());
-                    return Ok(false);
+                let remains = if last {
+                    walk.remains(self.group_start, self.group_first, self.next)?
+                } else {
+                    None
+                };
+                let Some(remains) = remains else {
+                    self.problem(error);
+                    self.lose();
+                    return walk.skip_damage();
+                };
+                if remains.sealed {
+                    self.next = remains.entries.start;
+                    self.problem(Damage::Final { entries: remains.entries });
                 }
-                self.problem(error);
-                self.lose();
-                walk.skip_damage()
+                self.at.offset = self.group_start;
+                self.tail(walk.end(), remains.sealed);
+                Ok(false)
             }
         }
     }
 
-    fn tail(&mut self, length: u64) {
+    fn tail(&mut self, length: u64, sealed: bool) {
         let (segment, offset) = (self.at.segment.clone(), self.at.offset);
         let bytes = length.saturating_sub(offset);
         self.report.closed = false;
-        self.report.tail = Some(Tail { segment, offset, bytes });
+        self.report.tail = Some(Tail { segment, offset, bytes, sealed });
     }
 
     fn entry(&mut self, entry: &EntryRef<'_>) {
@@ -422,6 +436,7 @@ impl<'a> Check<'a> {
             self.problem(Mismatch::Group);
         }
         self.sealed = self.tree.clone();
+        self.group_first = self.next;
         self.report.closed = seal.close;
         self.report.groups = self.report.groups.saturating_add(u64::from(!seal.close));
         self.tell();

@@ -1,10 +1,11 @@
 //! Reading a segment from front to back, frame by frame, and looking for frames after damage.
 
-use super::bytes::to_usize;
-use super::frame::{self, Frame, FrameError, MAGIC, MAX_FRAME, Seal};
+use super::bytes::{len64, to_usize};
+use super::frame::{self, Frame, FrameError, MAGIC, MAX_FRAME};
 use super::segment::read_up_to;
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 
 /// Bytes that are read at once.
 const STEP: usize = 1024 * 1024;
@@ -123,29 +124,48 @@ impl<'f> Walk<'f> {
         self.end
     }
 
-    /// Whether the bad frame at this place can be a torn write: no sound seal is behind it, so
-    /// nothing from here on was ever durable as a whole. Stays at this place.
-    pub(super) fn is_torn(&self, size: u64) -> io::Result<bool> {
-        let ahead = Walk::new(self.file, self.offset, self.end).find_seal_beyond(size)?;
-        Ok(ahead.is_none())
-    }
-
-    /// The first sound seal behind this place that is about a larger tree than `size`: proof that
-    /// what is damaged before it was once complete.
-    fn find_seal_beyond(&mut self, size: u64) -> io::Result<Option<(u64, Seal)>> {
-        while self.skip_damage()? {
+    /// What is left of the open group, which starts at `start` with the entry `first`, when there
+    /// is no sound frame at this place, where the entry `next` should be. `None` when something
+    /// was written after the group: then it was durable, and this is no crash. Stays at this
+    /// place.
+    pub(super) fn remains(&self, start: u64, first: u64, next: u64) -> io::Result<Option<Remains>> {
+        let mut ahead = Walk::new(self.file, self.offset, self.end);
+        let mut end = next;
+        while ahead.skip_damage()? {
+            // A gap in a group is where entries are missing. If none is, it was a trailer.
+            let mut least = end.saturating_add(1);
             loop {
-                match self.next() {
-                    Ok(Some((at, Frame::Seal(seal)))) if seal.head.size > size || seal.close => {
-                        return Ok(Some((at, seal)));
+                match ahead.next() {
+                    Ok(Some((_, Frame::Entry(entry)))) if entry.sequence >= least => {
+                        end = entry.sequence.saturating_add(1);
+                        least = end;
                     }
-                    Ok(Some(_)) => {}
-                    Ok(None) => return Ok(None),
+                    Ok(Some((at, Frame::Seal(seal)))) => {
+                        let behind = at.saturating_add(len64(&seal.encode()));
+                        let ends_it = !seal.close
+                            && seal.first == first
+                            && seal.bytes == at.saturating_sub(start)
+                            && seal.head.size >= least
+                            && behind == self.end;
+                        let remains = Remains { entries: first..seal.head.size, sealed: true };
+                        return Ok(ends_it.then_some(remains));
+                    }
+                    Ok(Some(_)) => return Ok(None),
+                    Ok(None) => break,
                     Err(WalkError::Io(error)) => return Err(error),
                     Err(WalkError::Frame(_)) => break,
                 }
             }
         }
-        Ok(None)
+        Ok(Some(Remains { entries: first..end, sealed: false }))
     }
+}
+
+/// The last group of a log, which is not as it was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Remains {
+    /// Sequences of its entries: as its trailer says, or else up to the last that can be read.
+    pub(super) entries: Range<u64>,
+    /// Whether it has its trailer.
+    pub(super) sealed: bool,
 }

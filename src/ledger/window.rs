@@ -179,9 +179,13 @@ impl Window {
         self.next = self.next.saturating_add(1);
     }
 
-    /// Takes all the memory at once that a full window needs; pages are used as it fills.
+    /// Takes all the memory at once that a full window needs; pages are used as it fills. Tables
+    /// that grew with it would stop the writer for longer and longer to move everything.
     fn reserve(&mut self) {
         self.ring.reserve_exact(self.capacity);
+        // Both are empty: there is nothing to hash anew.
+        self.ids.reserve(self.capacity, |_| 0);
+        self.sources.reserve(self.capacity, |_| 0);
     }
 
     fn evict(&mut self, place: u32) {

@@ -190,6 +190,8 @@ impl SegmentFile for SimulatedFile {
         self.disk.step(Op::Truncate).map_err(failed)?;
         self.file.set_len(length)
     }
+
+    fn forget(&mut self) {}
 }
 
 impl Simulated {
