@@ -151,9 +151,8 @@ impl<'f> Walk<'f> {
                         return Ok(ends_it.then_some(remains));
                     }
                     Ok(Some(_)) => return Ok(None),
-                    Ok(None) => break,
+                    Ok(None) | Err(WalkError::Frame(_)) => break,
                     Err(WalkError::Io(error)) => return Err(error),
-                    Err(WalkError::Frame(_)) => break,
                 }
             }
         }
