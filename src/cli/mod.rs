@@ -1,1 +1,52 @@
-//! cli
+//! The command line: a file a command.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `args.rs` | [`Cli`]: commands, flags, environment variables, examples |
+//! | `search.rs`, `trace.rs`, `tail.rs` | what asks |
+//! | `verify.rs` | the ledger computed again from the bytes on disk |
+//! | `exit.rs` | exit codes, and what is said on the way out |
+//! | `client.rs`, `endpoints.rs` | where answers come from: a running server, else the data folder |
+//! | `offline.rs` | the data folder without its server |
+//! | `bench/` | what a span costs on this machine |
+//! | `demo/` | the agent run that the demo plays, and the check that its story is complete |
+//! | `timeline.rs` | [`timeline`]: a story as a person reads it |
+//! | `table.rs` | one entry a line |
+//! | `verdict.rs` | the mark and the headline of an entry, what it is about, who did it |
+//! | `ancestry.rs` | how deep an entry stands in the tree of spans |
+//! | `doc.rs` | reading a projected entry by field path |
+//! | `moment.rs`, `display.rs` | times, and text that is harmless, measured and coloured |
+
+mod ancestry;
+mod args;
+pub mod bench;
+mod client;
+pub mod demo;
+mod display;
+mod doc;
+mod endpoints;
+mod exit;
+mod moment;
+mod offline;
+mod search;
+pub mod serve;
+mod table;
+mod tail;
+mod timeline;
+mod trace;
+mod verdict;
+mod verify;
+
+pub use args::*;
+pub use client::{Source, SourceError};
+pub use display::{Paint, Style, clean};
+pub use endpoints::{ENDPOINTS_FILE, Endpoints, EndpointsError};
+pub use exit::{CommandError, Exit, end, error_line};
+pub use moment::{length, moment, offset};
+pub use offline::{index_dir, ledger_name, offline};
+pub use search::search;
+pub use table::{heading, line};
+pub use tail::tail;
+pub use timeline::{Story, timeline};
+pub use trace::trace;
+pub use verify::{ledger_dir, verify};

@@ -1,1 +1,341 @@
-//! config
+//! Configuration: raw (what people write) → resolved (validated types that the process runs on).
+//!
+//! | file | holds |
+//! |---|---|
+//! | `mod.rs` | [`Config`]: defaults, then the file, then flags and environment; validated once |
+//! | `raw.rs` | the file as it is written, key by key |
+//! | `units.rs` | sizes and durations as people write them |
+//! | `yaml.rs` | YAML with line numbers and the nearest known name |
+
+mod raw;
+mod units;
+pub mod yaml;
+
+pub use units::{Period, Size};
+
+use crate::protect::{Notice, SettingsError};
+use crate::telemetry::LogFormat;
+use crate::{ledger, protect, receiver};
+use raw::{Raw, RawReceiver};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Smallest segment: below it a ledger is mostly files.
+const MIN_SEGMENT: Size = Size::mib(1);
+
+/// Everything that the process runs on.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Data directory.
+    pub data: PathBuf,
+    /// Folder of the keys.
+    pub keys: PathBuf,
+    /// Folder of the user's own mapping files.
+    pub mappings: Option<PathBuf>,
+    /// Where to listen.
+    pub listen: Listen,
+    /// Limits of the receivers.
+    pub limits: receiver::Limits,
+    /// How the ledger is run.
+    pub ledger: ledger::Options,
+    /// What is recorded and how it is protected.
+    pub audit: protect::Settings,
+    /// The embedded index, if there is one.
+    pub index: Option<Index>,
+    /// How ids join.
+    pub correlation: Correlation,
+    /// Deadlines of an orderly end.
+    pub shutdown: Shutdown,
+    /// Filter of our own logs.
+    pub log_level: String,
+    /// Look of our own logs.
+    pub log_format: LogFormat,
+    /// What an operator should know about these settings.
+    pub notices: Vec<Notice>,
+}
+
+/// Where to listen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Listen {
+    /// OTLP over gRPC.
+    pub grpc: SocketAddr,
+    /// OTLP over HTTP.
+    pub http: SocketAddr,
+    /// API.
+    pub api: SocketAddr,
+}
+
+/// The embedded index.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Index {
+    /// Memory of the index writer, bytes.
+    pub memory_bytes: usize,
+    /// Entries after which the index is committed.
+    pub commit_entries: u64,
+    /// Time after which it is committed when nothing more comes.
+    pub commit_idle: Duration,
+    /// Time that one query may take.
+    pub query_timeout: Duration,
+    /// Queries that run at once.
+    pub max_queries: usize,
+}
+
+/// How ids join.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Correlation {
+    /// Ids that join nothing.
+    pub careless_ids: Vec<String>,
+    /// Traces that one story may join.
+    pub max_traces: usize,
+}
+
+/// Deadlines of an orderly end, in the order of the data flow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shutdown {
+    /// For requests in flight to be answered.
+    pub receivers: Duration,
+    /// For the ledger to write and sync what it took.
+    pub ledger: Duration,
+    /// For consumers to reach the end of the ledger.
+    pub consumers: Duration,
+}
+
+/// What flags and environment variables say; they win over the file.
+#[derive(Debug, Clone, Default)]
+pub struct Overrides {
+    /// `--data`
+    pub data: Option<PathBuf>,
+    /// `--listen-grpc`
+    pub grpc: Option<SocketAddr>,
+    /// `--listen-http`
+    pub http: Option<SocketAddr>,
+    /// `--listen-api`
+    pub api: Option<SocketAddr>,
+}
+
+/// Why there is no configuration to run on.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file could not be read.
+    #[error("cannot read the configuration {}; check the path and its permissions", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file is not what it should be.
+    #[error(transparent)]
+    Yaml(#[from] yaml::YamlError),
+    /// The `audit:` block says something that cannot be.
+    #[error(transparent)]
+    Audit(#[from] SettingsError),
+    /// A value cannot be.
+    #[error("{key}: {problem}")]
+    Value {
+        /// The key.
+        key: &'static str,
+        /// What is wrong and what to do.
+        problem: String,
+    },
+}
+
+impl Config {
+    /// The configuration of a file (or of none), with what flags and environment say on top.
+    ///
+    /// # Errors
+    /// [`ConfigError`], with file and line or the key to change.
+    pub fn load(file: Option<&Path>, overrides: &Overrides) -> Result<Self, ConfigError> {
+        let raw = match file {
+            None => Raw::default(),
+            Some(path) => {
+                let text = std::fs::read_to_string(path)
+                    .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+                parse(&path.display().to_string(), &text)?
+            }
+        };
+        resolve(raw, overrides)
+    }
+}
+
+/// A file of comments only is a file of defaults.
+fn parse(name: &str, text: &str) -> Result<Raw, yaml::YamlError> {
+    let says_nothing = text.lines().all(|line| {
+        let line = line.trim();
+        line.is_empty() || line.starts_with('#') || line == "---"
+    });
+    if says_nothing { Ok(Raw::default()) } else { yaml::parse(name, text) }
+}
+
+fn resolve(raw: Raw, overrides: &Overrides) -> Result<Config, ConfigError> {
+    let data = overrides.data.clone().unwrap_or(raw.data);
+    let listen = Listen {
+        grpc: loopback("listen.grpc", overrides.grpc.unwrap_or(raw.listen.grpc))?,
+        http: loopback("listen.http", overrides.http.unwrap_or(raw.listen.http))?,
+        api: loopback("listen.api", overrides.api.unwrap_or(raw.listen.api))?,
+    };
+    if raw.ledger.segment < MIN_SEGMENT {
+        return Err(value("ledger.segment", "must be at least 1MiB"));
+    }
+    if raw.index.commit_entries == 0 {
+        return Err(value("index.commit_entries", "must be at least 1"));
+    }
+    let (audit, notices) = raw.audit.validate()?;
+    Ok(Config {
+        keys: raw.keys.unwrap_or_else(|| data.join("keys")),
+        mappings: raw.mappings,
+        listen,
+        limits: limits(&raw.receiver, raw.shutdown.receivers.duration())?,
+        ledger: ledger::Options {
+            segment_bytes: raw.ledger.segment.bytes(),
+            window: raw.ledger.duplicate_window,
+            queue_bytes: raw.ledger.queue.as_usize(),
+            reserve_bytes: raw.ledger.reserve.bytes(),
+            ..ledger::Options::default()
+        },
+        audit,
+        index: raw.index.enabled.then(|| Index {
+            memory_bytes: raw.index.memory.as_usize(),
+            commit_entries: raw.index.commit_entries,
+            commit_idle: raw.index.commit_idle.duration(),
+            query_timeout: raw.index.query_timeout.duration(),
+            max_queries: raw.index.max_queries.max(1),
+        }),
+        correlation: Correlation {
+            careless_ids: raw.correlation.careless_ids,
+            max_traces: raw.correlation.max_traces.max(1),
+        },
+        shutdown: Shutdown {
+            receivers: raw.shutdown.receivers.duration(),
+            ledger: raw.shutdown.ledger.duration(),
+            consumers: raw.shutdown.consumers.duration(),
+        },
+        log_level: raw.log.level,
+        log_format: raw.log.format,
+        notices,
+        data,
+    })
+}
+
+fn limits(raw: &RawReceiver, shutdown: Duration) -> Result<receiver::Limits, ConfigError> {
+    if raw.memory < raw.max_request {
+        return Err(value(
+            "receiver.memory",
+            "must be at least receiver.max_request, or the largest request could never be taken",
+        ));
+    }
+    Ok(receiver::Limits {
+        max_request_bytes: raw.max_request.as_usize(),
+        max_inflate_ratio: usize::try_from(raw.max_ratio).unwrap_or(usize::MAX).max(1),
+        memory_bytes: raw.memory.as_usize(),
+        body_timeout: raw.body_timeout.duration(),
+        header_timeout: raw.header_timeout.duration(),
+        max_connections: raw.max_connections.max(1),
+        max_concurrent_streams: raw.max_streams.max(1),
+        shutdown_timeout: shutdown,
+        ..receiver::Limits::default()
+    })
+}
+
+/// Without credentials and TLS, only this machine may write or read.
+fn loopback(key: &'static str, address: SocketAddr) -> Result<SocketAddr, ConfigError> {
+    if address.ip().is_loopback() {
+        return Ok(address);
+    }
+    Err(ConfigError::Value {
+        key,
+        problem: format!(
+            "{address} can be reached from other machines, and this release has no credentials and \
+             TLS: anybody there could write and read evidence. Listen on 127.0.0.1 (or [::1]) and \
+             let an OpenTelemetry Collector or a proxy with TLS on this machine forward to it"
+        ),
+    })
+}
+
+fn value(key: &'static str, problem: &str) -> ConfigError {
+    ConfigError::Value { key, problem: problem.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DOCUMENTED: &str = include_str!("../../config/spanledger.yaml");
+
+    fn load(text: &str) -> Result<Config, ConfigError> {
+        resolve(parse("test.yaml", text)?, &Overrides::default())
+    }
+
+    #[test]
+    fn the_documented_file_is_the_defaults() {
+        let documented: Raw = parse("config/spanledger.yaml", DOCUMENTED).unwrap();
+        assert_eq!(documented, Raw::default());
+    }
+
+    #[test]
+    fn every_key_is_documented() {
+        let sections: [&[&str]; 8] = [
+            Raw::KEYS,
+            raw::RawListen::KEYS,
+            RawReceiver::KEYS,
+            raw::RawLedger::KEYS,
+            raw::RawIndex::KEYS,
+            raw::RawCorrelation::KEYS,
+            raw::RawShutdown::KEYS,
+            raw::RawLog::KEYS,
+        ];
+        let audit = serde_json::to_value(protect::Settings::default()).unwrap();
+        let audit = audit.as_object().unwrap().keys().map(String::as_str);
+        for key in sections.into_iter().flatten().copied().chain(audit) {
+            let documented = DOCUMENTED
+                .lines()
+                .any(|line| line.trim_start_matches([' ', '#']).starts_with(&format!("{key}:")));
+            assert!(documented, "{key} is not in config/spanledger.yaml");
+        }
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_with_its_line_and_the_nearest_name() {
+        let error = load("listen:\n  grpc: 127.0.0.1:1\nledgr:\n  segment: 1MiB\n").unwrap_err();
+        let text = error.to_string();
+        assert!(text.starts_with("test.yaml:3:1: "), "{text}");
+        assert!(text.contains("did you mean \"ledger\"?"), "{text}");
+    }
+
+    #[test]
+    fn the_audit_block_of_the_runtime_journal_guide_is_accepted_verbatim() {
+        let config = load(
+            "audit:\n  sink: append_only\n  retention_days: 180\n  redact_fields: [\"email\", \"phone\", \"card_number\"]\n  hash_args: true\n  sign_events: true\n",
+        )
+        .unwrap();
+        assert!(config.audit.hash_args);
+        assert_eq!(config.audit.redact_fields, ["card_number", "email", "phone"]);
+        let notices: Vec<String> = config.notices.iter().map(ToString::to_string).collect();
+        assert!(notices.iter().any(|notice| notice.contains("184")), "{notices:?}");
+        assert!(notices.iter().any(|notice| notice.contains("later release")), "{notices:?}");
+    }
+
+    #[test]
+    fn an_address_that_others_can_reach_is_refused_with_the_way_out() {
+        for address in ["0.0.0.0:4317", "192.0.2.1:4317", "[::]:4317"] {
+            let error = load(&format!("listen:\n  grpc: \"{address}\"\n")).unwrap_err().to_string();
+            assert!(error.contains("listen.grpc") && error.contains("127.0.0.1"), "{error}");
+        }
+        assert!(load("listen:\n  grpc: \"[::1]:0\"\n").is_ok());
+    }
+
+    #[test]
+    fn a_value_that_is_no_size_says_how_to_write_one() {
+        let error = load("receiver:\n  memory: much\n").unwrap_err().to_string();
+        assert!(error.contains("test.yaml:2:") && error.contains("64KiB"), "{error}");
+        let error = load("receiver:\n  memory: 1MiB\n").unwrap_err().to_string();
+        assert!(error.contains("receiver.max_request"), "{error}");
+    }
+
+    #[test]
+    fn a_file_of_comments_is_a_file_of_defaults() {
+        assert!(load("# nothing\n\n").is_ok());
+        assert!(load("").is_ok());
+    }
+}

@@ -159,6 +159,11 @@ impl JsonSchema for Json<'_> {
 pub struct Fields<'a>(Vec<(Cow<'a, str>, Json<'a>)>);
 
 impl<'a> Fields<'a> {
+    /// No fields yet, and room for that many.
+    pub fn with_capacity(fields: usize) -> Self {
+        Self(Vec::with_capacity(fields))
+    }
+
     /// Adds a field at the end. The caller sees to it that the key is new; [`Fields::merge`] does.
     pub fn push(&mut self, key: Cow<'a, str>, value: Json<'a>) {
         self.0.push((key, value));

@@ -80,9 +80,8 @@ impl Outcome {
             | "approved" | "approve" | "approval_granted" | "granted" | "true" => Self::Allow,
             "allow_with_constraints" => Self::AllowWithConstraints,
             "block" | "blocked" | "deny" | "denied" | "stop" | "stopped" | "effect_deny"
-            | "failed" | "rejected" | "reject" | "expired" | "refuse" | "refused" | "false" => {
-                Self::Block
-            }
+            | "failed" | "rejected" | "reject" | "approval_denied" | "approval_rejected"
+            | "expired" | "refuse" | "refused" | "false" => Self::Block,
             "require_approval" | "approval_required" | "requires_approval" | "needs_approval"
             | "require_human" | "escalate" | "ask" | "review" => Self::RequireApproval,
             "redact" | "redacted" | "modify" => Self::Redact,

@@ -1,1 +1,123 @@
-//! receiver
+//! What writes: OTLP over gRPC and HTTP.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `mod.rs` | [`Receiver`], which makes the two services |
+//! | `server.rs` | [`Server`]: one hardened accept loop for every port |
+//! | `http.rs`, `grpc.rs` | the two transports: routes, headers, framing, answers |
+//! | `request.rs` | the shape of a request, the same for both |
+//! | `body.rs`, `inflate.rs` | bytes as they arrive, and decompression |
+//! | `budget.rs` | memory for all requests together |
+//! | `refused.rs` | why a request was refused, as an HTTP status and a gRPC code |
+//! | `limits.rs`, `metrics.rs` | every bound with its reason; what is counted |
+//! | `otlp/` | protobuf and JSON to [`Sink`](crate::span::Sink) calls |
+//!
+//! A success is sent after [`Intake::commit`](crate::intake::Intake::commit) returned, which is
+//! after the fsync that covers every record of the request. A refusal says by its status whether
+//! the request may be sent again, and leaves a rejection entry.
+
+mod body;
+mod budget;
+mod grpc;
+mod http;
+mod inflate;
+mod limits;
+mod metrics;
+pub mod otlp;
+mod refused;
+mod request;
+mod server;
+
+pub use budget::{Budget, OverBudget, Permit};
+pub use limits::Limits;
+pub use metrics::{LimitHit, Metrics};
+pub use server::{Peer, Server};
+
+use crate::intake::Intake;
+use bytes::Bytes;
+use std::convert::Infallible;
+use std::sync::Arc;
+use tokio::sync::Semaphore;
+
+/// Makes the services that take requests. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Receiver {
+    shared: Arc<Shared>,
+}
+
+/// What all requests share.
+#[derive(Debug)]
+struct Shared {
+    intake: Intake,
+    limits: Limits,
+    budget: Budget,
+    metrics: Arc<Metrics>,
+    blocking: Arc<Semaphore>,
+}
+
+impl Receiver {
+    /// Receivers that give what they decode to `intake`.
+    pub fn new(intake: Intake, limits: Limits) -> Self {
+        let shared = Shared {
+            intake,
+            budget: Budget::new(limits.memory_bytes),
+            metrics: Arc::default(),
+            blocking: Arc::new(Semaphore::new(limits.max_blocking_decodes.max(1))),
+            limits,
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// OTLP over HTTP, for port 4318: `POST /v1/traces` and `POST /v1/logs`.
+    pub fn http(
+        &self,
+    ) -> impl tower::Service<
+        ::http::Request<hyper::body::Incoming>,
+        Response = ::http::Response<http_body_util::Full<Bytes>>,
+        Error = Infallible,
+        Future: Send,
+    > + Clone
+    + Send
+    + Sync
+    + use<> {
+        let shared = Arc::clone(&self.shared);
+        tower::service_fn(move |request| {
+            let shared = Arc::clone(&shared);
+            async move { Ok(http::answer(&shared, request).await) }
+        })
+    }
+
+    /// OTLP over gRPC, for port 4317: `TraceService/Export` and `LogsService/Export`.
+    pub fn grpc(
+        &self,
+    ) -> impl tower::Service<
+        ::http::Request<hyper::body::Incoming>,
+        Response = ::http::Response<grpc::Reply>,
+        Error = Infallible,
+        Future: Send,
+    > + Clone
+    + Send
+    + Sync
+    + use<> {
+        let shared = Arc::clone(&self.shared);
+        tower::service_fn(move |request| {
+            let shared = Arc::clone(&shared);
+            async move { Ok(grpc::answer(&shared, request).await) }
+        })
+    }
+
+    /// What was counted since the start.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.shared.metrics
+    }
+
+    /// The memory that requests share.
+    pub fn budget(&self) -> &Budget {
+        &self.shared.budget
+    }
+
+    /// The bounds, as given.
+    pub fn limits(&self) -> &Limits {
+        &self.shared.limits
+    }
+}

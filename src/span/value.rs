@@ -20,14 +20,18 @@ pub struct Text<'a> {
 
 impl<'a> Text<'a> {
     /// Text of these bytes, repaired where they are not UTF-8.
+    #[inline]
     pub fn from_bytes(bytes: &'a [u8]) -> Self {
         match std::str::from_utf8(bytes) {
             Ok(text) => Self { text: Cow::Borrowed(text), raw: None },
-            Err(_) => Self {
-                text: String::from_utf8_lossy(bytes).into_owned().into(),
-                raw: Some(bytes.into()),
-            },
+            Err(_) => Self::repaired(bytes),
         }
+    }
+
+    #[cold]
+    fn repaired(bytes: &[u8]) -> Self {
+        let text = String::from_utf8_lossy(bytes).into_owned();
+        Self { text: text.into(), raw: Some(bytes.into()) }
     }
 
     /// The same of bytes that are owned, as a decoder has them after it removed escapes.

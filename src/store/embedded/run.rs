@@ -268,8 +268,8 @@ mod tests {
             bytes[bit / 8] ^= 1 << (bit % 8);
             std::fs::write(&path, bytes).unwrap();
             let read = Run::open(dir.path(), 0, 600).and_then(|run| run.records().collect::<Result<Vec<_>, _>>());
-            let found_out = matches!(read, Err(StoreError::Damaged { .. }));
-            prop_assert!(found_out);
+            let damaged = matches!(read, Err(StoreError::Damaged { .. }));
+            prop_assert!(damaged);
         }
     }
 

@@ -1,0 +1,112 @@
+//! What the API answers, and what it may be asked.
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use utoipa::{IntoParams, ToSchema};
+
+/// Order of a story.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum StoryOrder {
+    /// By time of the event, then ancestry of spans, then id.
+    #[default]
+    Story,
+    /// As the ledger holds them.
+    Ledger,
+}
+
+/// Order of a search.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum EntriesOrder {
+    /// The latest in the ledger first.
+    #[default]
+    Newest,
+    /// The oldest in the ledger first; it ends.
+    Oldest,
+    /// As `oldest`, and it goes on: there is always a `next_cursor`, and one can `wait` for more.
+    Ledger,
+    /// By time of the event, then ancestry of spans, then id.
+    Story,
+}
+
+/// Parameters of a trace.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct TraceParams {
+    /// Order of the entries.
+    #[param(inline)]
+    pub order: Option<StoryOrder>,
+    /// Entries on this page, 1 to 1000; 100 when absent.
+    #[param(minimum = 1, maximum = 1000)]
+    pub limit: Option<u32>,
+    /// `next_cursor` of the page before.
+    pub cursor: Option<String>,
+}
+
+/// Parameters of a search.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct EntriesParams {
+    /// What to look for: `field:value`, quotes, `AND OR NOT`, ranges, `*` at the end. Everything
+    /// when absent.
+    #[param(example = "decision:block AND tool:issue_refund")]
+    pub q: Option<String>,
+    /// Entries on this page, 1 to 1000; 100 when absent.
+    #[param(minimum = 1, maximum = 1000)]
+    pub limit: Option<u32>,
+    /// `next_cursor` of the page before. With `order=ledger` also `start` and `end`:
+    /// begin with the first entry, or behind the newest.
+    pub cursor: Option<String>,
+    /// Order of the entries.
+    #[param(inline)]
+    pub order: Option<EntriesOrder>,
+    /// With `order=ledger`: when there is nothing yet, wait for it up to so many seconds, at most
+    /// 30.
+    #[param(maximum = 30)]
+    pub wait: Option<u32>,
+}
+
+/// A story: everything that belongs to one id.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct TraceAnswer {
+    /// Every id that leads to this story, each in one spelling.
+    pub trace_ids: Vec<String>,
+    /// Projected entries: the envelope's fields in front of the body, byte for byte as it is in
+    /// the ledger. `docs/entry.schema.json` describes a body.
+    #[schema(value_type = Vec<Object>)]
+    pub entries: Vec<Box<RawValue>>,
+    /// Entries on this page.
+    pub count: usize,
+    /// Entries of the whole story.
+    pub total: usize,
+    /// Ask with it for the next page; absent on the last.
+    pub next_cursor: Option<String>,
+    /// Whether a bound on the size of a story left something out.
+    pub truncated: bool,
+    /// Order of the entries.
+    pub order: StoryOrder,
+}
+
+/// A page of entries.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+pub struct EntriesAnswer {
+    /// Projected entries: the envelope's fields in front of the body, byte for byte as it is in
+    /// the ledger. `docs/entry.schema.json` describes a body.
+    #[schema(value_type = Vec<Object>)]
+    pub entries: Vec<Box<RawValue>>,
+    /// Entries on this page.
+    pub count: usize,
+    /// Ask with it for the next page. Absent on the last page, but always there with
+    /// `order=ledger`: the ledger goes on.
+    pub next_cursor: Option<String>,
+    /// Whether the time was over before the page was full; the next page goes on from here.
+    pub timed_out: bool,
+    /// Whether there were more matches than can be put in `story` order. Ask for less, or in
+    /// another order.
+    pub truncated: bool,
+    /// Order of the entries.
+    pub order: EntriesOrder,
+}

@@ -1,0 +1,40 @@
+//! What one caller may ask for: numbers with their reason.
+
+use std::time::Duration;
+
+/// Entries on a page when nobody says how many.
+pub const DEFAULT_PAGE: u32 = 100;
+
+/// Most entries on a page: with bodies of a few kilobytes an answer stays at a few megabytes.
+pub const MAX_PAGE: u32 = 1_000;
+
+/// Longest query, bytes: room for a hundred ids joined by `OR`, too little to be a weapon.
+pub const MAX_QUERY_BYTES: usize = 8 * 1_024;
+
+/// Longest id in a path, bytes: 255 characters of up to four bytes.
+pub const MAX_ID_BYTES: usize = 1_020;
+
+/// Longest cursor, bytes: ours are far shorter.
+pub const MAX_CURSOR_BYTES: usize = 512;
+
+/// How long the store may work on one page; then it ends the page early and says where to go on.
+pub const QUERY_BUDGET: Duration = Duration::from_secs(10);
+
+/// How long one question may take before the caller is told so.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a question waits for its turn before it is sent away with `Retry-After`.
+pub const QUEUE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Questions that are worked on at once: each occupies a thread and reads from disk, and intake
+/// needs both more.
+pub const MAX_CONCURRENT_QUERIES: usize = 8;
+
+/// Longest `wait` of a caller that follows the ledger, seconds.
+pub const MAX_WAIT_SECONDS: u32 = 30;
+
+/// Callers that may follow the ledger at once.
+pub const MAX_WAITING: usize = 64;
+
+/// How often a waiting question is asked again.
+pub const WAIT_STEP: Duration = Duration::from_millis(200);

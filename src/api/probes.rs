@@ -1,0 +1,70 @@
+//! `/`, `/healthz`, `/readyz`, `/metrics`: for people who look around, orchestrators, scrapers.
+
+use super::health::Readiness;
+use super::service::{Api, json};
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+
+/// What prometheus-client writes. Source: OpenMetrics 1.0, "Overall Structure".
+const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// What a person sees who opens the address in a browser.
+const FRONT_PAGE: &str = "\
+spanledger is running here.
+
+There is no page to click on yet. What answers:
+
+  GET /api/v1/traces/{id}       everything that belongs to one id, as a story
+  GET /api/v1/entries?q=QUERY   entries that match, newest first
+  GET /api/v1/entries/{id}      one entry
+  GET /api/v1/openapi.json      the description of all this for programs
+  GET /healthz /readyz /metrics
+
+In a terminal:
+
+  spanledger trace langsmith-run-abc123
+  spanledger search 'decision:block'
+  spanledger tail
+";
+
+/// What is where.
+#[utoipa::path(get, path = "/", tag = "process",
+    responses((status = 200, description = "What is where", content_type = "text/plain", body = String)))]
+pub(super) async fn front_page() -> Response {
+    ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], FRONT_PAGE).into_response()
+}
+
+/// Whether the process lives. When not, restart it.
+#[utoipa::path(get, path = "/healthz", tag = "process", responses(
+    (status = 200, description = "It lives", content_type = "text/plain", body = String),
+    (status = 503, description = "Only a restart helps", content_type = "text/plain", body = String)))]
+pub(super) async fn healthz(State(api): State<Api>) -> Response {
+    if api.health.is_live() {
+        (StatusCode::OK, "ok\n").into_response()
+    } else {
+        let reasons = api.health.readiness().reasons.join("\n") + "\n";
+        (StatusCode::SERVICE_UNAVAILABLE, reasons).into_response()
+    }
+}
+
+/// Whether evidence is taken, and why not.
+#[utoipa::path(get, path = "/readyz", tag = "process", responses(
+    (status = 200, description = "Evidence is taken", body = Readiness),
+    (status = 503, description = "It is not, for these reasons", body = Readiness)))]
+pub(super) async fn readyz(State(api): State<Api>) -> Response {
+    let readiness = api.health.readiness();
+    let ready = readiness.ready;
+    let mut response = json(&readiness).into_response();
+    if !ready {
+        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    }
+    response
+}
+
+/// Numbers about the process, for Prometheus.
+#[utoipa::path(get, path = "/metrics", tag = "process", responses(
+    (status = 200, description = "OpenMetrics text", content_type = "application/openmetrics-text", body = String)))]
+pub(super) async fn metrics(State(api): State<Api>) -> Response {
+    ([(header::CONTENT_TYPE, OPENMETRICS)], (api.metrics)()).into_response()
+}

@@ -1,0 +1,200 @@
+//! Errors as RFC 9457 problem details: `application/problem+json`.
+
+use crate::store::StoreError;
+use crate::store::query::ParseError;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use std::error::Error as _;
+use utoipa::ToSchema;
+
+/// Media type of a problem.
+pub const PROBLEM_JSON: &str = "application/problem+json";
+
+/// Seconds after which a caller that was sent away may come back.
+const RETRY_AFTER_SECONDS: u32 = 1;
+
+/// What went wrong and what to do about it.
+///
+/// Source: RFC 9457 "Problem Details for HTTP APIs", section 3.
+///
+/// ```
+/// use spanledger::api::Problem;
+/// let problem = Problem::query("a value is missing after `decision:`", Some(9));
+/// assert_eq!((problem.status, problem.position), (400, Some(9)));
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Problem {
+    /// Names the kind of problem: `urn:spanledger:problem:invalid-query`, ….
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The kind of problem in words.
+    pub title: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// What to do, in this case.
+    pub detail: String,
+    /// Where in the query, in characters from its start, the first being 0.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub position: Option<usize>,
+}
+
+impl Problem {
+    fn new(status: StatusCode, name: &str, title: &str, detail: impl Into<String>) -> Self {
+        Self {
+            kind: format!("urn:spanledger:problem:{name}"),
+            title: title.to_owned(),
+            status: status.as_u16(),
+            detail: detail.into(),
+            position: None,
+        }
+    }
+
+    /// The query is not in the query language.
+    pub fn query(detail: impl Into<String>, position: Option<usize>) -> Self {
+        let problem = Self::new(
+            StatusCode::BAD_REQUEST,
+            "invalid-query",
+            "The query cannot be understood",
+            detail,
+        );
+        Self { position, ..problem }
+    }
+
+    /// A parameter is unknown or has a value that it cannot have.
+    pub fn parameter(detail: impl Into<String>) -> Self {
+        let title = "A parameter cannot be used";
+        Self::new(StatusCode::BAD_REQUEST, "invalid-parameter", title, detail)
+    }
+
+    /// Nothing has that id, or there is no such path.
+    pub fn not_found(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not-found", "There is nothing here", detail)
+    }
+
+    /// The path takes another method.
+    pub fn method() -> Self {
+        Self::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "method-not-allowed",
+            "This path takes another method",
+            "The `Allow` header names the methods; /api/v1/openapi.json describes every path.",
+        )
+    }
+
+    /// The request names a host that this server is not.
+    pub fn host(detail: impl Into<String>) -> Self {
+        let title = "The request was meant for another host";
+        Self::new(StatusCode::MISDIRECTED_REQUEST, "wrong-host", title, detail)
+    }
+
+    /// Too many questions at once.
+    pub fn busy() -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "busy",
+            "Too many questions at once",
+            "Ask again after the seconds that `Retry-After` says.",
+        )
+    }
+
+    /// The store cannot answer for now.
+    pub fn unavailable() -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "store-unavailable",
+            "The store cannot answer now",
+            "Ask again after the seconds that `Retry-After` says. What is acknowledged is in the \
+             ledger and will be shown.",
+        )
+    }
+
+    /// The answer took too long.
+    pub fn timeout() -> Self {
+        Self::new(
+            StatusCode::GATEWAY_TIMEOUT,
+            "timeout",
+            "The answer took too long",
+            "Ask for less: a shorter time range, a smaller `limit`, or one more `field:value`.",
+        )
+    }
+
+    /// The store could not answer. What it said stays in the server's log: it may name paths.
+    pub fn store() -> Self {
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "store-failed",
+            "The store could not answer",
+            "The server's log says why; the ledger itself can be checked with `spanledger verify`.",
+        )
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Request(what) => Self::parameter(what),
+            StoreError::Cursor(what) => Self::parameter(what.to_string()),
+            StoreError::Unavailable(why) => {
+                tracing::warn!(why, "the store cannot answer now");
+                Self::unavailable()
+            }
+            StoreError::Damaged { .. } | StoreError::Io { .. } => {
+                let cause = error.source().map(ToString::to_string);
+                tracing::error!(%error, cause, "the store could not answer");
+                Self::store()
+            }
+        }
+    }
+}
+
+impl From<ParseError> for Problem {
+    fn from(error: ParseError) -> Self {
+        let place = error.position.saturating_add(1);
+        Self::query(format!("At character {place}: {}", error.problem), Some(error.position))
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        // Serialising five plain fields cannot fail; if it ever does, the status still speaks.
+        let body = serde_json::to_vec(&self).unwrap_or_default();
+        let mut response = (status, body).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
+        }
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_is_problem_json_and_says_what_to_do() {
+        let response = Problem::busy().into_response();
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(response.headers()[header::CONTENT_TYPE], PROBLEM_JSON);
+        assert_eq!(response.headers()[header::RETRY_AFTER], "1");
+    }
+
+    #[test]
+    fn the_documents_are_these() {
+        let all = [
+            Problem::query("a value is missing after `decision:`", Some(9)),
+            Problem::parameter("`limit` is 1 to 1000, not 0"),
+            Problem::not_found("No entry has the id x."),
+            Problem::method(),
+            Problem::host("evil.example is not a name of this server."),
+            Problem::busy(),
+            Problem::unavailable(),
+            Problem::timeout(),
+            Problem::store(),
+        ];
+        insta::assert_json_snapshot!(all);
+    }
+}

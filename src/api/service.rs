@@ -1,0 +1,233 @@
+//! What the routes share: the state, one question's turn and time, headers, the Host check.
+
+use super::health::Health;
+use super::host::HostCheck;
+use super::limits::{
+    DEFAULT_PAGE, MAX_CONCURRENT_QUERIES, MAX_CURSOR_BYTES, MAX_PAGE, MAX_WAITING, QUEUE_TIMEOUT,
+    REQUEST_TIMEOUT,
+};
+use super::problem::Problem;
+use crate::access::Tenant;
+use crate::store::{AuditStore, Cursor, Hit};
+use axum::body::Body;
+use axum::extract::{FromRequestParts, Query, Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderName, HeaderValue, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Sent with every answer. Nothing of it may be framed, guessed at, kept or read by another site.
+const SECURITY_HEADERS: [(HeaderName, &str); 6] = [
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::CACHE_CONTROL, "no-store"),
+    (
+        header::CONTENT_SECURITY_POLICY,
+        "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+    ),
+    (header::X_FRAME_OPTIONS, "DENY"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+];
+
+/// Numbers about the process in the OpenMetrics text format.
+pub type Metrics = Arc<dyn Fn() -> String + Send + Sync>;
+
+/// What the routes answer from. Cheap to clone.
+#[derive(Clone)]
+pub struct Api {
+    /// What answers about entries.
+    pub(super) store: Arc<dyn AuditStore>,
+    /// Whether the process lives and takes evidence.
+    pub(super) health: Arc<Health>,
+    /// What `/metrics` says.
+    pub(super) metrics: Metrics,
+    /// Whose evidence is shown.
+    tenant: Tenant,
+    /// Questions that may be worked on at once.
+    turns: Arc<Semaphore>,
+    /// Callers that may follow the ledger at once.
+    pub(super) waiting: Arc<Semaphore>,
+    bounds: Bounds,
+}
+
+/// How many questions at once, and how long each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// Questions that are worked on at once.
+    pub concurrent: usize,
+    /// How long a question waits for its turn.
+    pub queue: Duration,
+    /// How long its answer may take.
+    pub answer: Duration,
+    /// Callers that may follow the ledger at once.
+    pub waiting: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            concurrent: MAX_CONCURRENT_QUERIES,
+            queue: QUEUE_TIMEOUT,
+            answer: REQUEST_TIMEOUT,
+            waiting: MAX_WAITING,
+        }
+    }
+}
+
+impl fmt::Debug for Api {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Api").field("health", &self.health).finish_non_exhaustive()
+    }
+}
+
+impl Api {
+    /// An API over these parts.
+    pub fn new(store: Arc<dyn AuditStore>, health: Arc<Health>, metrics: Metrics) -> Self {
+        let bounds = Bounds::default();
+        Self {
+            store,
+            health,
+            metrics,
+            tenant: Tenant::default(),
+            turns: Arc::new(Semaphore::new(bounds.concurrent)),
+            waiting: Arc::new(Semaphore::new(bounds.waiting)),
+            bounds,
+        }
+    }
+
+    /// The same API with other bounds.
+    #[must_use]
+    pub fn within(self, bounds: Bounds) -> Self {
+        Self {
+            turns: Arc::new(Semaphore::new(bounds.concurrent)),
+            waiting: Arc::new(Semaphore::new(bounds.waiting)),
+            bounds,
+            ..self
+        }
+    }
+
+    /// Whose evidence a request may see. The one place: with credentials it will come from them.
+    pub(super) fn tenant(&self) -> &Tenant {
+        &self.tenant
+    }
+
+    /// Works on one question on a thread of its own, when it is its turn.
+    ///
+    /// # Errors
+    /// [`Problem::busy`] when no turn came, [`Problem::timeout`] when the work took too long, and
+    /// what the work says.
+    pub(super) async fn ask<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Api) -> Result<T, Problem> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let turn = tokio::time::timeout(self.bounds.queue, self.turns.clone().acquire_owned());
+        let turn = turn.await.ok().and_then(Result::ok).ok_or_else(Problem::busy)?;
+        let api = self.clone();
+        let work = tokio::task::spawn_blocking(move || {
+            // The thread cannot be stopped: its turn ends with it, not with the caller's patience.
+            let _turn: OwnedSemaphorePermit = turn;
+            work(&api)
+        });
+        match tokio::time::timeout(self.bounds.answer, work).await {
+            Err(_) => Err(Problem::timeout()),
+            Ok(Ok(answer)) => answer,
+            Ok(Err(error)) => {
+                tracing::error!(%error, "a question could not be worked on to its end");
+                Err(Problem::store())
+            }
+        }
+    }
+}
+
+/// Parameters of the query string; an unknown or impossible one is a problem document.
+#[derive(Debug)]
+pub(super) struct Params<T>(pub(super) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        Query::try_from_uri(&parts.uri).map(|Query(params)| Self(params)).map_err(|rejection| {
+            Problem::parameter(format!(
+                "{}. /api/v1/openapi.json lists the parameters.",
+                rejection.body_text().trim_end_matches('.')
+            ))
+        })
+    }
+}
+
+/// The number of entries on a page.
+pub(super) fn page_size(limit: Option<u32>) -> Result<usize, Problem> {
+    let limit = limit.unwrap_or(DEFAULT_PAGE);
+    if limit == 0 || limit > MAX_PAGE {
+        let detail = format!("`limit` is 1 to {MAX_PAGE}, not {limit}; page with `cursor`.");
+        return Err(Problem::parameter(detail));
+    }
+    usize::try_from(limit).map_err(|_| Problem::store())
+}
+
+/// Where the page before ended.
+pub(super) fn read_cursor(cursor: Option<&str>) -> Result<Option<Cursor>, Problem> {
+    let refuse = || {
+        let detail = "`cursor` is not one of ours: pass `next_cursor` of the page before as it is.";
+        Problem::parameter(detail)
+    };
+    match cursor {
+        None => Ok(None),
+        Some(text) if text.len() > MAX_CURSOR_BYTES => Err(refuse()),
+        Some(text) => text.parse().map(Some).map_err(|_| refuse()),
+    }
+}
+
+/// Documents as they are shown, byte for byte.
+pub(super) fn documents(hits: Vec<Hit>) -> Vec<Box<RawValue>> {
+    hits.into_iter().filter_map(document).collect()
+}
+
+/// A document as it is shown. One that is not JSON must not hide the others: it is shown as its
+/// place in the ledger, where `verify` can look at it.
+pub(super) fn document(hit: Hit) -> Option<Box<RawValue>> {
+    let Hit { sequence, id, document, .. } = hit;
+    let document =
+        String::from_utf8(document).ok().and_then(|text| RawValue::from_string(text).ok());
+    document.or_else(|| {
+        tracing::error!(sequence, "a projected entry is not JSON");
+        let id = u128::from_be_bytes(id);
+        let place = format!(
+            r#"{{"event":{{"id":"{id:032x}","sequence":{sequence}}},"audit":{{"ledger":{{"unreadable_body":true}}}}}}"#
+        );
+        RawValue::from_string(place).ok()
+    })
+}
+
+/// JSON with the bytes as `serde_json` writes them; raw entries stay as they are.
+pub(super) fn json(answer: &impl Serialize) -> Result<Response, Problem> {
+    let body = serde_json::to_vec(answer).map_err(|error| {
+        tracing::error!(%error, "an answer could not be written as JSON");
+        Problem::store()
+    })?;
+    Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
+}
+
+/// Refuses requests for other hosts, and puts [`SECURITY_HEADERS`] on every answer.
+pub(super) async fn guard(
+    State(hosts): State<Arc<HostCheck>>,
+    request: Request<Body>,
+    next: Next,
+) -> Response {
+    let mut response = match hosts.check(&request) {
+        Ok(()) => next.run(request).await,
+        Err(problem) => problem.into_response(),
+    };
+    for (name, value) in SECURITY_HEADERS {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    response
+}

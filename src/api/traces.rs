@@ -1,0 +1,65 @@
+//! `GET /api/v1/traces/{id}`: everything that belongs to one id.
+
+use super::answer::{StoryOrder, TraceAnswer, TraceParams};
+use super::limits::{MAX_ID_BYTES, QUERY_BUDGET};
+use super::problem::Problem;
+use super::service::{Api, Params, documents, json, page_size, read_cursor};
+use crate::store::{Order, TraceRequest};
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use axum::response::Response;
+
+/// Everything that belongs to one id.
+///
+/// The id may be any form of any id: the orchestrator's trace id, OpenTelemetry's in hexadecimal,
+/// a run, workflow, job, decision or approval. Slashes and percent-encoded characters are part of
+/// it. An id that nothing carries has an empty story.
+#[utoipa::path(get, path = "/api/v1/traces/{id}", tag = "evidence",
+    params(("id" = String, Path, description = "Any form of any id, percent-encoded",
+        example = "langsmith-run-abc123"), TraceParams),
+    responses(
+        (status = 200, description = "The story", body = TraceAnswer),
+        (status = 400, description = "A parameter cannot be used", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "Too many questions at once", body = Problem, content_type = "application/problem+json"),
+        (status = 504, description = "The answer took too long", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn trace(
+    State(api): State<Api>,
+    id: Result<Path<String>, PathRejection>,
+    params: Params<TraceParams>,
+) -> Result<Response, Problem> {
+    let Path(id) = id.map_err(|_| {
+        Problem::parameter("The id is not percent-encoded UTF-8: encode each byte of it as %XX.")
+    })?;
+    if id.len() > MAX_ID_BYTES {
+        let detail = format!("An id has at most {MAX_ID_BYTES} bytes; this one joins nothing.");
+        return Err(Problem::parameter(detail));
+    }
+    let Params(params) = params;
+    let answer = api.ask(move |api| story(api, &id, &params)).await?;
+    json(&answer)
+}
+
+fn story(api: &Api, id: &str, params: &TraceParams) -> Result<TraceAnswer, Problem> {
+    let order = params.order.unwrap_or_default();
+    let story = api.store.trace(&TraceRequest {
+        tenant: api.tenant().clone(),
+        id: id.to_owned(),
+        order: match order {
+            StoryOrder::Story => Order::Story,
+            StoryOrder::Ledger => Order::Ledger,
+        },
+        limit: page_size(params.limit)?,
+        cursor: read_cursor(params.cursor.as_deref())?,
+        budget: QUERY_BUDGET,
+    })?;
+    let entries = documents(story.entries);
+    Ok(TraceAnswer {
+        trace_ids: story.trace_ids,
+        count: entries.len(),
+        entries,
+        total: story.total,
+        next_cursor: story.next_cursor.map(|cursor| cursor.to_string()),
+        truncated: story.truncated,
+        order,
+    })
+}

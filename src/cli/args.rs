@@ -1,0 +1,339 @@
+//! The command line as `clap` sees it: commands, flags, their environment variables, examples.
+
+use super::bench::BenchArgs;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// Where data lives when nobody says otherwise, relative to the working directory.
+pub const DEFAULT_DATA_DIR: &str = "./spanledger-data";
+
+/// Default address of OTLP over gRPC.
+pub const DEFAULT_GRPC: &str = "127.0.0.1:4317";
+
+/// Default address of OTLP over HTTP.
+pub const DEFAULT_HTTP: &str = "127.0.0.1:4318";
+
+/// Default address of the API and the page.
+pub const DEFAULT_API: &str = "127.0.0.1:4380";
+
+/// Turns the traces of AI agents into evidence.
+///
+/// It takes spans over OTLP, makes audit entries of them, writes those to a tamper-evident ledger
+/// before it acknowledges them, and finds a whole run by any of its trace ids.
+#[derive(Debug, Parser)]
+#[command(
+    name = "spanledger",
+    version,
+    propagate_version = true,
+    arg_required_else_help = true,
+    after_help = "Start here:\n  spanledger demo --exit        plays an agent run and finds it by its LangSmith id\n  spanledger serve              takes OTLP on 127.0.0.1:4317 and :4318, answers on :4380\n\nExit codes: 0 fine, 1 failed, 2 usage, 3 verification found tampering."
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What spanledger can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the server: OTLP in, the ledger, the API
+    Serve(ServeArgs),
+    /// Play an agent run with a blocked step and an approval, and find it by one id
+    Demo(DemoArgs),
+    /// Find entries, newest first
+    Search(SearchArgs),
+    /// Show everything that belongs to one id, as a timeline
+    Trace(TraceArgs),
+    /// Follow entries as they become durable
+    Tail(TailArgs),
+    /// Check that nobody changed the ledger
+    Verify(VerifyArgs),
+    /// Measure what a span costs on this machine
+    Bench(BenchArgs),
+}
+
+/// `serve`.
+#[derive(Debug, Clone, Args)]
+#[command(
+    after_help = "Examples:\n  spanledger serve\n  spanledger serve --data /var/lib/spanledger --config /etc/spanledger.yaml\n  spanledger serve --config spanledger.yaml --check-config\n  spanledger serve --listen-grpc 127.0.0.1:0 --listen-http 127.0.0.1:0 --listen-api 127.0.0.1:0\n\nPort 0 takes a free port; the start line and DATA/endpoints.json say which.\nA flag wins over its environment variable, and that over the configuration file."
+)]
+pub struct ServeArgs {
+    /// Folder of the ledger, the index and the keys [default: ./spanledger-data]
+    #[arg(long, value_name = "DIR", env = "SPANLEDGER_DATA", hide_env_values = true)]
+    pub data: Option<PathBuf>,
+
+    /// Configuration file (YAML); none is needed
+    #[arg(long, value_name = "FILE", env = "SPANLEDGER_CONFIG", hide_env_values = true)]
+    pub config: Option<PathBuf>,
+
+    /// Read the configuration, say what it means, and stop
+    #[arg(long)]
+    pub check_config: bool,
+
+    /// Address of OTLP over gRPC [default: 127.0.0.1:4317]
+    #[arg(long, value_name = "ADDR", env = "SPANLEDGER_LISTEN_GRPC", hide_env_values = true)]
+    pub listen_grpc: Option<SocketAddr>,
+
+    /// Address of OTLP over HTTP [default: 127.0.0.1:4318]
+    #[arg(long, value_name = "ADDR", env = "SPANLEDGER_LISTEN_HTTP", hide_env_values = true)]
+    pub listen_http: Option<SocketAddr>,
+
+    /// Address of the API and the page [default: 127.0.0.1:4380]
+    #[arg(long, value_name = "ADDR", env = "SPANLEDGER_LISTEN_API", hide_env_values = true)]
+    pub listen_api: Option<SocketAddr>,
+}
+
+/// `demo`.
+#[derive(Debug, Clone, Args)]
+#[command(
+    after_help = "Examples:\n  spanledger demo               plays the run and keeps serving until Ctrl-C\n  spanledger demo --exit        plays the run, shows what was found, and stops\n\nThe data folder is thrown away at the end. Ports are the default ones, or free ones when those\nare taken. With --exit the exit code is 1 when the story that was found is not complete."
+)]
+pub struct DemoArgs {
+    /// Stop after the search result was shown
+    #[arg(long)]
+    pub exit: bool,
+}
+
+/// Where the answers come from: a running server, or the data folder when none runs.
+#[derive(Debug, Clone, Args)]
+pub struct SourceArgs {
+    /// Data folder: its endpoints.json says where its server listens; when none runs, it is read
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "SPANLEDGER_DATA",
+        default_value = DEFAULT_DATA_DIR,
+        hide_env_values = true
+    )]
+    pub data: PathBuf,
+
+    // `help` and not the comment, because a bare URL is no Markdown.
+    #[allow(missing_docs, reason = "the help text below says it")]
+    #[arg(
+        long,
+        help = "Address of a running server's API, such as http://127.0.0.1:4380",
+        value_name = "URL",
+        env = "SPANLEDGER_API",
+        hide_env_values = true
+    )]
+    pub api: Option<String>,
+}
+
+/// Order of a search.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum SearchOrder {
+    /// The latest in the ledger first.
+    Newest,
+    /// The oldest in the ledger first.
+    Oldest,
+    /// By time of the event.
+    Story,
+}
+
+impl SearchOrder {
+    /// The word that the API takes.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Newest => "newest",
+            Self::Oldest => "oldest",
+            Self::Story => "story",
+        }
+    }
+}
+
+/// `search`.
+#[derive(Debug, Clone, Args)]
+#[command(
+    after_help = "Examples:\n  spanledger search 'trace_id:langsmith-run-abc123'\n  spanledger search 'decision:block AND tool:issue_refund'\n  spanledger search 'decision:(block OR require_approval) AND NOT actor:\"ops-lead\"'\n  spanledger search 'kind:tool_call AND @timestamp>=2026-11-01' --json\n\nField names: run_id step_id workflow_id job_id tenant_id decision reason action actor policy tool\nmodel kind, and every field of an entry by its path, such as audit.policy.snapshot.\nWhat a person types into Kibana works here."
+)]
+pub struct SearchArgs {
+    /// What to look for
+    pub query: String,
+
+    /// Entries on one page
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub limit: u32,
+
+    /// Where the page before ended: the word that it printed
+    #[arg(long, value_name = "CURSOR")]
+    pub cursor: Option<String>,
+
+    /// Order of the entries
+    #[arg(long, value_enum, default_value = "newest")]
+    pub order: SearchOrder,
+
+    /// Print the API's answer, unchanged
+    #[arg(long)]
+    pub json: bool,
+
+    /// Where the answers come from.
+    #[command(flatten)]
+    pub source: SourceArgs,
+}
+
+/// `trace`.
+#[derive(Debug, Clone, Args)]
+#[command(
+    after_help = "Examples:\n  spanledger trace langsmith-run-abc123\n  spanledger trace 4bf92f3577b34da6a3ce929d0e0e4736\n  spanledger trace langsmith-run-abc123 --order ledger\n  spanledger trace langsmith-run-abc123 --json | jq '.entries[].audit.decision'\n\nThe id may be any form of any id: the orchestrator's trace id, OpenTelemetry's, a run, workflow,\njob, decision or approval. What was resumed later under another trace is found too."
+)]
+pub struct TraceArgs {
+    /// Any form of any id of the run
+    pub id: String,
+
+    /// Order of the entries: as the story went, or as the ledger holds them
+    #[arg(long, value_enum, default_value = "story")]
+    pub order: TraceOrder,
+
+    /// Print the API's answer, unchanged (one page)
+    #[arg(long)]
+    pub json: bool,
+
+    /// Entries on one page of --json
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub limit: u32,
+
+    /// Where the page of --json before ended
+    #[arg(long, value_name = "CURSOR")]
+    pub cursor: Option<String>,
+
+    /// Where the answers come from.
+    #[command(flatten)]
+    pub source: SourceArgs,
+}
+
+/// Order of a trace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum TraceOrder {
+    /// By time, then ancestry, then id.
+    Story,
+    /// As the ledger holds them.
+    Ledger,
+}
+
+impl TraceOrder {
+    /// The word that the API takes.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Story => "story",
+            Self::Ledger => "ledger",
+        }
+    }
+}
+
+/// `tail`.
+#[derive(Debug, Clone, Args)]
+#[command(
+    after_help = "Examples:\n  spanledger tail\n  spanledger tail 'decision:block'\n  spanledger tail --json | jq -c '[.audit.kind, .message]'\n\nCtrl-C ends it. --json prints one entry a line."
+)]
+pub struct TailArgs {
+    /// Only entries that this query matches
+    #[arg(default_value = "")]
+    pub query: String,
+
+    /// Begin with the ledger's first entry instead of the newest
+    #[arg(long)]
+    pub from_start: bool,
+
+    /// Print entries as JSON Lines
+    #[arg(long)]
+    pub json: bool,
+
+    /// Where the answers come from.
+    #[command(flatten)]
+    pub source: SourceArgs,
+}
+
+/// `verify`.
+#[derive(Debug, Clone, Args)]
+#[command(
+    after_help = "Examples:\n  spanledger verify\n  spanledger verify --data /var/lib/spanledger --json\n  spanledger verify --expect 1024:8f14e45fceea167a5a36dedd4bea2543f1a4c1b6d0b1d0c2c1f4f3a2b1c0d9e8\n\nWith --expect a checkpoint that was kept elsewhere must be a prefix of this ledger: that shows\nalso that nobody replaced the whole of it.\nExit codes: 0 intact, 1 could not be read, 3 changed."
+)]
+pub struct VerifyArgs {
+    /// Data folder whose ledger is checked
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "SPANLEDGER_DATA",
+        default_value = DEFAULT_DATA_DIR,
+        hide_env_values = true
+    )]
+    pub data: PathBuf,
+
+    /// Size and root hash (64 hex digits) of a checkpoint that was kept elsewhere
+    #[arg(long, value_name = "SIZE:ROOT")]
+    pub expect: Option<ExpectedRoot>,
+
+    /// Print the report as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A checkpoint that somebody kept: so many entries, with this root.
+///
+/// ```
+/// use spanledger::cli::ExpectedRoot;
+/// let kept: ExpectedRoot = format!("3:{}", "ab".repeat(32)).parse()?;
+/// assert_eq!((kept.size, kept.root[0]), (3, 0xab));
+/// assert!("3:ab".parse::<ExpectedRoot>().is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ExpectedRoot {
+    /// Number of entries.
+    pub size: u64,
+    /// Root hash of the Merkle tree over them.
+    pub root: [u8; 32],
+}
+
+/// Why text is not an [`ExpectedRoot`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "write it as SIZE:ROOT, where SIZE is the number of entries and ROOT has 64 hexadecimal digits, as `spanledger verify` prints them"
+)]
+pub struct NotARoot;
+
+impl std::str::FromStr for ExpectedRoot {
+    type Err = NotARoot;
+
+    fn from_str(text: &str) -> Result<Self, NotARoot> {
+        let (size, hex) = text.split_once(':').ok_or(NotARoot)?;
+        let size = size.parse().map_err(|_| NotARoot)?;
+        if hex.len() != 64 || !hex.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return Err(NotARoot);
+        }
+        let mut root = [0; 32];
+        for (byte, digits) in root.iter_mut().zip(hex.as_bytes().chunks_exact(2)) {
+            let digits = std::str::from_utf8(digits).map_err(|_| NotARoot)?;
+            *byte = u8::from_str_radix(digits, 16).map_err(|_| NotARoot)?;
+        }
+        Ok(Self { size, root })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_examples() {
+        for command in Cli::command().get_subcommands() {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.contains("Examples:"), "{}", command.get_name());
+        }
+    }
+
+    #[test]
+    fn a_root_with_a_sign_or_too_few_digits_is_refused() {
+        for text in ["", "3", "3:", "x:00", "-1:00", &format!("3:+{}", "a".repeat(63))] {
+            assert_eq!(text.parse::<ExpectedRoot>(), Err(NotARoot), "{text}");
+        }
+    }
+}

@@ -1,0 +1,376 @@
+//! `serve`: the process, composed. It starts at the end of the data flow and stops at its front.
+//!
+//! ```text
+//! start   data, keys, mappings ─► ledger ─► index ─► API ─► receivers ─► endpoints.json
+//! stop    receivers (answer what is in flight) ─► ledger (sync, close) ─► consumers ─► API
+//! ```
+//!
+//! Each step of the stop has a deadline. What a consumer has not reached by then it reads again at
+//! the next start; what the ledger has not synced was not acknowledged.
+
+use super::args::ServeArgs;
+use super::endpoints::{ENDPOINTS_FILE, Endpoints, EndpointsError};
+use super::offline::{index_dir, ledger_name};
+use super::verify::ledger_dir;
+use crate::api::{self, Api, Bounds, Health, HostCheck};
+use crate::config::{self, Config, ConfigError, Overrides};
+use crate::convert::{MappingError, Mappings};
+use crate::correlate::JoinRules;
+use crate::export::{Consumer, ConsumerOptions, StoreSink};
+use crate::intake::Intake;
+use crate::ledger::{CloseError, Ledger, OpenError, Recovery};
+use crate::protect::{Keys, KeysError, Protector, ProtectorError};
+use crate::receiver::{self, Receiver};
+use crate::store::embedded::IndexOptions;
+use crate::store::{AuditStore, EmbeddedStore, StoreError};
+use crate::telemetry::metrics::Sources;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+/// Time between two looks at whether the ledger takes entries, for `/readyz`.
+const HEALTH_INTERVAL: Duration = Duration::from_millis(250);
+
+/// Folder of the consumers' cursors within the data folder.
+const CURSOR_FOLDER: &str = "cursors";
+
+/// Name of the consumer that writes the embedded index.
+const INDEX: &str = "index";
+
+/// Why there is no server.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The configuration cannot be run on.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The mappings cannot be used.
+    #[error(transparent)]
+    Mappings(#[from] MappingError),
+    /// The data folder cannot be made.
+    #[error("the data folder {} cannot be made or made private; check its owner, or name another with --data DIR", path.display())]
+    Data {
+        /// The folder.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// There are no keys.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
+    /// Protection cannot be set up.
+    #[error(transparent)]
+    Protector(#[from] ProtectorError),
+    /// Another server runs on the data.
+    #[error(
+        "another spanledger runs on {}; stop it, or give this one a folder of its own with --data DIR",
+        path.display()
+    )]
+    Taken {
+        /// The data folder.
+        path: PathBuf,
+        /// What the ledger said.
+        source: OpenError,
+    },
+    /// The ledger cannot be opened.
+    #[error(transparent)]
+    Ledger(OpenError),
+    /// The index cannot be opened.
+    #[error("the index cannot be opened; it can be deleted, it is built again from the ledger")]
+    Index(#[from] StoreError),
+    /// The system gives no thread.
+    #[error("a consumer cannot be started")]
+    Consumer(#[source] std::io::Error),
+    /// An address cannot be listened on.
+    #[error(
+        "{address} cannot be listened on; is something else there? Name another with {flag} ADDR (port 0 takes a free one)"
+    )]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// The flag that changes it.
+        flag: &'static str,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// `endpoints.json` cannot be written.
+    #[error(transparent)]
+    Endpoints(#[from] EndpointsError),
+    /// The end was not clean.
+    #[error(transparent)]
+    Close(#[from] CloseError),
+    /// The ledger did not end in time.
+    #[error("the ledger did not write what it had within {0:?}; what was acknowledged is durable")]
+    Late(Duration),
+}
+
+/// A server that listens.
+#[derive(Debug)]
+pub struct Running {
+    endpoints: Endpoints,
+    config: Config,
+    recovery: Recovery,
+    ledger: Ledger,
+    consumer: Option<Consumer>,
+    receivers: Part,
+    api: Part,
+    health: JoinHandle<()>,
+}
+
+/// Tasks that end when they are told to.
+#[derive(Debug)]
+struct Part {
+    stop: watch::Sender<bool>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Part {
+    fn new() -> Self {
+        Self { stop: watch::Sender::new(false), tasks: Vec::new() }
+    }
+
+    /// Resolves when the part is told to end.
+    fn told(&self) -> impl Future<Output = ()> + Send + 'static {
+        let mut stop = self.stop.subscribe();
+        async move {
+            // The sender is gone only when the process is.
+            let _ = stop.wait_for(|stop| *stop).await;
+        }
+    }
+
+    async fn end(self) {
+        self.stop.send_replace(true);
+        for task in self.tasks {
+            // A task that panicked has ended too.
+            let _ = task.await;
+        }
+    }
+}
+
+/// The configuration that the flags, the environment and the file make together.
+///
+/// # Errors
+/// [`ServeError::Config`] or [`ServeError::Mappings`], before anything was made or changed.
+pub fn configuration(args: &ServeArgs) -> Result<(Config, Mappings), ServeError> {
+    let overrides = Overrides {
+        data: args.data.clone(),
+        grpc: args.listen_grpc,
+        http: args.listen_http,
+        api: args.listen_api,
+    };
+    let config = Config::load(args.config.as_deref(), &overrides)?;
+    let mappings = match &config.mappings {
+        Some(folder) => Mappings::load(folder)?,
+        None => Mappings::builtin()?,
+    };
+    Ok((config, mappings))
+}
+
+/// Starts a server. When it returns, the server takes evidence.
+///
+/// # Errors
+/// [`ServeError`], with what to do.
+pub async fn start(config: Config, mappings: Mappings) -> Result<Running, ServeError> {
+    private_folder(&config.data)?;
+    let keys = open_keys(&config)?;
+    let protector = Protector::new(&config.audit, keys)?;
+    let (ledger, recovery) = open_ledger(&config)?;
+    let intake = Intake::new(mappings, protector, ledger.clone());
+    let receiver = Receiver::new(intake.clone(), config.limits.clone());
+    let (store, consumer) = open_store(&config, &ledger)?;
+
+    let health = Arc::new(Health::starting(&["ledger"]));
+    let sources = Sources {
+        receiver: receiver.clone(),
+        intake,
+        ledger: ledger.clone(),
+        consumers: consumer.iter().map(|consumer| (INDEX, consumer.status())).collect(),
+    };
+    let (api_address, api) = serve_api(&config, &receiver, store, &health, sources).await?;
+    let (grpc, http, receivers) = serve_otlp(&config, &receiver).await?;
+    let endpoints = Endpoints { grpc, http, api: api_address, pid: std::process::id() };
+    endpoints.write(&config.data)?;
+    look_at(&ledger, &health);
+    let health = tokio::spawn(watch_health(ledger.clone(), health));
+    Ok(Running { endpoints, config, recovery, ledger, consumer, receivers, api, health })
+}
+
+impl Running {
+    /// Where it listens.
+    pub fn endpoints(&self) -> Endpoints {
+        self.endpoints
+    }
+
+    /// What was found when the ledger was opened.
+    pub fn recovery(&self) -> &Recovery {
+        &self.recovery
+    }
+
+    /// Stops in the order of the data flow, each step with its deadline.
+    ///
+    /// # Errors
+    /// [`ServeError`] when the end was not clean. All that was acknowledged is durable anyway.
+    pub async fn stop(self) -> Result<(), ServeError> {
+        // Nobody should find an address where nobody listens.
+        let _ = std::fs::remove_file(self.config.data.join(ENDPOINTS_FILE));
+        // The servers keep the deadline of requests in flight themselves.
+        self.receivers.end().await;
+        self.health.abort();
+        let deadlines = self.config.shutdown;
+        let closed = timeout(deadlines.ledger, self.ledger.close()).await;
+        if let Some(consumer) = self.consumer {
+            let stopped = tokio::task::spawn_blocking(move || consumer.stop(deadlines.consumers));
+            tracing::debug!(stopped = ?stopped.await.ok(), consumer = INDEX, "consumer stopped");
+        }
+        self.api.end().await;
+        match closed {
+            Ok(closed) => Ok(closed.map(drop)?),
+            Err(_) => Err(ServeError::Late(deadlines.ledger)),
+        }
+    }
+}
+
+/// A folder for the owner alone.
+fn private_folder(path: &Path) -> Result<(), ServeError> {
+    use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+    let failed = |source| ServeError::Data { path: path.to_owned(), source };
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700)).map_err(failed)
+}
+
+/// The keys; new ones only for a new ledger. With other keys, what is sent again would be another
+/// entry, and no hash could be compared with an earlier one.
+fn open_keys(config: &Config) -> Result<Keys, ServeError> {
+    let has_entries =
+        ledger_dir(&config.data).read_dir().is_ok_and(|mut files| files.next().is_some());
+    let keys =
+        if has_entries { Keys::open(&config.keys) } else { Keys::open_or_create(&config.keys) };
+    Ok(keys?)
+}
+
+fn open_ledger(config: &Config) -> Result<(Ledger, Recovery), ServeError> {
+    Ledger::open(&ledger_dir(&config.data), config.ledger.clone()).map_err(|source| match source {
+        OpenError::Locked { .. } => ServeError::Taken { path: config.data.clone(), source },
+        source => ServeError::Ledger(source),
+    })
+}
+
+/// The store that answers, and the consumer that writes it.
+fn open_store(
+    config: &Config,
+    ledger: &Ledger,
+) -> Result<(Arc<dyn AuditStore>, Option<Consumer>), ServeError> {
+    let reader = ledger.reader();
+    let options = IndexOptions {
+        origin: ledger_name(reader.origin()),
+        rules: join_rules(&config.correlation),
+        duplicate_window: config.ledger.window as u64,
+        ..IndexOptions::default()
+    };
+    let folder = index_dir(&config.data);
+    let Some(index) = &config.index else {
+        // What has no index is read from the ledger itself, as far as a question's time reaches.
+        let store = EmbeddedStore::open_read_only(&folder.join("off"), reader, options)?;
+        return Ok((Arc::new(store), None));
+    };
+    let options = IndexOptions { commit_entries: index.commit_entries, ..options };
+    let store = EmbeddedStore::open(&folder, reader.clone(), options)?;
+    let store = Arc::new(store);
+    let options = ConsumerOptions {
+        idle_after: index.commit_idle,
+        ..ConsumerOptions::new(config.data.join(CURSOR_FOLDER))
+    };
+    let consumer = Consumer::start(reader, StoreSink::new(INDEX, Arc::clone(&store)), options)
+        .map_err(ServeError::Consumer)?;
+    Ok((store, Some(consumer)))
+}
+
+fn join_rules(correlation: &config::Correlation) -> JoinRules {
+    JoinRules {
+        careless: correlation.careless_ids.clone(),
+        max_traces: correlation.max_traces,
+        ..JoinRules::default()
+    }
+}
+
+async fn bind(
+    address: SocketAddr,
+    flag: &'static str,
+    receiver: &Receiver,
+) -> Result<receiver::Server, ServeError> {
+    receiver::Server::bind(address, receiver.limits().clone(), Arc::clone(receiver.metrics()))
+        .await
+        .map_err(|source| ServeError::Listen { address, flag, source })
+}
+
+async fn serve_api(
+    config: &Config,
+    receiver: &Receiver,
+    store: Arc<dyn AuditStore>,
+    health: &Arc<Health>,
+    sources: Sources,
+) -> Result<(SocketAddr, Part), ServeError> {
+    let server = bind(config.listen.api, "--listen-api", receiver).await?;
+    let address = server.address();
+    let bounds = config.index.as_ref().map_or_else(Bounds::default, |index| Bounds {
+        concurrent: index.max_queries,
+        answer: index.query_timeout,
+        ..Bounds::default()
+    });
+    let metrics = Arc::new(move || sources.text());
+    let api = Api::new(store, Arc::clone(health), metrics).within(bounds);
+    let router = api::router(api, HostCheck::for_listener(address));
+    let mut part = Part::new();
+    part.tasks.push(tokio::spawn(server.serve(router, part.told())));
+    Ok((address, part))
+}
+
+async fn serve_otlp(
+    config: &Config,
+    receiver: &Receiver,
+) -> Result<(SocketAddr, SocketAddr, Part), ServeError> {
+    let grpc = bind(config.listen.grpc, "--listen-grpc", receiver).await?;
+    let http = bind(config.listen.http, "--listen-http", receiver).await?;
+    let addresses = (grpc.address(), http.address());
+    let mut part = Part::new();
+    part.tasks.push(tokio::spawn(grpc.serve(receiver.grpc(), part.told())));
+    part.tasks.push(tokio::spawn(http.serve(receiver.http(), part.told())));
+    Ok((addresses.0, addresses.1, part))
+}
+
+/// Keeps `/readyz` true to what the ledger says of itself.
+async fn watch_health(ledger: Ledger, health: Arc<Health>) {
+    let mut looks = tokio::time::interval(HEALTH_INTERVAL);
+    loop {
+        looks.tick().await;
+        look_at(&ledger, &health);
+    }
+}
+
+fn look_at(ledger: &Ledger, health: &Health) {
+    let status = ledger.status();
+    match (status.poisoned, status.disk_full) {
+        (Some(reason), _) => health.not_ready(
+            "ledger",
+            format!("storage failed ({reason}): check the disk, then restart"),
+        ),
+        (None, Some(reason)) => health
+            .not_ready("ledger", format!("no space ({reason}): free some, it goes on by itself")),
+        (None, None) => health.ready("ledger"),
+    }
+}
+
+impl super::demo::Server for Running {
+    type Error = ServeError;
+
+    fn endpoints(&self) -> Endpoints {
+        self.endpoints
+    }
+
+    async fn stop(self) -> Result<(), ServeError> {
+        Running::stop(self).await
+    }
+}

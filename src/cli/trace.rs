@@ -1,0 +1,94 @@
+//! `trace`: everything that belongs to one id, as a timeline.
+
+use super::args::{TraceArgs, TraceOrder};
+use super::client::Source;
+use super::display::{Style, clean};
+use super::exit::{CommandError, Exit};
+use super::search::unchanged;
+use super::timeline::{Story, timeline};
+use serde::Deserialize;
+use serde_json::Value;
+use std::io::Write;
+
+/// Most entries that are drawn: beyond it nobody reads, and `--json` pages.
+const MAX_DRAWN: usize = 10_000;
+
+/// What is read of the API's answer: a server of a later version may say more.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct StoryPage {
+    #[serde(default)]
+    pub(super) trace_ids: Vec<String>,
+    pub(super) entries: Vec<Value>,
+    #[serde(default)]
+    next_cursor: Option<String>,
+    #[serde(default)]
+    pub(super) truncated: bool,
+}
+
+/// Writes the story of an id.
+///
+/// # Errors
+/// [`CommandError`]; [`CommandError::UnknownId`] when nothing carries it.
+pub async fn trace(
+    args: &TraceArgs,
+    source: &Source,
+    style: Style,
+    out: &mut impl Write,
+) -> Result<Exit, CommandError> {
+    if args.json {
+        let limit = args.limit.to_string();
+        let bytes = page(source, &args.id, args.order, &limit, args.cursor.as_deref()).await?;
+        return unchanged(&bytes, out);
+    }
+    let story = story(source, &args.id, args.order).await?;
+    if story.entries.is_empty() {
+        return Err(CommandError::UnknownId { id: clean(&args.id) });
+    }
+    let StoryPage { trace_ids, entries, truncated, .. } = &story;
+    let story = Story { asked: &args.id, trace_ids, entries, truncated: *truncated };
+    write!(out, "{}", timeline(&story, style))?;
+    out.flush()?;
+    Ok(Exit::Fine)
+}
+
+/// The whole story, page by page, up to [`MAX_DRAWN`] entries.
+pub(super) async fn story(
+    source: &Source,
+    id: &str,
+    order: TraceOrder,
+) -> Result<StoryPage, CommandError> {
+    let mut story = StoryPage::default();
+    loop {
+        let cursor = story.next_cursor.take();
+        let bytes = page(source, id, order, "1000", cursor.as_deref()).await?;
+        let mut more: StoryPage = serde_json::from_slice(&bytes).map_err(CommandError::Answer)?;
+        for id in more.trace_ids {
+            if !story.trace_ids.contains(&id) {
+                story.trace_ids.push(id);
+            }
+        }
+        let empty = more.entries.is_empty();
+        story.entries.append(&mut more.entries);
+        story.truncated |= more.truncated;
+        story.next_cursor = more.next_cursor;
+        if story.next_cursor.is_none() || empty {
+            return Ok(story);
+        }
+        if story.entries.len() >= MAX_DRAWN {
+            story.truncated = true;
+            return Ok(story);
+        }
+    }
+}
+
+async fn page(
+    source: &Source,
+    id: &str,
+    order: TraceOrder,
+    limit: &str,
+    cursor: Option<&str>,
+) -> Result<Vec<u8>, CommandError> {
+    let mut query = vec![("order", order.as_str()), ("limit", limit)];
+    query.extend(cursor.map(|cursor| ("cursor", cursor)));
+    Ok(source.get(&["api", "v1", "traces", id], &query).await?)
+}

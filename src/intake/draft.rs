@@ -1,0 +1,176 @@
+//! The records of one request on their way to becoming entries.
+
+use super::identity::{Digester, Sha, of_further};
+use super::{Intake, IntakeError, RETRY_AFTER};
+use crate::access::Tenant;
+use crate::convert::{ResourceContext, ScopeContext};
+use crate::entry::Entry;
+use crate::ledger::{Batch, BatchError, Commitment, EntryId, NewEntry};
+use crate::protect::TenantKeys;
+use crate::span::{Record, Refusal, Resource, Scope, Sink};
+use std::sync::Arc;
+
+/// Retention class of everything until classes are configurable.
+const DEFAULT_RETENTION_CLASS: u8 = 0;
+
+/// The records of one request. Each is converted, protected and encoded when it is given, so a
+/// draft holds the bytes of its entries and nothing else.
+#[derive(Debug)]
+pub struct Draft {
+    intake: Intake,
+    tenant: Tenant,
+    keys: Arc<TenantKeys>,
+    received_ns: u64,
+    digester: Digester,
+    resource: ResourceContext,
+    scope: ScopeContext,
+    batch: Batch,
+    body: Vec<u8>,
+    records: u64,
+    refused: u64,
+    why: Option<Refusal>,
+    failure: Option<IntakeError>,
+}
+
+impl Draft {
+    pub(super) fn new(intake: Intake, tenant: Tenant, received_ns: u64) -> Self {
+        let resource = intake.0.mappings.resource(&Resource::default());
+        let scope = intake.0.mappings.scope(&Scope::default());
+        let keys = intake.0.protector.keys().tenant(&tenant);
+        Self {
+            intake,
+            tenant,
+            keys,
+            received_ns,
+            digester: Digester::default(),
+            resource,
+            scope,
+            batch: Batch::new(),
+            body: Vec::new(),
+            records: 0,
+            refused: 0,
+            why: None,
+            failure: None,
+        }
+    }
+
+    /// Bytes of memory that it holds, for the budget of whoever fills it.
+    pub fn bytes(&self) -> usize {
+        self.batch.bytes().saturating_add(self.body.capacity())
+    }
+
+    /// The batch, the number of refused records, why, and the number of accepted ones.
+    pub(super) fn into_batch(self) -> Result<(Batch, u64, Option<Refusal>, u64), IntakeError> {
+        match self.failure {
+            Some(failure) => Err(failure),
+            None => Ok((self.batch, self.refused, self.why, self.records)),
+        }
+    }
+}
+
+/// What is the same for every entry of a record.
+struct Envelope<'a> {
+    intake: &'a Intake,
+    tenant: &'a Tenant,
+    keys: &'a TenantKeys,
+    received_ns: u64,
+    source_key: Option<[u8; 16]>,
+}
+
+impl Envelope<'_> {
+    /// Protects and encodes one entry into the batch: the only way from an entry to bytes.
+    fn seal(
+        &self,
+        digest: &Sha,
+        entry: &mut Entry<'_>,
+        body: &mut Vec<u8>,
+        batch: &mut Batch,
+    ) -> Result<(), Unsealed> {
+        body.clear();
+        let inner = &self.intake.0;
+        let commitments = inner.protector.write(self.tenant, entry, body).map_err(|error| {
+            Unsealed::Failed(IntakeError::Unavailable {
+                retry_after: RETRY_AFTER,
+                reason: error.to_string(),
+            })
+        })?;
+        let commitments: Vec<Commitment> = commitments.into_iter().map(ledger_commitment).collect();
+        batch
+            .push(&NewEntry {
+                id: EntryId(self.keys.entry_id(digest)),
+                tenant: self.tenant.name(),
+                tenant_pseudonym: self.keys.pseudonym(),
+                retention_class: DEFAULT_RETENTION_CLASS,
+                received_ns: self.received_ns,
+                mapping_version: inner.mappings.version(),
+                source_key: self.source_key,
+                commitments: &commitments,
+                body,
+            })
+            .map_err(|error| match error {
+                BatchError::BodyTooLong { .. } => Unsealed::TooLarge,
+                error => Unsealed::Failed(IntakeError::TooLarge { reason: error.to_string() }),
+            })
+    }
+}
+
+/// The ledger knows nothing of ours, so it has a type of its own for the same thing.
+pub(super) fn ledger_commitment(commitment: crate::protect::Commitment) -> Commitment {
+    Commitment { kind: commitment.kind, value: commitment.value, salt: commitment.salt }
+}
+
+/// Why an entry did not become bytes.
+enum Unsealed {
+    TooLarge,
+    Failed(IntakeError),
+}
+
+impl Sink for Draft {
+    fn resource(&mut self, resource: &Resource<'_>) {
+        self.digester.resource(resource);
+        self.resource = self.intake.0.mappings.resource(resource);
+    }
+
+    fn scope(&mut self, scope: &Scope<'_>) {
+        self.digester.scope(scope);
+        self.scope = self.intake.0.mappings.scope(scope);
+    }
+
+    fn record(&mut self, record: Record<'_, '_>) {
+        let digest = self.digester.record(record);
+        let source_key = match record {
+            Record::Span(span) => Some(self.keys.source_key(&span.trace_id, &span.span_id)),
+            Record::Log(_) => None,
+        };
+        let mut converted = self.intake.0.mappings.convert(&self.resource, &self.scope, record);
+        let envelope = Envelope {
+            intake: &self.intake,
+            tenant: &self.tenant,
+            keys: &self.keys,
+            received_ns: self.received_ns,
+            source_key,
+        };
+        let (body, batch) = (&mut self.body, &mut self.batch);
+        let mut sealed = envelope.seal(&digest, &mut converted.entry, body, batch);
+        // An audit event has no span id of its own to be in conflict about.
+        let envelope = Envelope { source_key: None, ..envelope };
+        for (number, further) in converted.further.iter_mut().enumerate() {
+            if sealed.is_ok() {
+                let digest = of_further(&digest, number as u64);
+                sealed = envelope.seal(&digest, further, body, batch);
+            }
+        }
+        match sealed {
+            Ok(()) => self.records = self.records.saturating_add(1),
+            Err(Unsealed::TooLarge) => self.refuse(Refusal::TooLarge),
+            Err(Unsealed::Failed(failure)) => {
+                self.failure.get_or_insert(failure);
+            }
+        }
+    }
+
+    fn refuse(&mut self, why: Refusal) {
+        self.refused = self.refused.saturating_add(1);
+        self.why.get_or_insert(why);
+    }
+}

@@ -1,0 +1,113 @@
+//! What the receivers count: plain numbers that whoever exports metrics reads.
+
+use super::otlp::Signal;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Numbers since the start of the process.
+#[derive(Debug, Default)]
+pub struct Metrics {
+    /// Requests answered, whatever the answer.
+    pub requests: AtomicU64,
+    /// Requests of which nothing was accepted.
+    pub requests_refused: AtomicU64,
+    /// Spans that are durable.
+    pub spans_accepted: AtomicU64,
+    /// Log records that are durable.
+    pub logs_accepted: AtomicU64,
+    /// Records that will never be accepted, in requests that otherwise were.
+    pub records_refused: AtomicU64,
+    /// Body bytes as they were sent.
+    pub bytes_received: AtomicU64,
+    /// The same after decompression.
+    pub bytes_decoded: AtomicU64,
+    /// Connections accepted.
+    pub connections: AtomicU64,
+    hits: [AtomicU64; LimitHit::ALL.len()],
+}
+
+/// A bound that was hit. [`LimitHit::name`] is the name of its field in
+/// [`Limits`](super::Limits).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LimitHit {
+    /// A request larger than `max_request_bytes`.
+    RequestBytes,
+    /// A request that grows more than `max_inflate_ratio` times.
+    InflateRatio,
+    /// No room left in `memory_bytes`.
+    Memory,
+    /// A body that did not arrive within `body_timeout`.
+    BodyTimeout,
+    /// A connection that said nothing within `header_timeout`.
+    HeaderTimeout,
+    /// All of `max_connections` in use.
+    Connections,
+    /// A connection older than `connection_age`.
+    ConnectionAge,
+}
+
+impl LimitHit {
+    /// All of them, in the order in which they are exported.
+    pub const ALL: [Self; 7] = [
+        Self::RequestBytes,
+        Self::InflateRatio,
+        Self::Memory,
+        Self::BodyTimeout,
+        Self::HeaderTimeout,
+        Self::Connections,
+        Self::ConnectionAge,
+    ];
+
+    /// The name of the limit.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::RequestBytes => "max_request_bytes",
+            Self::InflateRatio => "max_inflate_ratio",
+            Self::Memory => "memory_bytes",
+            Self::BodyTimeout => "body_timeout",
+            Self::HeaderTimeout => "header_timeout",
+            Self::Connections => "max_connections",
+            Self::ConnectionAge => "connection_age",
+        }
+    }
+}
+
+impl Metrics {
+    /// How often a limit was hit.
+    pub fn hits(&self, limit: LimitHit) -> u64 {
+        self.hits.get(limit as usize).map_or(0, |hits| hits.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn hit(&self, limit: LimitHit) {
+        if let Some(hits) = self.hits.get(limit as usize) {
+            hits.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn accepted(&self, signal: Signal, accepted: u64, refused: u64) {
+        let counter = match signal {
+            Signal::Traces => &self.spans_accepted,
+            Signal::Logs => &self.logs_accepted,
+        };
+        counter.fetch_add(accepted, Ordering::Relaxed);
+        self.records_refused.fetch_add(refused, Ordering::Relaxed);
+    }
+}
+
+pub(super) fn add(counter: &AtomicU64, amount: usize) {
+    counter.fetch_add(amount as u64, Ordering::Relaxed);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_limit_is_counted_under_its_own_name() {
+        let metrics = Metrics::default();
+        for (position, limit) in LimitHit::ALL.into_iter().enumerate() {
+            assert_eq!(limit as usize, position);
+            metrics.hit(limit);
+            assert_eq!(metrics.hits(limit), 1, "{}", limit.name());
+        }
+    }
+}

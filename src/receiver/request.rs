@@ -1,0 +1,213 @@
+//! The shape of a request, the same for HTTP and gRPC.
+//!
+//! ```text
+//! tenant ─► body (cap, charge, deadline) ─► inflate (cap, ratio, charge) ─► measure, charge
+//!        ─► decode into a draft ─► intake.commit ══ durable ══► answer
+//! ```
+
+use super::Shared;
+use super::body::{NotReceived, Received};
+use super::budget::{OverBudget, Permit};
+use super::inflate::{Encoding, Inflate, InflateError};
+use super::metrics::{LimitHit, add};
+use super::otlp::{self, Format, Signal};
+use super::refused::{Kind, Refused};
+use crate::access::Tenant;
+use crate::intake::{Accepted, Draft, RefusedRequest};
+use bytes::Bytes;
+use sha2::{Digest, Sha256};
+use std::net::IpAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+/// What is known of a request before its body.
+#[derive(Debug, Clone)]
+pub(super) struct Head {
+    pub(super) tenant: Tenant,
+    pub(super) endpoint: &'static str,
+    pub(super) signal: Signal,
+    pub(super) format: Format,
+    pub(super) peer: Option<IpAddr>,
+}
+
+/// The tenant of a request: the one place that decides it.
+pub(super) fn tenant(_headers: &http::HeaderMap) -> Tenant {
+    Tenant::default()
+}
+
+/// Takes the records of `message`, which is all or a part of `received`. Returns when they are
+/// durable.
+pub(super) async fn accept(
+    shared: &Arc<Shared>,
+    head: &Head,
+    received: Received,
+    message: Bytes,
+    encoding: Encoding,
+) -> Result<Accepted, Refused> {
+    let Received { bytes, permit } = received;
+    let work = Work {
+        shared: Arc::clone(shared),
+        head: head.clone(),
+        message: message.clone(),
+        encoding,
+        permit,
+    };
+    let result = match work.draft().await {
+        Ok(drafted) => shared.intake.commit(drafted.draft).await.map_err(Refused::from),
+        Err(refused) => Err(refused),
+    };
+    match result {
+        Ok(accepted) => {
+            shared.metrics.accepted(head.signal, accepted.accepted, accepted.refused);
+            Ok(accepted)
+        }
+        Err(refused) => Err(reject_read(shared, head, refused, bytes).await),
+    }
+}
+
+/// Leaves a trace of a request whose body was read to its end, with its hash.
+pub(super) async fn reject_read(
+    shared: &Shared,
+    head: &Head,
+    refused: Refused,
+    bytes: Bytes,
+) -> Refused {
+    let length = bytes.len();
+    let hash = move || Sha256::digest(&bytes).into();
+    let hash = if length <= shared.limits.inline_bytes {
+        Some(hash())
+    } else {
+        tokio::task::spawn_blocking(hash).await.ok()
+    };
+    reject(shared, head, &refused, length as u64, hash);
+    refused
+}
+
+/// Leaves a trace of a request whose body was not received.
+pub(super) fn reject_unread(shared: &Shared, head: &Head, unread: &NotReceived) {
+    reject(shared, head, &unread.refused, unread.bytes, unread.hash);
+}
+
+/// Leaves a trace of a refused request. Paths and methods that do not exist leave none: nothing
+/// was offered as evidence there.
+pub(super) fn reject(
+    shared: &Shared,
+    head: &Head,
+    refused: &Refused,
+    bytes: u64,
+    hash: Option<[u8; 32]>,
+) {
+    let refused = RefusedRequest {
+        endpoint: head.endpoint,
+        status: refused.http_status().as_u16(),
+        reason: refused.message.clone(),
+        bytes,
+        hash,
+        records: 0,
+        peer: head.peer,
+    };
+    shared.intake.reject(Some(&head.tenant), refused);
+}
+
+/// A received request on its way to a draft.
+struct Work {
+    shared: Arc<Shared>,
+    head: Head,
+    message: Bytes,
+    encoding: Encoding,
+    permit: Permit,
+}
+
+/// A draft, and the memory that the request holds until it is durable.
+struct Drafted {
+    draft: Draft,
+    _permit: Permit,
+}
+
+impl Work {
+    /// Decompresses and decodes: here when it is little, else off the async threads.
+    async fn draft(self) -> Result<Drafted, Refused> {
+        let inline_bytes = self.shared.limits.inline_bytes;
+        if self.encoding == Encoding::Identity {
+            let plain = self.message.clone();
+            if plain.len() <= inline_bytes {
+                return self.decode(&plain);
+            }
+            return self.offload(move |work| work.decode(&plain)).await;
+        }
+        let (limits, budget) = (&self.shared.limits, &self.shared.budget);
+        let started =
+            Inflate::new(self.message.clone(), self.encoding, limits, budget).and_then(|mut it| {
+                let done = it.run(inline_bytes)?;
+                Ok((it, done))
+            });
+        match started.map_err(|error| self.cannot_inflate(&error))? {
+            (inflate, true) => self.decode(inflate.finish().as_slice()),
+            (mut inflate, false) => {
+                self.offload(move |work| {
+                    inflate.run(usize::MAX).map_err(|error| work.cannot_inflate(&error))?;
+                    work.decode(inflate.finish().as_slice())
+                })
+                .await
+            }
+        }
+    }
+
+    /// Runs on the blocking pool. Waiting for a turn is bounded: those in front always finish,
+    /// and whoever waits has its memory charged.
+    async fn offload(
+        self,
+        work: impl FnOnce(Self) -> Result<Drafted, Refused> + Send + 'static,
+    ) -> Result<Drafted, Refused> {
+        let shared = Arc::clone(&self.shared);
+        let Ok(turn) = Arc::clone(&shared.blocking).acquire_owned().await else {
+            return Err(broken());
+        };
+        let run = move || {
+            let _turn = turn;
+            work(self)
+        };
+        tokio::task::spawn_blocking(run).await.unwrap_or_else(|_| Err(broken()))
+    }
+
+    fn decode(mut self, plain: &[u8]) -> Result<Drafted, Refused> {
+        let (signal, format) = (self.head.signal, self.head.format);
+        add(&self.shared.metrics.bytes_decoded, plain.len());
+        let received = self.permit.held();
+        let shape = otlp::measure(signal, format, plain);
+        self.permit.grow(shape.estimate()).map_err(|error| self.over_budget(error))?;
+
+        let mut draft = self.shared.intake.draft(&self.head.tenant);
+        // A record that makes conversion panic must cost its own request, not the connection and
+        // with it the requests of others. The draft is dropped, so nothing half-made is seen.
+        let decoded =
+            catch_unwind(AssertUnwindSafe(|| otlp::decode(signal, format, plain, &mut draft)));
+        match decoded {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return Err(Refused::new(Kind::BadData, error.to_string())),
+            Err(_) => return Err(broken()),
+        }
+        let now = received.saturating_add(draft.bytes());
+        self.permit.resize(now).map_err(|error| self.over_budget(error))?;
+        Ok(Drafted { draft, _permit: self.permit })
+    }
+
+    fn over_budget(&self, error: OverBudget) -> Refused {
+        self.shared.metrics.hit(LimitHit::Memory);
+        Refused::over_budget(error, self.shared.limits.retry_after)
+    }
+
+    fn cannot_inflate(&self, error: &InflateError) -> Refused {
+        match error {
+            InflateError::Memory(_) => self.shared.metrics.hit(LimitHit::Memory),
+            InflateError::TooLarge { .. } => self.shared.metrics.hit(LimitHit::RequestBytes),
+            InflateError::Ratio { .. } => self.shared.metrics.hit(LimitHit::InflateRatio),
+            InflateError::Corrupt(_) => {}
+        }
+        Refused::inflate(error, self.shared.limits.retry_after)
+    }
+}
+
+fn broken() -> Refused {
+    Refused::new(Kind::Internal, "the request could not be processed: do not send it again")
+}

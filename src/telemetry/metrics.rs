@@ -1,0 +1,238 @@
+//! The numbers of every module in the OpenMetrics text format.
+//!
+//! Modules count in plain atomics. Nothing is registered and nothing is kept here: when somebody
+//! asks, the numbers are read and written down.
+
+use crate::export::ConsumerStatus;
+use crate::intake::Intake;
+use crate::ledger::Ledger;
+use crate::receiver::{LimitHit, Receiver};
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
+use prometheus_client::registry::{Registry, Unit};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Where the numbers come from.
+#[derive(Debug, Clone)]
+pub struct Sources {
+    /// What came in.
+    pub receiver: Receiver,
+    /// What became of it.
+    pub intake: Intake,
+    /// Where it is.
+    pub ledger: Ledger,
+    /// Who reads it, by name.
+    pub consumers: Vec<(&'static str, Arc<ConsumerStatus>)>,
+}
+
+impl Sources {
+    /// The numbers as they are now.
+    pub fn text(&self) -> String {
+        let mut page = Page(Registry::with_prefix("spanledger"));
+        self.intake(&mut page);
+        self.receiver(&mut page);
+        self.ledger(&mut page);
+        self.consumers(&mut page);
+        let mut text = String::new();
+        // Writing to a string cannot fail; half a page would be worse than none.
+        if encode(&mut text, &page.0).is_err() {
+            text.clear();
+        }
+        text
+    }
+
+    fn intake(&self, page: &mut Page) {
+        let counts = self.intake.counts();
+        page.count("intake_entries", "New entries that are durable", load(&counts.appended));
+        page.count(
+            "intake_duplicates",
+            "Records that were durable already",
+            load(&counts.duplicates),
+        );
+        page.count(
+            "intake_records_refused",
+            "Records that will never be accepted",
+            load(&counts.refused),
+        );
+        page.count(
+            "intake_requests_rejected",
+            "Requests refused as a whole",
+            load(&counts.rejected_requests),
+        );
+        page.count(
+            "intake_rejections_withheld",
+            "Refused requests without an entry of their own because of the rate limit",
+            load(&counts.rejections_withheld),
+        );
+    }
+
+    fn receiver(&self, page: &mut Page) {
+        let metrics = self.receiver.metrics();
+        page.count("receiver_requests", "Requests answered", load(&metrics.requests));
+        page.count(
+            "receiver_requests_refused",
+            "Requests of which nothing was accepted",
+            load(&metrics.requests_refused),
+        );
+        page.count(
+            "receiver_spans_accepted",
+            "Spans that are durable",
+            load(&metrics.spans_accepted),
+        );
+        page.count(
+            "receiver_logs_accepted",
+            "Log records that are durable",
+            load(&metrics.logs_accepted),
+        );
+        page.count(
+            "receiver_received_bytes",
+            "Body bytes as they were sent",
+            load(&metrics.bytes_received),
+        );
+        page.count(
+            "receiver_decoded_bytes",
+            "Body bytes after decompression",
+            load(&metrics.bytes_decoded),
+        );
+        page.count("receiver_connections", "Connections accepted", load(&metrics.connections));
+        let budget = self.receiver.budget();
+        page.gauge(
+            "receiver_memory_used_bytes",
+            "Memory held by requests in flight",
+            budget.used() as u64,
+        );
+        page.gauge(
+            "receiver_memory_limit_bytes",
+            "Memory that requests in flight may hold",
+            budget.limit() as u64,
+        );
+        let hits = LimitHit::ALL.map(|limit| (limit.name(), metrics.hits(limit)));
+        page.counts("limit_hits", "Times that a limit was hit", "limit", &hits);
+    }
+
+    fn ledger(&self, page: &mut Page) {
+        let status = self.ledger.status();
+        page.gauge("ledger_entries", "Entries that are durable", status.head.size);
+        page.gauge("ledger_segments", "Segment files", status.segments as u64);
+        page.gauge(
+            "ledger_queue_batches",
+            "Batches that wait for the writer",
+            status.queue_batches as u64,
+        );
+        page.gauge(
+            "ledger_queue_bytes",
+            "Bytes that wait for the writer",
+            status.queue_bytes as u64,
+        );
+        page.gauge(
+            "ledger_poisoned",
+            "1 after a storage failure: nothing is acknowledged any more",
+            u64::from(status.poisoned.is_some()),
+        );
+        page.gauge(
+            "ledger_disk_full",
+            "1 while there is no space to write",
+            u64::from(status.disk_full.is_some()),
+        );
+        page.gauge(
+            "ledger_reserve_present",
+            "1 while the reserve for an orderly end is there",
+            u64::from(status.reserve),
+        );
+        page.gauge(
+            "ledger_duplicate_window_entries",
+            "Ids that are remembered",
+            status.window as u64,
+        );
+        let counters = status.counters;
+        page.count(
+            "ledger_conflicts",
+            "Entries with the span of an earlier one and other content",
+            counters.conflicts,
+        );
+        page.count("ledger_written_bytes", "Bytes written to segments", counters.bytes_written);
+        page.count("ledger_groups", "Groups written, one fdatasync each", counters.groups);
+        page.count(
+            "ledger_disk_full_groups",
+            "Groups for which there was no space",
+            counters.disk_full,
+        );
+        page.seconds("ledger_sync", "Time spent in fdatasync", counters.sync_total.as_secs_f64());
+    }
+
+    fn consumers(&self, page: &mut Page) {
+        let watermark = self.ledger.reader().watermark();
+        let of = |number: fn(&ConsumerStatus) -> u64| -> Vec<(&'static str, u64)> {
+            self.consumers.iter().map(|(name, progress)| (*name, number(progress))).collect()
+        };
+        let behind: Vec<(&'static str, u64)> = of(ConsumerStatus::applied)
+            .into_iter()
+            .map(|(name, position)| (name, watermark.saturating_sub(position)))
+            .collect();
+        page.gauges("consumer_lag_entries", "Durable entries not applied yet", "consumer", &behind);
+        page.counts(
+            "consumer_entries",
+            "Entries applied",
+            "consumer",
+            &of(ConsumerStatus::applied),
+        );
+        let help = "Attempts that failed and are repeated";
+        page.counts("consumer_failures", help, "consumer", &of(ConsumerStatus::failures));
+    }
+}
+
+/// What is written down.
+struct Page(Registry);
+
+impl Page {
+    fn count(&mut self, name: &str, help: &str, value: u64) {
+        self.0.register(name, help, ConstCounter::new(value));
+    }
+
+    fn seconds(&mut self, name: &str, help: &str, value: f64) {
+        self.0.register_with_unit(name, help, Unit::Seconds, ConstCounter::new(value));
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, value: u64) {
+        self.0.register(name, help, ConstGauge::new(signed(value)));
+    }
+
+    fn counts(
+        &mut self,
+        name: &str,
+        help: &str,
+        label: &'static str,
+        values: &[(&'static str, u64)],
+    ) {
+        let family = Family::<[(&'static str, &'static str); 1], Counter>::default();
+        for (of, value) in values {
+            family.get_or_create(&[(label, *of)]).inc_by(*value);
+        }
+        self.0.register(name, help, family);
+    }
+
+    fn gauges(
+        &mut self,
+        name: &str,
+        help: &str,
+        label: &'static str,
+        values: &[(&'static str, u64)],
+    ) {
+        let family = Family::<[(&'static str, &'static str); 1], Gauge>::default();
+        for (of, value) in values {
+            family.get_or_create(&[(label, *of)]).set(signed(*value));
+        }
+        self.0.register(name, help, family);
+    }
+}
+
+fn load(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
+}
+
+fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}

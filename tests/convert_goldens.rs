@@ -1,0 +1,589 @@
+//! What captured requests of real systems become, entry for entry.
+//!
+//! Each request under `tests/payloads/convert` has one file under `tests/snapshots` with its
+//! entries in the order in which their records were sent. Long texts are cut there, so that a
+//! person can read them; that nothing is lost on the way is for the other tests to say.
+//! Beside the goldens, the important fields of each family have tests with names.
+
+#[path = "support/prost_records.rs"]
+mod prost_records;
+
+#[path = "support/documented_requests.rs"]
+mod documented_requests;
+
+use serde_json::{Value as JsonValue, json};
+use spanledger::convert::{Mappings, ResourceContext, ScopeContext};
+use spanledger::span::{Record, Refusal, Resource, Scope, Sink};
+use std::path::{Path, PathBuf};
+
+/// Converts what it is given and keeps the bodies.
+struct Converter<'m> {
+    mappings: &'m Mappings,
+    resource: ResourceContext,
+    scope: ScopeContext,
+    bodies: Vec<JsonValue>,
+}
+
+impl<'m> Converter<'m> {
+    fn new(mappings: &'m Mappings) -> Self {
+        Self {
+            mappings,
+            resource: mappings.resource(&Resource::default()),
+            scope: mappings.scope(&Scope::default()),
+            bodies: Vec::new(),
+        }
+    }
+}
+
+impl Sink for Converter<'_> {
+    fn resource(&mut self, resource: &Resource<'_>) {
+        self.resource = self.mappings.resource(resource);
+    }
+
+    fn scope(&mut self, scope: &Scope<'_>) {
+        self.scope = self.mappings.scope(scope);
+    }
+
+    fn record(&mut self, record: Record<'_, '_>) {
+        let converted = self.mappings.convert(&self.resource, &self.scope, record);
+        for entry in std::iter::once(&converted.entry).chain(&converted.further) {
+            let mut body = Vec::new();
+            entry.write(&mut body).unwrap();
+            self.bodies.push(serde_json::from_slice(&body).unwrap());
+        }
+    }
+
+    fn refuse(&mut self, why: Refusal) {
+        panic!("a captured request has a record that is refused: {why}");
+    }
+}
+
+fn payloads() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/payloads/convert")
+}
+
+/// The entries of a captured request.
+fn entries(request: &str) -> Vec<JsonValue> {
+    let mappings = Mappings::builtin().unwrap();
+    let mut converter = Converter::new(&mappings);
+    prost_records::replay(&payloads().join(request), &mut converter);
+    converter.bodies
+}
+
+/// Every captured request, as its path below the folder of payloads.
+fn requests() -> Vec<String> {
+    let mut found = Vec::new();
+    let mut folders = vec![payloads()];
+    while let Some(folder) = folders.pop() {
+        for file in std::fs::read_dir(folder).unwrap() {
+            let path = file.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "bin") {
+                let name = path.strip_prefix(payloads()).unwrap();
+                found.push(name.to_str().unwrap().to_owned());
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Cuts long texts, so that a person can read the file.
+fn readable(value: &mut JsonValue) {
+    /// Longest text that is shown whole, in characters.
+    const SHOWN: usize = 120;
+    match value {
+        JsonValue::String(text) if text.chars().count() > SHOWN => {
+            let shown: String = text.chars().take(SHOWN).collect();
+            *text = format!("{shown}… ({} bytes)", text.len());
+        }
+        JsonValue::Array(items) => items.iter_mut().for_each(readable),
+        JsonValue::Object(fields) => {
+            // The resource is the same for every entry of a request: the first one shows it.
+            fields.values_mut().for_each(readable);
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn captured_requests_become_these_entries() {
+    for request in requests() {
+        let mut bodies = JsonValue::Array(entries(&request));
+        readable(&mut bodies);
+        snapshot(&request.trim_end_matches(".bin").replace('/', "__"), &bodies);
+    }
+}
+
+fn snapshot(name: &str, bodies: &JsonValue) {
+    let mut settings = insta::Settings::clone_current();
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings.set_snapshot_path("snapshots");
+    settings.bind(|| insta::assert_json_snapshot!(name, bodies));
+}
+
+#[test]
+fn every_request_has_entries() {
+    assert!(requests().len() > 30, "the payloads are there");
+    assert_eq!(
+        json!(entries("otel-go/http-gzip/001.traces.http-protobuf.bin")).as_array().unwrap().len(),
+        5
+    );
+}
+
+/// The entries of a request that have this kind and message.
+fn of_kind<'e>(entries: &'e [JsonValue], kind: &str, message: &str) -> Vec<&'e JsonValue> {
+    let wanted = |entry: &&JsonValue| entry["audit"]["kind"] == kind && entry["message"] == message;
+    entries.iter().filter(wanted).collect()
+}
+
+/// The text of the first payload of that kind.
+fn payload<'e>(entry: &'e JsonValue, kind: &str) -> &'e str {
+    let parts = entry["audit"]["payload"].as_array().unwrap();
+    parts.iter().find(|part| part["kind"] == kind).unwrap()["text"].as_str().unwrap()
+}
+
+const LANGGRAPH: [&str; 3] = [
+    "langgraph-openinference/main/001.traces.http-protobuf.bin",
+    "langgraph-langsmith/otel/001.traces.http-protobuf.bin",
+    "langgraph-traceloop/main/001.traces.http-protobuf.bin",
+];
+
+#[test]
+fn the_external_id_inside_openinference_metadata_is_found() {
+    let entries = entries(LANGGRAPH[0]);
+    for entry in &entries {
+        assert_eq!(entry["audit"]["external"]["trace_id"], json!(["ext-7f3a-1042"]));
+        assert!(entry["trace_id"].as_array().unwrap().contains(&json!("ext-7f3a-1042")));
+        assert!(
+            entry["attributes"]["metadata"].as_str().unwrap().contains("external_trace_id"),
+            "what was decoded is kept raw"
+        );
+    }
+    assert_eq!(entries.len(), 43);
+}
+
+#[test]
+fn an_interrupt_is_an_interrupt_in_every_instrumentation_whatever_its_status_says() {
+    for request in LANGGRAPH {
+        let entries = entries(request);
+        let interrupts: Vec<_> =
+            entries.iter().filter(|entry| entry["audit"]["kind"] == "interrupt").collect();
+        assert!(interrupts.len() >= 2, "{request}");
+        for interrupt in interrupts {
+            assert_eq!(interrupt["event"]["outcome"], "unknown", "{request}");
+            assert!(interrupt["error"].is_null(), "{request}: an interrupt is no error");
+            let reason = interrupt["audit"]["interrupt"]["reason"].as_str().unwrap();
+            assert!(reason.contains("approve refund?"), "{request}");
+            assert!(!interrupt["audit"]["session"]["thread_id"].is_null(), "{request}");
+        }
+    }
+}
+
+#[test]
+fn a_resumed_run_says_who_answered_and_what() {
+    for request in LANGGRAPH {
+        let entries = entries(request);
+        let answered: Vec<_> = entries
+            .iter()
+            .filter(|entry| entry["audit"]["interrupt"]["responder"] == "ops-lead")
+            .collect();
+        assert!(answered.len() >= 2, "{request}");
+        for run in &answered {
+            assert_eq!(run["audit"]["kind"], "workflow_run", "{request}");
+            assert_eq!(run["audit"]["approval"]["resolved_by"], "ops-lead", "{request}");
+            assert!(!run["audit"]["session"]["thread_id"].is_null(), "{request}: pairs them");
+        }
+        assert_eq!(answered[0]["audit"]["approval"]["resolution"], "approved", "{request}");
+    }
+    let refused = entries(LANGGRAPH[0]);
+    let refused: Vec<_> = refused
+        .iter()
+        .filter(|entry| entry["audit"]["approval"]["resolution"] == "rejected")
+        .collect();
+    assert_eq!(refused.len(), 1, "one of the runs was refused");
+    assert_eq!(
+        refused[0]["audit"]["interrupt"]["response"],
+        r#"{"approved":false,"by":"ops-lead"}"#
+    );
+}
+
+#[test]
+fn a_langgraph_model_call_has_model_tokens_and_messages_in_every_instrumentation() {
+    for (request, message) in
+        LANGGRAPH.into_iter().zip(["ChatOpenAI", "ChatOpenAI", "ChatOpenAI.chat"])
+    {
+        let entries = entries(request);
+        let calls = of_kind(&entries, "llm_call", message);
+        assert!(calls.len() >= 5, "{request}");
+        let call = calls[0];
+        assert_eq!(call["gen_ai"]["provider"]["name"], "openai", "{request}");
+        assert_eq!(call["gen_ai"]["request"]["model"], "gpt-4o-mini", "{request}");
+        assert_eq!(call["gen_ai"]["usage"]["input_tokens"], 112, "{request}");
+        assert_eq!(call["gen_ai"]["usage"]["output_tokens"], 17, "{request}");
+        assert!(call["gen_ai"]["usage"]["repeated"].is_null(), "{request}: the call itself");
+        assert!(payload(call, "prompt").contains("Please refund order 1042"), "{request}");
+        assert!(payload(call, "response").contains("lookup_order"), "{request}");
+        assert_eq!(call["user"]["id"], "u-77", "{request}");
+        assert_eq!(call["audit"]["session"]["id"], "sess-1", "{request}");
+        assert_eq!(call["audit"]["step"]["name"], "agent", "{request}");
+    }
+}
+
+#[test]
+fn a_langgraph_tool_call_has_its_arguments_and_result_in_every_instrumentation() {
+    let names = ["lookup_order", "lookup_order", "execute_tool lookup_order"];
+    for (request, message) in LANGGRAPH.into_iter().zip(names) {
+        let entries = entries(request);
+        let call = of_kind(&entries, "tool_call", message)[0];
+        assert_eq!(call["gen_ai"]["tool"]["name"], "lookup_order", "{request}");
+        assert!(payload(call, "arguments").contains("1042"), "{request}");
+        assert!(payload(call, "result").contains("delivered"), "{request}");
+        for part in call["audit"]["payload"].as_array().unwrap() {
+            let source = part["source"].as_str().unwrap();
+            assert!(call["attributes"][source].is_null(), "{request}: {source} is kept once");
+        }
+    }
+    let langsmith = entries(LANGGRAPH[1]);
+    let call = of_kind(&langsmith, "tool_call", "lookup_order")[0];
+    assert_eq!(call["gen_ai"]["tool"]["call"]["id"], "call_fake_1");
+}
+
+#[test]
+fn a_failed_run_says_what_went_wrong() {
+    for (request, root) in
+        LANGGRAPH.into_iter().zip(["refund-run", "refund-run", "refund-run.workflow"])
+    {
+        let entries = entries(request);
+        let failed = of_kind(&entries, "workflow_run", root);
+        let failed = failed.iter().find(|run| run["event"]["outcome"] == "failure").unwrap();
+        let message = failed["error"]["message"].as_str().unwrap();
+        assert!(message.contains("payment gateway declined"), "{request}");
+    }
+}
+
+#[test]
+fn the_langsmith_project_is_not_a_session_and_langchain_is_not_a_provider() {
+    for entry in entries(LANGGRAPH[1]) {
+        assert_eq!(entry["attributes"]["langsmith.trace.session_name"], "refund-proj");
+        assert_ne!(entry["audit"]["session"]["id"], "refund-proj");
+        assert_ne!(entry["gen_ai"]["provider"]["name"], "langchain");
+    }
+}
+
+#[test]
+fn a_run_id_of_langchain_is_found_but_is_no_external_id() {
+    let entries = entries(LANGGRAPH[2]);
+    let task = of_kind(&entries, "step", "execute_task agent")[0];
+    let run = task["audit"]["run"]["id"].as_str().unwrap();
+    let forms = task["trace_id"].as_array().unwrap();
+    assert!(forms.contains(&json!(run)) && forms.contains(&json!(run.replace('-', ""))));
+    assert_eq!(task["audit"]["external"]["trace_id"], json!(["ext-7f3a-1042"]));
+}
+
+#[test]
+fn every_way_to_write_the_trace_id_is_listed() {
+    let entries = entries("otel-python/http/001.traces.http-protobuf.bin");
+    let upstream = entries.iter().find(|e| e["message"] == "continued-from-upstream").unwrap();
+    assert_eq!(
+        upstream["trace_id"],
+        json!([
+            "4bf92f3577b34da6a3ce929d0e0e4736",
+            "4bf92f35-77b3-4da6-a3ce-929d0e0e4736",
+            "a3ce929d0e0e4736",
+            "11803532876627986230"
+        ])
+    );
+}
+
+#[test]
+fn tokens_of_a_run_are_marked_as_repeated_and_those_of_its_calls_are_not() {
+    let entries = entries("pydantic-ai/v5/001.traces.http-protobuf.bin");
+    let run = of_kind(&entries, "agent_run", "invoke_agent refund_agent")[0];
+    assert_eq!(run["gen_ai"]["usage"]["input_tokens"], 471);
+    assert_eq!(run["gen_ai"]["usage"]["repeated"], true);
+    assert_eq!(run["audit"]["external"]["trace_id"], json!(["ext-7f3a-1042"]));
+    let calls = of_kind(&entries, "llm_call", "chat gpt-4o-mini");
+    let once = |call: &&&JsonValue| call["gen_ai"]["usage"]["repeated"].is_null();
+    let sum: i64 = calls
+        .iter()
+        .filter(once)
+        .map(|call| call["gen_ai"]["usage"]["input_tokens"].as_i64().unwrap())
+        .sum();
+    assert_eq!(sum, 471, "what is left to add up is what was used");
+    assert_eq!(run["audit"]["run"]["id"], calls[0]["audit"]["run"]["id"]);
+}
+
+#[test]
+fn structured_messages_of_a_log_event_are_payload_and_the_call_is_counted_once() {
+    let entries = entries("openai-v2/both_latest/001.logs.http-protobuf.bin");
+    let call = &entries[0];
+    assert_eq!(call["audit"]["kind"], "llm_call");
+    assert_eq!(call["gen_ai"]["usage"]["repeated"], true, "its span says the same");
+    assert!(payload(call, "prompt").starts_with(r#"[{"role":"system""#), "compact JSON text");
+    assert!(call["attributes"]["gen_ai.input.messages"].is_null());
+    assert_eq!(call["@timestamp"], call["event"]["created"], "Python sends no other time");
+}
+
+#[test]
+fn the_older_message_logs_have_their_bodies_as_payload() {
+    let entries = entries("openai-v2/legacy/001.logs.http-protobuf.bin");
+    let user = of_kind(&entries, "llm_call", "gen_ai.user.message")[0];
+    assert_eq!(payload(user, "prompt"), r#"{"content":"Please refund order 1042"}"#);
+    assert!(user["body"].is_null(), "the body is kept once");
+    let choice = of_kind(&entries, "llm_call", "gen_ai.choice")[0];
+    assert_eq!(choice["gen_ai"]["response"]["finish_reasons"], json!(["tool_calls"]));
+    let tool = of_kind(&entries, "tool_call", "gen_ai.tool.message")[0];
+    assert_eq!(tool["gen_ai"]["tool"]["call"]["id"], "call_fake_1");
+}
+
+#[test]
+fn numbers_and_bytes_at_the_edges_survive() {
+    let entries = entries("otel-python/http/001.traces.http-protobuf.bin");
+    let attributes = &of_kind(&entries, "llm_call", "chat gpt-4o-mini")[0]["attributes"];
+    assert_eq!(attributes["t.int.max"], json!(i64::MAX));
+    assert_eq!(attributes["t.int.min"], json!(i64::MIN));
+    assert_eq!(attributes["t.int.2^53+1"], json!(9_007_199_254_740_993_i64));
+    assert_eq!(attributes["t.double.nan"], "NaN");
+    assert_eq!(attributes["t.double.ninf"], "-Infinity");
+    let zero = attributes["t.double.neg0"].as_f64().unwrap();
+    assert!(zero == 0.0 && zero.is_sign_negative());
+    assert_eq!(attributes["t.bytes.bin"], "AP/+AQ==");
+    assert_eq!(attributes["t.none"], JsonValue::Null);
+    assert_eq!(attributes["t.map"], json!({"a": 1, "b": {"c": [1, "x", null]}}));
+}
+
+#[test]
+fn a_span_that_ends_before_it_starts_is_kept_as_it_was_sent_and_flagged() {
+    let entries = entries("otel-python/http/001.traces.http-protobuf.bin");
+    let span = of_kind(&entries, "span", "end-before-start")[0];
+    assert_eq!(span["audit"]["flags"], json!(["end_before_start"]));
+    assert_eq!(span["audit"]["time"], json!({"start": 2_000_000_000, "end": 1_000_000_000}));
+    assert!(span["event"]["duration"].is_null());
+}
+
+#[test]
+fn an_agent_an_openai_run_names_is_the_actor_and_the_user_is_beside_it() {
+    let entries = entries("openai-agents/openinference/001.traces.http-protobuf.bin");
+    let run = of_kind(&entries, "agent_run", "refund-agent")[0];
+    assert_eq!(run["gen_ai"]["agent"]["name"], "refund-agent");
+    assert_eq!(
+        run["audit"]["actor"],
+        json!({"id": "refund-agent", "type": "agent", "source": "asserted"})
+    );
+    assert_eq!(run["user"]["id"], "u-77");
+}
+
+/// The entries of a request that is written in `documented_requests.rs`.
+fn documented(send: impl FnOnce(&mut dyn Sink)) -> Vec<JsonValue> {
+    let mappings = Mappings::builtin().unwrap();
+    let mut converter = Converter::new(&mappings);
+    send(&mut converter);
+    converter.bodies
+}
+
+#[test]
+fn documented_requests_become_these_entries() {
+    for (name, mut bodies) in [
+        ("axonflow_decisions", documented(documented_requests::axonflow_decisions)),
+        ("blocked_pipeline", documented(documented_requests::blocked_pipeline)),
+        ("decision_record", documented(documented_requests::decision_record)),
+        ("runtime_journal", documented(documented_requests::runtime_journal)),
+        ("spectra_run", documented(documented_requests::spectra_run)),
+        ("decisions_on_a_span", documented(documented_requests::decisions_on_a_span)),
+        ("changes", documented(documented_requests::changes)),
+    ] {
+        bodies.iter_mut().for_each(readable);
+        snapshot(&format!("documents__{name}"), &JsonValue::Array(bodies));
+    }
+}
+
+#[test]
+fn a_blocked_axonflow_decision_names_its_policies() {
+    let entries = documented(documented_requests::axonflow_decisions);
+    let blocked = &entries[1]["audit"];
+    assert_eq!(blocked["kind"], "decision");
+    assert_eq!(blocked["mapping"], "axonflow");
+    assert_eq!(blocked["decision"]["outcome"], "block");
+    assert_eq!(blocked["decision"]["raw"], "deny");
+    assert_eq!(blocked["decision"]["stage"], "tool");
+    assert_eq!(blocked["decision"]["source"], "gw-eu-1");
+    assert_eq!(blocked["policy"]["id"], json!(["pol-pii", "pol-egress"]));
+    assert_eq!(
+        blocked["claims"],
+        json!({"tenant_id": "acme-prod", "organization_id": "acme"}),
+        "a claim, not the tenant of the credential"
+    );
+    let outcomes: Vec<_> =
+        entries.iter().map(|entry| &entry["audit"]["decision"]["outcome"]).collect();
+    assert_eq!(outcomes, ["allow", "block", "require_approval", "error"]);
+}
+
+#[test]
+fn openinference_decision_names_are_not_taken_for_axonflows() {
+    let entries = documented(|sink| {
+        let attributes = vec![
+            ("openinference.span.kind", documented_requests::text("LLM")),
+            ("decision.id", documented_requests::text("model-decision")),
+        ];
+        let span = documented_requests::span(0, "decide", attributes);
+        sink.record(Record::Span(&span));
+    });
+    assert!(entries[0]["audit"]["decision"].is_null());
+    assert_eq!(entries[0]["attributes"]["decision.id"], "model-decision");
+}
+
+#[test]
+fn the_five_operations_of_a_blocked_pipeline_come_out_in_order() {
+    let entries = documented(documented_requests::blocked_pipeline);
+    let operations: Vec<_> = entries.iter().map(|entry| &entry["audit"]["request_type"]).collect();
+    assert_eq!(
+        operations,
+        [
+            "workflow_created",
+            "workflow_step_gate",
+            "workflow_step_completed",
+            "workflow_step_gate",
+            "workflow_aborted"
+        ]
+    );
+    for entry in &entries {
+        assert_eq!(entry["audit"]["kind"], entry["audit"]["request_type"]);
+        assert_eq!(entry["audit"]["workflow"]["id"], "wf-1");
+        assert_eq!(entry["audit"]["workflow"]["name"], "data-pipeline");
+        assert_eq!(entry["audit"]["claims"]["client_id"], "client-1");
+        assert_eq!(entry["user"]["id"], "u-77");
+    }
+    assert_eq!(entries[0]["audit"]["workflow"]["source"], "langgraph");
+    assert_eq!(entries[0]["audit"]["external"]["trace_id"], json!(["ls-run-789"]));
+    let gate = &entries[3];
+    assert_eq!(gate["audit"]["decision"]["outcome"], "block");
+    assert_eq!(gate["audit"]["step"]["name"], "transform-with-gpt4");
+    assert_eq!(gate["audit"]["step"]["type"], "llm_call");
+    assert_eq!(gate["gen_ai"]["request"]["model"], "gpt-4");
+    assert_eq!(gate["audit"]["policy"], json!({"evaluated": 3, "matched": 1}));
+    assert!(entries[4]["event"]["reason"].as_str().unwrap().contains("blocked"));
+    assert!(entries[4]["audit"]["decision"].is_null(), "an end is no decision");
+}
+
+#[test]
+fn the_decision_record_arrives_with_every_field() {
+    let audit = &documented(documented_requests::decision_record)[0]["audit"];
+    assert_eq!(audit["kind"], "decision");
+    assert_eq!(audit["run"]["id"], "run-01");
+    assert_eq!(audit["step"]["id"], "approve-change");
+    assert_eq!(audit["job"]["id"], "job-123");
+    assert_eq!(audit["job"]["hash"], "b3b5...8f1a");
+    assert_eq!(audit["job"]["context_ptr"], "ctx:job-123");
+    assert_eq!(audit["job"]["result_ptr"], "res:job-123");
+    assert_eq!(audit["external"]["trace_id"], json!(["trace-456"]));
+    assert_eq!(audit["decision"]["outcome"], "require_approval");
+    assert_eq!(audit["decision"]["raw"], "REQUIRE_APPROVAL");
+    assert_eq!(audit["decision"]["reason"], "Production writes need manager approval");
+    assert_eq!(audit["policy"]["rule_id"], "prod-write-needs-approval");
+    assert_eq!(audit["policy"]["snapshot"], "cfg:system:policy#sha256:7f3d...9c2b");
+    assert_eq!(
+        audit["approval"],
+        json!({
+            "required": true,
+            "resolution": "approved",
+            "resolved_by": "manager-2",
+            "comment": "ticket INC-123"
+        })
+    );
+    assert_eq!(audit["output_safety"]["decision"], "allow");
+    assert_eq!(audit["output_safety"]["rule_id"], "out-safe-1");
+}
+
+#[test]
+fn flat_names_mean_the_same_when_the_scope_says_audit_and_nothing_otherwise() {
+    let entries = documented(documented_requests::runtime_journal);
+    let decisions: Vec<_> = entries
+        .iter()
+        .map(|entry| {
+            let decision = &entry["audit"]["decision"];
+            (decision["outcome"].as_str().unwrap(), entry["audit"]["kind"].as_str().unwrap())
+        })
+        .collect();
+    assert_eq!(
+        decisions,
+        [
+            ("require_approval", "decision"),
+            ("allow", "approval"),
+            ("allow", "decision"),
+            ("allow", "decision"),
+            ("block", "decision")
+        ]
+    );
+    let stopped = &entries[4];
+    assert_eq!(stopped["audit"]["decision"]["reason"], "rate_limited_tenant");
+    assert_eq!(stopped["audit"]["step"]["id"], "7", "a number is an id too");
+    assert_eq!(stopped["attributes"]["step_id"], 7, "and is kept as it was sent");
+    assert_eq!(stopped["event"]["action"], "refund.create");
+    assert_eq!(stopped["audit"]["action"]["key"], "refund.create:1042");
+    assert_eq!(stopped["audit"]["actor"]["id"], "support-agent");
+    assert_eq!(entries[3]["event"]["outcome"], "success", "the result of what was executed");
+
+    let elsewhere = documented(|sink| {
+        let attributes = vec![("decision", documented_requests::text("stop"))];
+        sink.record(Record::Span(&documented_requests::span(0, "x", attributes)));
+    });
+    assert_eq!(elsewhere[0]["audit"]["kind"], "span");
+    assert_eq!(elsewhere[0]["attributes"]["decision"], "stop");
+}
+
+#[test]
+fn branch_interrupt_and_handover_of_spectra_are_told_apart() {
+    let entries = documented(documented_requests::spectra_run);
+    let kinds: Vec<_> = entries.iter().map(|entry| &entry["audit"]["kind"]).collect();
+    assert_eq!(kinds, ["workflow_run", "branch", "interrupt", "handoff", "tool_call"]);
+    assert_eq!(
+        entries[1]["audit"]["branch"],
+        json!({"condition": "amount > 50", "selected_edge": "needs_approval", "result": "true"})
+    );
+    assert_eq!(entries[2]["audit"]["interrupt"]["response"], r#"{"approved":true}"#);
+    assert_eq!(entries[3]["audit"]["handoff"]["target"], "refund-agent");
+    assert_eq!(payload(&entries[3], "input"), r#"{"order":"1042"}"#);
+    assert_eq!(payload(&entries[4], "arguments"), r#"{"order":1042}"#);
+    for entry in &entries {
+        assert_eq!(entry["audit"]["run"]["id"], "run-7");
+        assert_eq!(entry["audit"]["claims"]["tenant_id"], "acme");
+        assert_eq!(entry["user"]["id"], "u-77");
+    }
+}
+
+#[test]
+fn a_decision_and_an_approval_on_a_span_are_entries_of_their_own() {
+    let entries = documented(documented_requests::decisions_on_a_span);
+    let kinds: Vec<_> = entries.iter().map(|entry| &entry["audit"]["kind"]).collect();
+    assert_eq!(kinds, ["tool_call", "decision", "approval"]);
+    assert_eq!(entries[0]["audit"]["decision"]["outcome"], "allow", "both families apply");
+    assert_eq!(entries[0]["gen_ai"]["tool"]["name"], "issue_refund");
+    assert_eq!(entries[1]["audit"]["decision"]["outcome"], "require_approval");
+    assert_eq!(entries[1]["event"]["dataset"], "otlp.span_event");
+    assert_eq!(entries[2]["audit"]["actor"]["id"], "ops-lead");
+    assert_eq!(entries[2]["audit"]["actor"]["type"], "user");
+    for entry in &entries {
+        assert_eq!(entry["span"]["id"], entries[0]["span"]["id"]);
+        assert_eq!(entry["audit"]["external"]["trace_id"], json!(["ext-7f3a-1042"]));
+    }
+}
+
+#[test]
+fn a_change_says_path_before_and_after_wherever_it_stands() {
+    let entries = documented(documented_requests::changes);
+    assert_eq!(
+        entries[0]["audit"]["change"],
+        json!([{"path": "rules[1].conditions[0].value", "before": "enterprise", "after": "pro"}])
+    );
+    assert_eq!(entries[0]["audit"]["target"]["id"], "flag:bot-management");
+    assert_eq!(entries[1]["audit"]["kind"], "policy_change");
+    assert_eq!(entries[1]["audit"]["policy"]["snapshot_after"], "cfg#2");
+    let log = &entries[2];
+    assert_eq!(log["audit"]["change"], json!([{"path": "quota.limit", "before": 10, "after": 20}]));
+    assert_eq!(log["audit"]["record"]["id"], "5a7c1f3e-8f0b-4a52-9f3d-0c2b6f1d2e3f");
+    assert_eq!(log["event"]["action"], "config.update");
+    assert_eq!(log["attributes"]["audit.sequence.number"], 42);
+}
