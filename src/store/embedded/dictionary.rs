@@ -96,10 +96,15 @@ impl Document for TagDocument {
 
     // The values are in the order of the fields already.
     fn get_sorted_field_values(&self) -> Vec<(Field, Vec<TagValue<'_>>)> {
+        /// Shortest tag with its length: a code and the tenant.
+        const SHORTEST: usize = 6;
+        let most = self.tags.len().checked_div(SHORTEST).unwrap_or(0);
+        let mut tags = Vec::with_capacity(most);
+        tags.extend(Tags(&self.tags).map(TagValue::Tag));
         vec![
             (SEQUENCE, vec![TagValue::Number(self.sequence)]),
             (TIME, vec![TagValue::Number(self.event_ns)]),
-            (TAG, Tags(&self.tags).map(TagValue::Tag).collect()),
+            (TAG, tags),
         ]
     }
 }
