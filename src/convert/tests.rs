@@ -413,11 +413,11 @@ fn a_folder_replaces_the_mapping_of_the_same_name_and_adds_others() {
     assert_ne!(mappings.version(), BUILTIN.version());
     let sent = span(vec![
         Attribute::new("my.user", text("u")),
-        Attribute::new("langsmith.metadata.external_trace_id", text("ext")),
+        Attribute::new("langsmith.metadata.thread_id", text("thread")),
     ]);
     let body = body_of(&mappings, Record::Span(&sent));
     assert_eq!(body["user"]["id"], "u");
-    assert!(body["audit"]["external"].is_null(), "the replaced mapping says nothing");
+    assert!(body["audit"]["session"].is_null(), "the replaced mapping says nothing");
     let missing = Mappings::load(&folder.path().join("none")).unwrap_err().to_string();
     assert!(missing.contains("check the path"), "{missing}");
 }
