@@ -13,6 +13,7 @@ mod documented_requests;
 
 use serde_json::{Value as JsonValue, json};
 use spanledger::convert::{Mappings, ResourceContext, ScopeContext};
+use spanledger::receiver::otlp::{self, Format, Signal};
 use spanledger::span::{Record, Refusal, Resource, Scope, Sink};
 use std::path::{Path, PathBuf};
 
@@ -62,12 +63,32 @@ fn payloads() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/payloads/convert")
 }
 
-/// The entries of a captured request.
+/// The entries of a captured request. Prost reads protobuf; JSON with its hexadecimal ids only the
+/// receiver reads.
 fn entries(request: &str) -> Vec<JsonValue> {
+    if is_json(request) {
+        return received(request);
+    }
     let mappings = Mappings::builtin().unwrap();
     let mut converter = Converter::new(&mappings);
     prost_records::replay(&payloads().join(request), &mut converter);
     converter.bodies
+}
+
+/// The same by way of the receiver's decoder.
+fn received(request: &str) -> Vec<JsonValue> {
+    let mappings = Mappings::builtin().unwrap();
+    let mut converter = Converter::new(&mappings);
+    let signal = if request.contains(".traces.") { Signal::Traces } else { Signal::Logs };
+    let format = if is_json(request) { Format::Json } else { Format::Protobuf };
+    for message in prost_records::messages(&payloads().join(request)) {
+        otlp::decode(signal, format, &message, &mut converter).unwrap();
+    }
+    converter.bodies
+}
+
+fn is_json(request: &str) -> bool {
+    request.ends_with(".http-json.bin")
 }
 
 /// Every captured request, as its path below the folder of payloads.
@@ -122,6 +143,38 @@ fn snapshot(name: &str, bodies: &JsonValue) {
     settings.set_omit_expression(true);
     settings.set_snapshot_path("snapshots");
     settings.bind(|| insta::assert_json_snapshot!(name, bodies));
+}
+
+#[test]
+fn the_receivers_decoder_leads_to_the_same_entries_as_prost() {
+    for request in requests().iter().filter(|request| !is_json(request)) {
+        assert_eq!(received(request), entries(request), "{request}");
+    }
+}
+
+#[test]
+fn a_request_in_json_becomes_the_entries_of_the_same_request_in_protobuf() {
+    let names = |entries: &[JsonValue]| -> Vec<_> {
+        let told = |e: &JsonValue| (e["message"].clone(), e["audit"]["kind"].clone());
+        entries.iter().map(told).collect()
+    };
+    let json = entries("otel-js/json/001.traces.http-json.bin");
+    assert!(!json.is_empty());
+    assert_eq!(names(&json), names(&entries("otel-js/proto/001.traces.http-protobuf.bin")));
+    assert_eq!(names(&json), names(&entries("otel-js/json-gzip/001.traces.http-json.bin")));
+}
+
+#[test]
+fn an_external_id_is_found_under_a_prefix_that_no_mapping_knows() {
+    let entries = entries("vercel-ai-sdk/json/001.traces.http-json.bin");
+    let named: Vec<_> =
+        entries.iter().filter(|entry| !entry["audit"]["external"].is_null()).collect();
+    assert!(named.len() > 1, "the SDK repeats the metadata on the spans of a call");
+    for entry in named {
+        assert_eq!(entry["audit"]["external"]["trace_id"], json!(["ext-7f3a-1042"]));
+        assert!(entry["trace_id"].as_array().unwrap().contains(&json!("ext-7f3a-1042")));
+        assert_eq!(entry["attributes"]["ai.telemetry.metadata.userId"], "u-77", "kept as sent");
+    }
 }
 
 #[test]
@@ -374,6 +427,26 @@ fn an_agent_an_openai_run_names_is_the_actor_and_the_user_is_beside_it() {
         json!({"id": "refund-agent", "type": "agent", "source": "asserted"})
     );
     assert_eq!(run["user"]["id"], "u-77");
+}
+
+#[test]
+fn a_langgraph_node_is_an_agent_run_only_if_its_instrumentation_calls_it_an_agent() {
+    let sent = entries(LANGGRAPH[0]);
+    let nodes: Vec<_> = sent.iter().filter(|entry| entry["message"] == "agent").collect();
+    assert!(!nodes.is_empty());
+    for node in nodes {
+        assert_eq!(node["gen_ai"]["operation"]["name"], "AGENT", "the source's own word");
+        assert_eq!(node["audit"]["kind"], "agent_run");
+    }
+    let chain = documented(|sink| {
+        let attributes = vec![
+            ("openinference.span.kind", documented_requests::text("CHAIN")),
+            ("gen_ai.agent.name", documented_requests::text("agent")),
+            ("agent.name", documented_requests::text("agent")),
+        ];
+        sink.record(Record::Span(&documented_requests::span(1, "agent", attributes)));
+    });
+    assert_ne!(chain[0]["audit"]["kind"], "agent_run");
 }
 
 /// The entries of a request that is written in `documented_requests.rs`.

@@ -147,6 +147,11 @@ impl Compiler<'_> {
         MappingError::Invalid { file: self.file.to_owned(), line, problem }
     }
 
+    /// The kind of a kind rule. `plain` is the kind of a record that no rule knows.
+    fn kind_or_plain(&self, word: &str, line: u64) -> Compiled<Option<Kind>> {
+        if word == "plain" { Ok(None) } else { self.kind_word(word, line).map(Some) }
+    }
+
     fn kind_word(&self, word: &str, line: u64) -> Compiled<Kind> {
         word.parse().map_err(|()| {
             let near = nearest(word, Kind::ALL.iter().map(|kind| kind.as_str()));
@@ -233,11 +238,11 @@ impl Compiler<'_> {
         let (families, root) = (self.families(), rule.root);
         let action: Option<Box<str>> = rule.action.as_deref().map(Into::into);
         let make = |kind| KindRule { kind, action: action.clone(), priority, families, root };
-        let kind = rule.kind.as_deref().map(|word| self.kind_word(word, line)).transpose()?;
+        let kind = rule.kind.as_deref().map(|word| self.kind_or_plain(word, line)).transpose()?;
         match (&rule.attribute, &rule.values, kind) {
             (Some(name), Some(values), None) => {
                 for (value, word) in values {
-                    let kind = make(self.kind_word(word, line)?);
+                    let kind = make(self.kind_or_plain(word, line)?);
                     let rules = self.tables.names.at(name);
                     rules.kinds_of_value.entry(value.as_str().into()).or_default().push(kind);
                 }

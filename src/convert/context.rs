@@ -11,8 +11,17 @@ use std::borrow::Cow;
 #[derive(Debug, Default)]
 pub struct ResourceContext {
     fields: Fields<'static>,
-    values: Vec<(Target, String)>,
+    values: Vec<Filled>,
     noted: Noted,
+}
+
+/// A field that a resource fills.
+#[derive(Debug)]
+struct Filled {
+    target: Target,
+    text: String,
+    /// The attribute that moved there and is in `resource` no more.
+    moved: Option<String>,
 }
 
 /// A scope, ready for the entries of its records.
@@ -61,18 +70,31 @@ impl Noted {
 impl ResourceContext {
     pub(super) fn new(tables: &Tables, resource: &Resource<'_>) -> Self {
         let mut notes = Notes::default();
-        let fields = own_fields(&notes.fields(resource.attributes.iter(), ""));
-        let mut values: Vec<(Target, String)> = Vec::new();
+        let sent = notes.fields(resource.attributes.iter(), "");
+        let mut values: Vec<Filled> = Vec::new();
         for attribute in &resource.attributes {
             for member in tables.resource.get(attribute.key.as_str()).into_iter().flatten() {
                 let shape = member.target.shape();
                 let value =
                     member.decoder.value(shape, &attribute.value, "", &mut Notes::default());
-                let there = values.iter().any(|(target, _)| *target == member.target);
-                if let (Some((Decoded::Text(text), _)), false) = (value, there) {
-                    values.push((member.target, text.into_owned()));
+                if values.iter().any(|filled| filled.target == member.target) {
+                    continue;
+                }
+                if let Some((Decoded::Text(text), verbatim)) = value {
+                    let key = attribute.key.as_str();
+                    // A name that was sent twice stands in `resource` with both values.
+                    let moved = verbatim
+                        && member.target.is_of_service()
+                        && sent.get(key).and_then(Json::as_str) == Some(&*text);
+                    let moved = moved.then(|| key.to_owned());
+                    values.push(Filled { target: member.target, text: text.into_owned(), moved });
                 }
             }
+        }
+        let moved = |key: &str| values.iter().any(|filled| filled.moved.as_deref() == Some(key));
+        let mut fields = Fields::with_capacity(sent.len());
+        for (key, value) in sent.iter().filter(|(key, _)| !moved(key)) {
+            fields.push(Cow::Owned(key.to_owned()), own(value));
         }
         Self { fields, values, noted: Noted::of(notes) }
     }
@@ -80,12 +102,14 @@ impl ResourceContext {
     /// Writes the resource into an entry: its attributes, and the fields that they fill where
     /// the record itself said nothing.
     pub(super) fn write<'r>(&'r self, entry: &mut Entry<'r>) {
-        for (target, text) in &self.values {
+        entry.resource = borrow_fields(&self.fields);
+        for Filled { target, text, moved } in &self.values {
             if !target.is_set(entry) {
                 target.put(entry, Decoded::Text(Cow::Borrowed(text)));
+            } else if let Some(key) = moved {
+                entry.resource.push(Cow::Borrowed(key), Json::Text(Cow::Borrowed(text)));
             }
         }
-        entry.resource = borrow_fields(&self.fields);
         self.noted.write(entry);
     }
 }

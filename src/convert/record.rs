@@ -93,7 +93,7 @@ impl<'r, 'v, 't: 'r> Attributes<'r, 'v, 't> {
             }
         }
         Chosen {
-            kind: best.map_or(plain, |rule| rule.kind),
+            kind: best.and_then(|rule| rule.kind).unwrap_or(plain),
             action: best.and_then(|rule| rule.action.as_deref()),
         }
     }

@@ -112,7 +112,8 @@ pub(super) struct Member {
 /// A kind that a sign speaks for. The smallest priority wins.
 #[derive(Debug, Clone)]
 pub(super) struct KindRule {
-    pub kind: Kind,
+    /// `None` for the plain kind, as if there were no rule.
+    pub kind: Option<Kind>,
     pub action: Option<Box<str>>,
     pub priority: u32,
     pub families: Families,
@@ -245,6 +246,9 @@ struct Prefixed {
     patterns: Vec<(Glob, u32)>,
 }
 
+/// The place of patterns that begin with `*`: no name begins with this byte.
+const NO_PREFIX: u8 = 0xff;
+
 /// What every name of an attribute means.
 #[derive(Debug, Default)]
 pub(super) struct Names {
@@ -265,12 +269,14 @@ impl Names {
     }
 
     fn pattern(&self, name: &str) -> Option<u32> {
-        let group = self.prefixed.get(usize::from(*name.as_bytes().first()?))?;
-        group.iter().find_map(|prefixed| {
-            let rest = name.strip_prefix(&*prefixed.prefix)?;
-            let found = prefixed.patterns.iter().find(|(glob, _)| glob.matches_rest(rest));
-            found.map(|(_, at)| *at)
-        })
+        let of_first = |byte: u8| {
+            self.prefixed.get(usize::from(byte))?.iter().find_map(|prefixed| {
+                let rest = name.strip_prefix(&*prefixed.prefix)?;
+                let found = prefixed.patterns.iter().find(|(glob, _)| glob.matches_rest(rest));
+                found.map(|(_, at)| *at)
+            })
+        };
+        of_first(*name.as_bytes().first()?).or_else(|| of_first(NO_PREFIX))
     }
 
     /// The rules at a name or pattern, made if they are not there.
@@ -293,7 +299,7 @@ impl Names {
             self.prefixed.resize_with(256, Vec::new);
         }
         let glob = Glob::new(pattern);
-        let first = usize::from(glob.prefix().as_bytes().first().copied().unwrap_or_default());
+        let first = usize::from(glob.prefix().as_bytes().first().copied().unwrap_or(NO_PREFIX));
         let Some(group) = self.prefixed.get_mut(first) else { return next };
         let place = group.iter().position(|there| *there.prefix == *glob.prefix());
         let place = place.unwrap_or_else(|| {
@@ -408,10 +414,12 @@ mod tests {
         names.at("a.*").detects = 1;
         names.at("a.b.*").detects = 2;
         names.at("a.b.c").detects = 4;
+        names.at("*.x").detects = 8;
         let families = |name: &str| names.get(name).map(|rules| rules.detects);
         assert_eq!(families("a.x"), Some(1));
         assert_eq!(families("a.b.x"), Some(2));
         assert_eq!(families("a.b.c"), Some(4));
         assert_eq!(families("b"), None);
+        assert_eq!(families("b.x"), Some(8), "a star in front answers last");
     }
 }

@@ -324,6 +324,18 @@ impl Target {
             .ok_or_else(|| super::error::nearest(path, Self::PATHS.iter().map(|(known, _)| *known)))
     }
 
+    /// Whether the field is of `service`, which is the resource under another name.
+    pub(super) const fn is_of_service(self) -> bool {
+        matches!(
+            self,
+            Target::ServiceName
+                | Target::ServiceVersion
+                | Target::ServiceNamespace
+                | Target::ServiceInstance
+                | Target::ServiceEnvironment
+        )
+    }
+
     /// Whether the field takes many values, so that no two rules compete for it.
     pub(super) const fn takes_many(self) -> bool {
         matches!(self.shape(), Shape::Id | Shape::Changes)

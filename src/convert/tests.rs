@@ -232,6 +232,84 @@ fn propagated_context_gives_the_external_id_where_the_sdk_lost_it() {
 }
 
 #[test]
+fn what_a_resource_says_of_its_service_is_said_once_and_never_lost() {
+    let mine = with(
+        "name: mine\nrank: 10\nfields:\n  - {from: my.service, to: service.name}\nresource:\n  \
+         - {from: [service.name, old.name], to: service.name}\n  - {from: tenant.id, to: \
+         audit.claims.tenant_id}\n",
+    )
+    .unwrap();
+    let body = |resource: &[(&'static str, &'static str)], record: &[&'static str]| {
+        let attributes = |list: &mut dyn Iterator<Item = (&'static str, &'static str)>| {
+            list.map(|(key, value)| Attribute::new(key, text(value))).collect()
+        };
+        let resource = Resource {
+            attributes: attributes(&mut resource.iter().copied()),
+            ..Resource::default()
+        };
+        let resource = mine.resource(&resource);
+        let scope = mine.scope(&Scope::default());
+        let sent = span(attributes(&mut record.iter().map(|value| ("my.service", *value))));
+        let entry = mine.convert(&resource, &scope, Record::Span(&sent)).entry;
+        let mut body = Vec::new();
+        entry.write(&mut body).unwrap();
+        let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        (body["service"]["name"].clone(), body["resource"].clone())
+    };
+    let once = [("service.name", "a"), ("tenant.id", "t")];
+    assert_eq!(body(&once, &[]), (serde_json::json!("a"), serde_json::json!({"tenant.id": "t"})));
+    let both = serde_json::json!({"tenant.id": "t", "service.name": "a"});
+    assert_eq!(body(&once, &["own"]), (serde_json::json!("own"), both));
+    let two = [("service.name", "a"), ("old.name", "b")];
+    assert_eq!(body(&two, &[]), (serde_json::json!("a"), serde_json::json!({"old.name": "b"})));
+    let twice = [("service.name", "a"), ("service.name", "b")];
+    let list = serde_json::json!({"service.name": ["a", "b"]});
+    assert_eq!(body(&twice, &[]), (serde_json::json!("a"), list));
+}
+
+#[test]
+fn an_operation_that_is_not_known_is_not_guessed_at() {
+    let kind = |attributes: &[(&'static str, &'static str)]| {
+        let attributes = attributes.iter().map(|(key, value)| Attribute::new(*key, text(value)));
+        converted(attributes.collect())["audit"]["kind"].clone()
+    };
+    let who = [("gen_ai.agent.id", "a"), ("gen_ai.agent.name", "n"), ("gen_ai.provider.name", "p")];
+    assert_eq!(kind(&who), "span", "who did it does not say what was done");
+    let operation = [("gen_ai.operation.name", "policy_decision")];
+    assert_eq!(kind(&[&who[..], &operation].concat()), "span");
+    let about = [("gen_ai.tool.name", "issue_refund"), ("gen_ai.request.model", "gpt-4o")];
+    assert_eq!(kind(&[&who[..], &operation, &about].concat()), "span");
+    let decided = [("spanledger.decision.outcome", "allow")];
+    assert_eq!(kind(&[&operation[..], &about, &decided].concat()), "decision");
+    assert_eq!(kind(&[("spanledger.decision", "deny"), about[0]]), "decision");
+    assert_eq!(kind(&[("gen_ai.operation.name", "chat")]), "llm_call");
+    assert_eq!(kind(&about[1..]), "llm_call", "without an operation the model tells");
+}
+
+#[test]
+fn an_answer_to_a_decision_is_an_approval_and_the_question_is_a_decision() {
+    let kind = |attributes: &[(&'static str, &'static str)]| {
+        let id = [("spanledger.decision.id", "decision-1"), ("spanledger.approval.id", "ap-1")];
+        let attributes = id.iter().chain(attributes);
+        let attributes = attributes.map(|(key, value)| Attribute::new(*key, text(value)));
+        converted(attributes.collect())["audit"]["kind"].clone()
+    };
+    for answer in [
+        ("spanledger.approval.resolved_by", "ops-lead"),
+        ("spanledger.approval.resolution", "rejected"),
+        ("spanledger.approval.status", "approved"),
+        ("spanledger.approval.status", "rejected"),
+    ] {
+        assert_eq!(kind(&[answer, ("spanledger.approval.required", "true")]), "approval");
+    }
+    let required = ("spanledger.approval.required", "true");
+    let pending = ("spanledger.approval.status", "pending");
+    let outcome = ("spanledger.decision.outcome", "require_approval");
+    assert_eq!(kind(&[outcome, required, pending]), "decision");
+    assert_eq!(kind(&[required, pending]), "decision");
+}
+
+#[test]
 fn content_in_events_is_payload_so_that_it_can_be_hashed() {
     let mut call = span(vec![Attribute::new("gen_ai.operation.name", text("chat"))]);
     call.events = vec![Event {
@@ -335,11 +413,11 @@ fn a_folder_replaces_the_mapping_of_the_same_name_and_adds_others() {
     assert_ne!(mappings.version(), BUILTIN.version());
     let sent = span(vec![
         Attribute::new("my.user", text("u")),
-        Attribute::new("langsmith.metadata.external_trace_id", text("ext")),
+        Attribute::new("langsmith.metadata.thread_id", text("thread")),
     ]);
     let body = body_of(&mappings, Record::Span(&sent));
     assert_eq!(body["user"]["id"], "u");
-    assert!(body["audit"]["external"].is_null(), "the replaced mapping says nothing");
+    assert!(body["audit"]["session"].is_null(), "the replaced mapping says nothing");
     let missing = Mappings::load(&folder.path().join("none")).unwrap_err().to_string();
     assert!(missing.contains("check the path"), "{missing}");
 }

@@ -15,24 +15,27 @@ use std::io::Read;
 use std::path::Path;
 
 /// Reads a captured request and gives its records to a sink. The name of the file says what it
-/// is: `*.traces.*` or `*.logs.*`, `*.grpc.bin` with frames; gzip is told by its first bytes.
+/// is: `*.traces.*` or `*.logs.*`.
 pub fn replay(file: &Path, sink: &mut impl Sink) {
     let name = file.file_name().unwrap().to_str().unwrap();
-    let mut bytes = std::fs::read(file).unwrap();
-    let messages = if name.ends_with(".grpc.bin") {
-        frames(&bytes)
-    } else {
-        if bytes.starts_with(&[0x1f, 0x8b]) {
-            bytes = gunzip(&bytes);
-        }
-        vec![bytes]
-    };
-    for message in messages {
+    for message in messages(file) {
         if name.contains(".traces.") {
             traces(&ExportTraceServiceRequest::decode(&*message).unwrap(), sink);
         } else {
             logs(&ExportLogsServiceRequest::decode(&*message).unwrap(), sink);
         }
+    }
+}
+
+/// The messages of a captured request: `*.grpc.bin` has frames; gzip is told by its first bytes.
+pub fn messages(file: &Path) -> Vec<Vec<u8>> {
+    let bytes = std::fs::read(file).unwrap();
+    if file.to_str().unwrap().ends_with(".grpc.bin") {
+        frames(&bytes)
+    } else if bytes.starts_with(&[0x1f, 0x8b]) {
+        vec![gunzip(&bytes)]
+    } else {
+        vec![bytes]
     }
 }
 
