@@ -65,14 +65,13 @@ pub(super) fn trace_forms(entry: &mut Entry<'_>, trace: &TraceId) {
         entry.trace_id.push(digits.clone());
         entry.trace_id.extend(other_forms(trace, digits).map(Cow::Owned));
     }
-    let external = std::mem::take(&mut entry.audit.external.trace_id);
-    for id in external.iter().flatten().chain(&written) {
-        for form in further_forms(id) {
+    let external = entry.audit.external.trace_id.clone().unwrap_or_default();
+    for id in external.into_iter().chain(written) {
+        for form in further_forms(&id) {
             entry.add_trace_id(Cow::Owned(form));
         }
-        entry.add_trace_id(id.clone());
+        entry.add_trace_id(id);
     }
-    entry.audit.external.trace_id = external;
 }
 
 /// Who did it, when the source did not say so in a field of its own: the person who resolved an

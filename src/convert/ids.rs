@@ -84,11 +84,6 @@ pub fn other_forms(id: &TraceId, digits: &str) -> impl Iterator<Item = String> +
 pub fn further_forms(id: &str) -> Vec<String> {
     let mut forms = Vec::new();
     let bare = id.strip_prefix(OPENAI_PREFIX).unwrap_or(id);
-    // Most ids are no spelling of a trace id: their length or first byte says so.
-    let first = bare.as_bytes().first();
-    if bare.len() > 36 || !first.is_some_and(u8::is_ascii_hexdigit) {
-        return forms;
-    }
     let digits = undashed(bare).unwrap_or_else(|| bare.to_ascii_lowercase());
     if let Some(bytes) = parse_hex(&digits) {
         // A UUID or an SDK's own spelling is no Datadog id: its low half is no form of its own.

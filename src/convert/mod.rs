@@ -170,7 +170,9 @@ impl Mappings {
     ) -> Converted<'r> {
         match record {
             Record::Span(span) => self.span(resource, scope, span),
-            Record::Log(log) => self.log(resource, scope, log),
+            Record::Log(log) => {
+                Converted { entry: self.log(resource, scope, log), further: Vec::new() }
+            }
         }
     }
 
@@ -191,29 +193,26 @@ impl Mappings {
         }
         let facts = Facts { families: attributes.families, kind: chosen.kind, root };
 
-        // An entry is 3.5 KB: it is filled where the caller gets it, and not moved on the way.
-        let mut converted = Converted { entry: Entry::new(chosen.kind), further: Vec::new() };
-        let entry = &mut converted.entry;
-        plain::span(span, entry, &mut notes);
-        attributes.write(facts, entry, &mut notes);
-        events.write(entry, &mut notes);
+        let mut entry = Entry::new(chosen.kind);
+        plain::span(span, &mut entry, &mut notes);
+        attributes.write(facts, &mut entry, &mut notes);
+        events.write(&mut entry, &mut notes);
         inside::pairs(&tables.tracestate, span.trace_state.as_str(), &mut |member, value| {
-            record::put_member(entry, member, value);
+            record::put_member(&mut entry, member, value);
         });
         let failed = span.status_code == plain::STATUS_ERROR && chosen.kind != Kind::Interrupt;
         if failed && entry.error.message.is_none() {
             entry.error.message.clone_from(&entry.span.status_message);
         }
-        self.finish(resource, scope, facts, entry);
-        let mut further = events.further(tables, facts, entry);
-        finish::finish(tables, entry, chosen.action, &span.trace_id);
-        finish::outcome(entry, Some(span.status_code));
-        notes.write(entry);
+        self.finish(resource, scope, facts, &mut entry);
+        let mut further = events.further(tables, facts, &entry);
+        finish::finish(tables, &mut entry, chosen.action, &span.trace_id);
+        finish::outcome(&mut entry, Some(span.status_code));
+        notes.write(&mut entry);
         for own in &mut further {
             finish::finish(tables, own, None, &span.trace_id);
         }
-        converted.further = further;
-        converted
+        Converted { entry, further }
     }
 
     fn log<'r>(
@@ -221,23 +220,22 @@ impl Mappings {
         resource: &'r ResourceContext,
         scope: &'r ScopeContext,
         log: &'r LogRecord<'_>,
-    ) -> Converted<'r> {
+    ) -> Entry<'r> {
         let (tables, mut notes) = (&self.tables, Notes::default());
         let (signs, families) = signs(&tables.events, log.event_name.as_str(), scope.families);
         let attributes = Attributes::look_up(tables, &log.attributes, families);
         let chosen = attributes.choose_kind(&signs, false, Kind::Log);
         let facts = Facts { families: attributes.families, kind: chosen.kind, root: false };
 
-        let mut converted = Converted { entry: Entry::new(chosen.kind), further: Vec::new() };
-        let entry = &mut converted.entry;
-        plain::log(log, entry, &mut notes);
-        attributes.write(facts, entry, &mut notes);
-        self.body(log, facts, entry, &mut notes);
-        self.finish(resource, scope, facts, entry);
-        finish::finish(tables, entry, chosen.action, &log.trace_id);
-        finish::outcome(entry, None);
-        notes.write(entry);
-        converted
+        let mut entry = Entry::new(chosen.kind);
+        plain::log(log, &mut entry, &mut notes);
+        attributes.write(facts, &mut entry, &mut notes);
+        self.body(log, facts, &mut entry, &mut notes);
+        self.finish(resource, scope, facts, &mut entry);
+        finish::finish(tables, &mut entry, chosen.action, &log.trace_id);
+        finish::outcome(&mut entry, None);
+        notes.write(&mut entry);
+        entry
     }
 
     /// The body of a log record: a payload, a text for people, or a value with members.

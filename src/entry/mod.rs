@@ -126,12 +126,12 @@ pub struct Entry<'a> {
 
 impl<'a> Entry<'a> {
     /// An entry of that kind with nothing else in it.
-    #[allow(clippy::field_reassign_with_default, reason = "3.5 KB: filled in place, not moved")]
     pub fn new(kind: Kind) -> Self {
-        let mut entry = Self::default();
-        entry.schema_version = SCHEMA_VERSION;
-        entry.audit.kind = kind;
-        entry
+        Self {
+            schema_version: SCHEMA_VERSION,
+            audit: Audit { kind, ..Audit::default() },
+            ..Self::default()
+        }
     }
 
     /// Appends the body to `out`: the only place where an entry becomes bytes.
