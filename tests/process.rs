@@ -189,3 +189,43 @@ fn walk(directory: &Path) -> Vec<std::path::PathBuf> {
         })
         .collect()
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_of_the_web_cannot_write_under_its_own_name() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(directory.path()).await;
+    let post = async |host: String| {
+        let answer = reqwest::Client::new()
+            .post(format!("http://{}/v1/traces", server.http()))
+            .header("host", host)
+            .header("content-type", "application/json")
+            .body("{}")
+            .send();
+        answer.await.unwrap().status().as_u16()
+    };
+    assert_eq!(post("evil.example".to_owned()).await, 421);
+    assert_eq!(post("localhost:14318".to_owned()).await, 200, "through a tunnel");
+    assert_eq!(post(server.http().to_owned()).await, 200);
+    server.terminate().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_follows_does_not_hold_up_a_stop() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(directory.path()).await;
+    let url = format!("http://{}/api/v1/entries?order=ledger&cursor=end&wait=30", server.api());
+    let follower = tokio::spawn(async move { reqwest::get(url).await.unwrap().status().as_u16() });
+    // The follower is there when the server has accepted its connection.
+    let metrics = format!("http://{}/metrics", server.api());
+    let accepted = async || {
+        let text = reqwest::get(&metrics).await.ok()?.text().await.ok()?;
+        let name = "spanledger_receiver_connections_total ";
+        let number: u64 = text.lines().find_map(|line| line.strip_prefix(name))?.parse().ok()?;
+        (number > 2).then_some(())
+    };
+    support::server::look_until(support::server::DEADLINE, accepted).await.unwrap();
+    let since = std::time::Instant::now();
+    server.terminate().await;
+    assert_eq!(follower.await.unwrap(), 200);
+    assert!(since.elapsed() < std::time::Duration::from_secs(9), "it waited for its deadline");
+}

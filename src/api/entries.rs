@@ -47,7 +47,7 @@ pub(super) async fn search(
     loop {
         let asked = params.clone();
         let answer = api.ask(move |api| page(api, &asked)).await?;
-        if !answer.entries.is_empty() || Instant::now() >= until {
+        if !answer.entries.is_empty() || Instant::now() >= until || api.health.is_stopping() {
             return json(&answer);
         }
         // `end` is where it was at the first look, and what did not match is not looked at twice.

@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use utoipa::ToSchema;
 
@@ -25,6 +26,7 @@ use utoipa::ToSchema;
 #[derive(Debug, Default)]
 pub struct Health {
     state: Mutex<State>,
+    stopping: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -46,7 +48,7 @@ impl Health {
     /// Live, and not ready until each of these parts said that it is.
     pub fn starting(parts: &[&'static str]) -> Self {
         let reasons = parts.iter().map(|part| (*part, "starting".to_owned())).collect();
-        Self { state: Mutex::new(State { dead: None, reasons }) }
+        Self { state: Mutex::new(State { dead: None, reasons }), stopping: AtomicBool::new(false) }
     }
 
     // A thread that panicked while it held this lock left two plain fields: they are still true.
@@ -67,6 +69,17 @@ impl Health {
     /// Only a restart helps.
     pub fn dead(&self, reason: impl Into<String>) {
         self.state().dead.get_or_insert(reason.into());
+    }
+
+    /// The process is on its way out: not ready, and nothing new will come.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+        self.not_ready("process", "it is stopping");
+    }
+
+    /// Whether the process is on its way out.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
     }
 
     /// Whether a restart is not called for.

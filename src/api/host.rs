@@ -17,8 +17,8 @@ pub enum HostCheck {
     Only {
         /// Names and addresses, as they stand in a `Host` header, lower case.
         names: Vec<String>,
-        /// The port; a header without one means 80.
-        port: u16,
+        /// The port; a header without one means 80. Absent: any, as behind a tunnel.
+        port: Option<u16>,
     },
 }
 
@@ -44,7 +44,17 @@ impl HostCheck {
         if !names.contains(&own) {
             names.push(own);
         }
-        Self::Only { names, port: address.port() }
+        Self::Only { names, port: Some(address.port()) }
+    }
+
+    /// The same names with any port. What writes may come through a tunnel or a mapped port; a
+    /// page of the web still cannot choose the name.
+    #[must_use]
+    pub fn on_any_port(self) -> Self {
+        match self {
+            Self::Only { names, .. } => Self::Only { names, port: None },
+            Self::Any => Self::Any,
+        }
     }
 
     /// Whether a request with this `Host` is answered.
@@ -60,7 +70,8 @@ impl HostCheck {
                 Err(_) => return false,
             },
         };
-        given == *port && names.iter().any(|allowed| allowed.eq_ignore_ascii_case(name))
+        port.is_none_or(|port| given == port)
+            && names.iter().any(|allowed| allowed.eq_ignore_ascii_case(name))
     }
 
     /// Refuses a request for another host, or for none.
@@ -82,11 +93,12 @@ impl HostCheck {
     }
 }
 
-fn refusal(port: u16) -> Problem {
+fn refusal(port: Option<u16>) -> Problem {
+    let port = port.map(|port| format!(":{port}")).unwrap_or_default();
     // The name that was asked for is not repeated: it is the attacker's text.
     Problem::host(format!(
-        "Without credentials this server answers on loopback only, as 127.0.0.1:{port}, \
-         [::1]:{port} or localhost:{port}. Use one of these addresses."
+        "Without credentials this server answers on loopback only, as 127.0.0.1{port}, \
+         [::1]{port} or localhost{port}. Use one of these addresses."
     ))
 }
 

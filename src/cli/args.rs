@@ -180,6 +180,7 @@ pub struct SearchArgs {
 )]
 pub struct TraceArgs {
     /// Any form of any id of the run
+    #[arg(value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub id: String,
 
     /// Order of the entries: as the story went, or as the ledger holds them

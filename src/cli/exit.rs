@@ -91,7 +91,13 @@ pub fn end(result: Result<Exit, CommandError>) -> Exit {
             use std::io::Write as _;
             // Where standard error is closed there is nobody to tell.
             let _ = writeln!(io::stderr(), "{}", error_line(&error));
-            Exit::Failed
+            match error {
+                // What was asked cannot be asked: a query that cannot be read, a strange cursor.
+                CommandError::Source(SourceError::Problem(problem)) if problem.status == 400 => {
+                    Exit::Usage
+                }
+                _ => Exit::Failed,
+            }
         }
     }
 }

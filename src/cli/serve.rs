@@ -24,6 +24,11 @@ use crate::receiver::{self, Receiver};
 use crate::store::embedded::IndexOptions;
 use crate::store::{AuditStore, EmbeddedStore, StoreError};
 use crate::telemetry::metrics::Sources;
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -117,7 +122,8 @@ pub struct Running {
     consumer: Option<Consumer>,
     receivers: Part,
     api: Part,
-    health: JoinHandle<()>,
+    health: Arc<Health>,
+    watch: JoinHandle<()>,
 }
 
 /// Tasks that end when they are told to.
@@ -194,8 +200,8 @@ pub async fn start(config: Config, mappings: Mappings) -> Result<Running, ServeE
     let endpoints = Endpoints { grpc, http, api: api_address, pid: std::process::id() };
     endpoints.write(&config.data)?;
     look_at(&ledger, &health);
-    let health = tokio::spawn(watch_health(ledger.clone(), health));
-    Ok(Running { endpoints, config, recovery, ledger, consumer, receivers, api, health })
+    let watch = tokio::spawn(watch_health(ledger.clone(), Arc::clone(&health)));
+    Ok(Running { endpoints, config, recovery, ledger, consumer, receivers, api, health, watch })
 }
 
 impl Running {
@@ -216,9 +222,11 @@ impl Running {
     pub async fn stop(self) -> Result<(), ServeError> {
         // Nobody should find an address where nobody listens.
         let _ = std::fs::remove_file(self.config.data.join(ENDPOINTS_FILE));
+        // Who waits for new entries is answered: none will come.
+        self.health.stop();
         // The servers keep the deadline of requests in flight themselves.
         self.receivers.end().await;
-        self.health.abort();
+        self.watch.abort();
         let deadlines = self.config.shutdown;
         let closed = timeout(deadlines.ledger, self.ledger.close()).await;
         if let Some(consumer) = self.consumer {
@@ -337,8 +345,46 @@ async fn serve_otlp(
     let addresses = (grpc.address(), http.address());
     let mut part = Part::new();
     part.tasks.push(tokio::spawn(grpc.serve(receiver.grpc(), part.told())));
-    part.tasks.push(tokio::spawn(http.serve(receiver.http(), part.told())));
+    let hosts = HostCheck::for_listener(http.address()).on_any_port();
+    let service = guarded(hosts, receiver.http());
+    part.tasks.push(tokio::spawn(http.serve(service, part.told())));
     Ok((addresses.0, addresses.1, part))
+}
+
+/// A service that answers to the names of its listener only: what a page of the web sends under
+/// its own name is refused before it is read.
+fn guarded<S>(
+    hosts: HostCheck,
+    service: S,
+) -> impl tower::Service<
+    Request<Incoming>,
+    Response = Response<Full<Bytes>>,
+    Error = Infallible,
+    Future: Send,
+> + Clone
++ Send
+where
+    S: tower::Service<
+            Request<Incoming>,
+            Response = Response<Full<Bytes>>,
+            Error = Infallible,
+            Future: Send,
+        > + Clone
+        + Send
+        + Sync
+        + 'static,
+{
+    let hosts = Arc::new(hosts);
+    tower::service_fn(move |request: Request<Incoming>| {
+        let refused = hosts.check(&request).err();
+        let mut service = service.clone();
+        async move {
+            let Some(problem) = refused else { return service.call(request).await };
+            let mut response = Response::new(Full::new(Bytes::from(problem.detail)));
+            *response.status_mut() = StatusCode::MISDIRECTED_REQUEST;
+            Ok(response)
+        }
+    })
 }
 
 /// Keeps `/readyz` true to what the ledger says of itself.

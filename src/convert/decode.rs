@@ -154,8 +154,12 @@ fn plain(shape: Shape, value: Json<'_>) -> Option<(Decoded<'_>, bool)> {
     match shape {
         Shape::Text | Shape::Id => match value {
             Json::Text(text) => (!text.is_empty()).then_some((Decoded::Text(text), true)),
-            Json::Bool(_) | Json::Int(_) | Json::UInt(_) => Some((text_of(compact(&value)), false)),
-            Json::Double(double) if double.is_finite() => Some((text_of(compact(&value)), false)),
+            Json::Int(_) | Json::UInt(_) => Some((text_of(compact(&value)), false)),
+            // A float is rounded and a truth is shared: as an id either would join strangers.
+            Json::Bool(_) if shape == Shape::Text => Some((text_of(compact(&value)), false)),
+            Json::Double(double) if shape == Shape::Text && double.is_finite() => {
+                Some((text_of(compact(&value)), false))
+            }
             _ => None,
         },
         Shape::Int => match value {

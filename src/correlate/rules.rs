@@ -55,7 +55,9 @@ impl JoinRules {
 
     fn is_careless(&self, text: &str) -> bool {
         let text = text.trim();
-        text.bytes().all(|b| matches!(b, b'0' | b'-'))
+        // All zeros are no id in the spelling of OpenAI's SDK either.
+        let digits = text.strip_prefix("trace_").unwrap_or(text);
+        digits.bytes().all(|b| matches!(b, b'0' | b'-'))
             || self.careless.iter().any(|word| word.trim().eq_ignore_ascii_case(text))
     }
 }
@@ -71,9 +73,16 @@ mod tests {
 
     #[test]
     fn words_that_stand_for_no_id_join_nothing() {
-        for text in
-            ["", " ", "test", "TEST", " none ", "n/a", "0", "00000000-0000-0000-0000-000000000000"]
-        {
+        for text in [
+            "",
+            " ",
+            "test",
+            " none ",
+            "n/a",
+            "0",
+            "00000000-0000-0000-0000-000000000000",
+            "trace_00",
+        ] {
             assert!(!joins(text), "{text:?}");
         }
         assert!(joins("testing") && joins("10"));

@@ -304,21 +304,31 @@ impl Parser<'_> {
         Ok(())
     }
 
-    /// Whether an operator stands here: a whole unquoted word, in any case.
+    /// Whether an operator stands here.
     fn sees_operator(&self, operator: &str) -> bool {
+        self.operator_length(operator).is_some()
+    }
+
+    /// Length of the operator that stands here: a whole unquoted word, in any case, or its sign.
+    fn operator_length(&self, operator: &str) -> Option<usize> {
         let rest = self.chars.get(self.at..).unwrap_or_default();
         let ends = |c: &char| c.is_whitespace() || matches!(c, '(' | ')' | '"');
         let word: String = rest.iter().take_while(|c| !ends(c)).collect();
-        word.eq_ignore_ascii_case(operator)
+        let sign = match operator {
+            "and" => "&&",
+            "or" => "||",
+            _ => operator,
+        };
+        (word.eq_ignore_ascii_case(operator) || word == sign).then(|| word.chars().count())
     }
 
     fn eat_operator(&mut self, operator: &str) -> bool {
-        let there = self.sees_operator(operator);
-        if there {
-            self.at = self.at.saturating_add(operator.len());
+        let length = self.operator_length(operator);
+        if let Some(length) = length {
+            self.at = self.at.saturating_add(length);
             self.skip_space();
         }
-        there
+        length.is_some()
     }
 
     fn eat(&mut self, c: char) -> bool {
@@ -461,6 +471,7 @@ mod tests {
         let blocked = Query::term("decision", "blocked");
         for text in [
             "run_id:7 and decision:blocked",
+            "run_id:7 && decision:blocked",
             "run_id: 7 AND decision : \"blocked\"",
             "run_id:7 decision:blocked",
             "( run_id:7 ) (decision:(blocked))",
