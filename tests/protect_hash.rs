@@ -186,3 +186,25 @@ fn an_id_that_equals_a_payload_keeps_joining() {
     assert_eq!(entry.attributes.get("order.id").and_then(Json::as_str), Some(id));
     assert!(entry.attributes.get("note").unwrap().as_str().unwrap().starts_with("[HASHED:"));
 }
+
+#[test]
+fn a_transcript_of_hundreds_of_payloads_has_a_commitment_for_each_and_never_too_many() {
+    use sha2::{Digest as _, Sha256};
+    use spanledger::access::Tenant;
+    use spanledger::entry::{Entry, Kind, Payload};
+    use spanledger::protect::{Keys, Protector, Settings};
+
+    let protector = Protector::new(&Settings::default(), Keys::from_root(&[7; 32])).unwrap();
+    let (tenant, mut entry) = (Tenant::default(), Entry::new(Kind::LlmCall));
+    for n in 0..300 {
+        let text = Some(format!("message {n}").into());
+        entry.audit.payload.push(Payload { text, ..Payload::default() });
+    }
+    let commitments = protector.write(&tenant, &mut entry, &mut Vec::new()).unwrap();
+    assert_eq!(commitments.len(), 65, "64 of their own and one that the others share");
+    let keys = protector.keys().tenant(&tenant);
+    let hash = |n: usize| keys.payload_hash(format!("message {n}").as_bytes());
+    assert!(commitments[63].verify(&hash(63)));
+    let shared: Vec<u8> = (64..300).flat_map(hash).collect();
+    assert!(commitments[64].verify(&Sha256::digest(&shared).into()));
+}

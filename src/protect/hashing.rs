@@ -23,6 +23,7 @@ use super::settings::{ModeTable, PayloadMode, commitment_kind};
 use super::walk::{Place, Visitor, walk};
 use super::{ProtectError, is_id_place};
 use crate::entry::{Entry, Json, Payload, SpanEvent};
+use sha2::{Digest as _, Sha256};
 use std::borrow::Cow;
 
 /// Rule under which values are recorded that mode `hash` replaced outside `audit.payload`.
@@ -35,6 +36,14 @@ const MIN_SWEPT_BYTES: usize = 16;
 /// Most dropped texts that are looked for *within* other strings; the longest are taken. Beyond
 /// that, texts are found elsewhere only when the names of the fields say what they are.
 const MAX_SWEPT: usize = 64;
+
+/// Payloads that have a commitment of their own. A transcript can have hundreds, and the ledger keeps
+/// the commitments of an entry in its leaf: the payloads beyond share one, over the SHA-256 of their
+/// keyed hashes in the order of `audit.payload`.
+const MAX_SINGLE: usize = 64;
+
+/// Kind of the commitment that the payloads beyond [`MAX_SINGLE`] share.
+const SHARED_KIND: u8 = 0;
 
 /// Names in an event of a payload that say what the payload is, not what it says.
 const NOT_CONTENT: &[&str] = &[
@@ -77,6 +86,11 @@ impl Commitment {
     }
 }
 
+fn commit(kind: u8, hash: &[u8; 32]) -> Result<Commitment, ProtectError> {
+    let salt = salt().map_err(ProtectError::Random)?;
+    Ok(Commitment { kind, value: Commitment::value_of(&salt, hash), salt })
+}
+
 /// Hashes every payload of the entry, commits to it, and drops the text where the mode says so.
 pub(super) fn hash_payloads(
     entry: &mut Entry<'_>,
@@ -85,17 +99,17 @@ pub(super) fn hash_payloads(
     names: &PayloadNames,
     record: &mut Record,
 ) -> Result<Vec<Commitment>, ProtectError> {
-    let mut commitments = Vec::with_capacity(entry.audit.payload.len());
+    let mut commitments = Vec::with_capacity(entry.audit.payload.len().min(MAX_SINGLE));
+    let mut rest = Vec::new();
     let mut dropped = Vec::new();
     for payload in &mut entry.audit.payload {
         let Some(text) = payload.text.as_ref() else { continue };
         let hash = keys.payload_hash(text.as_bytes());
-        let salt = salt().map_err(ProtectError::Random)?;
-        commitments.push(Commitment {
-            kind: commitment_kind(payload.kind),
-            value: Commitment::value_of(&salt, &hash),
-            salt,
-        });
+        if commitments.len() < MAX_SINGLE {
+            commitments.push(commit(commitment_kind(payload.kind), &hash)?);
+        } else {
+            rest.extend_from_slice(&hash);
+        }
         payload.hash = Some(Cow::Owned(hex(&hash)));
         if payload.bytes == 0 {
             payload.bytes = u64::try_from(text.len()).unwrap_or(u64::MAX);
@@ -103,6 +117,9 @@ pub(super) fn hash_payloads(
         if modes.of(payload.kind) == PayloadMode::Hash {
             dropped.extend(payload.text.take());
         }
+    }
+    if !rest.is_empty() {
+        commitments.push(commit(SHARED_KIND, &Sha256::digest(&rest).into())?);
     }
     if modes.any_hash() {
         Sweep::new(dropped, keys, modes, names, record).run(entry);
