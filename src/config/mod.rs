@@ -69,8 +69,6 @@ pub struct Listen {
 /// The embedded index.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Index {
-    /// Memory of the index writer, bytes.
-    pub memory_bytes: usize,
     /// Entries after which the index is committed.
     pub commit_entries: u64,
     /// Time after which it is committed when nothing more comes.
@@ -196,7 +194,6 @@ fn resolve(raw: Raw, overrides: &Overrides) -> Result<Config, ConfigError> {
         },
         audit,
         index: raw.index.enabled.then(|| Index {
-            memory_bytes: raw.index.memory.as_usize(),
             commit_entries: raw.index.commit_entries,
             commit_idle: raw.index.commit_idle.duration(),
             query_timeout: raw.index.query_timeout.duration(),

@@ -110,8 +110,6 @@ section! {
     RawIndex {
         /// Whether there is an embedded index.
         enabled: bool = true,
-        /// Memory of the index writer.
-        memory: Size = Size::mib(64),
         /// Entries after which the index is committed.
         commit_entries: u64 = 50_000,
         /// Time after which the index is committed when nothing more comes.
