@@ -86,7 +86,7 @@ fn bench_write(bencher: Bencher<'_, '_>, settings: &Settings) {
     bencher.counter(ItemsCount::new(1_u64)).with_inputs(|| template.clone()).bench_local_values(
         |mut entry| {
             body.clear();
-            let commitments = protector.write(&tenant, &mut entry, &mut body);
+            let commitments = protector.tenant(&tenant).write(&mut entry, &mut body);
             (commitments, entry)
         },
     );
@@ -153,7 +153,7 @@ fn write_with_a_credential(bencher: Bencher<'_, '_>) {
     let mut body = Vec::with_capacity(16 * 1024);
     bencher.with_inputs(|| template.clone()).bench_local_values(|mut entry| {
         body.clear();
-        let commitments = protector.write(&tenant, &mut entry, &mut body);
+        let commitments = protector.tenant(&tenant).write(&mut entry, &mut body);
         (commitments, entry)
     });
 }

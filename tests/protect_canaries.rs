@@ -101,7 +101,7 @@ fn places(value: &Value, at: &str, found: &mut Vec<String>) {
 
 fn write(protector: &Protector, entry: &mut Entry<'_>) -> String {
     let mut body = b"before".to_vec();
-    protector.write(&Tenant::default(), entry, &mut body).unwrap();
+    protector.tenant(&Tenant::default()).write(entry, &mut body).unwrap();
     let body = String::from_utf8(body).unwrap();
     body.strip_prefix("before").unwrap().to_owned()
 }

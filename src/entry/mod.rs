@@ -12,6 +12,7 @@
 //! | `outcome.rs` | [`Outcome`]: the decision vocabulary, and the words accepted for it |
 //! | `json.rs` | [`Json`]: values that survive the trip (64-bit integers, −0.0, NaN, bytes) |
 //! | `time.rs` | nanoseconds since 1970 as RFC 3339 text |
+//! | `write.rs` | the JSON of a body |
 //!
 //! An entry is a **body** and an **envelope**. The body is JSON of what the source said, after
 //! protection; it depends on nothing about when or by whom it was received. It is written once,
@@ -32,6 +33,7 @@ mod outcome;
 mod part;
 mod payload;
 mod time;
+mod write;
 
 pub use audit::*;
 pub use context::*;
@@ -139,7 +141,7 @@ impl<'a> Entry<'a> {
     /// # Errors
     /// Never for a value of this type; the signature is `serde_json`'s.
     pub fn write(&self, out: &mut Vec<u8>) -> Result<(), serde_json::Error> {
-        serde_json::to_writer(out, self)
+        write::write(self, out)
     }
 
     /// Marks something that a reader of the entry should know, once.

@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 pub struct ConsumerOptions {
     /// Where cursor files lie.
     pub cursors: PathBuf,
-    /// Bytes of entries that the sink is given at once.
+    /// Bytes of entries that the sink is given at once. What fits into the processor's cache is
+    /// read and looked through faster than more.
     pub chunk_bytes: usize,
     /// How long without entries until the sink is told.
     pub idle_after: Duration,
@@ -28,7 +29,7 @@ impl ConsumerOptions {
     pub fn new(cursors: impl Into<PathBuf>) -> Self {
         Self {
             cursors: cursors.into(),
-            chunk_bytes: 1024 * 1024,
+            chunk_bytes: 256 * 1024,
             idle_after: Duration::from_secs(2),
             cursor_every: Duration::from_secs(1),
             retry: (Duration::from_millis(100), Duration::from_secs(30)),
@@ -183,7 +184,7 @@ impl Driver {
         let from = self.sink.position().or_else(|| self.settled_so_far()).unwrap_or(0);
         self.status.set_applied(from);
         self.status.set_settled(from);
-        self.reader.scan(from)
+        self.reader.scan_once(from)
     }
 
     /// What a sink without a position of its own has settled: in this process, else by its file.
@@ -200,6 +201,7 @@ impl Driver {
         self.status.set_state(ConsumerState::Running);
         self.sink.apply(&chunk)?;
         self.status.set_applied(chunk.next_sequence());
+        scan.recycle(chunk);
         self.note_settled();
         self.succeed();
         if self.saved_at.elapsed() >= self.options.cursor_every {

@@ -6,9 +6,8 @@ use crate::access::Tenant;
 use crate::convert::{ResourceContext, ScopeContext};
 use crate::entry::Entry;
 use crate::ledger::{Batch, BatchError, Commitment, EntryId, NewEntry};
-use crate::protect::TenantKeys;
+use crate::protect::TenantProtector;
 use crate::span::{Record, Refusal, Resource, Scope, Sink};
-use std::sync::Arc;
 
 /// Retention class of everything until classes are configurable.
 const DEFAULT_RETENTION_CLASS: u8 = 0;
@@ -19,7 +18,7 @@ const DEFAULT_RETENTION_CLASS: u8 = 0;
 pub struct Draft {
     intake: Intake,
     tenant: Tenant,
-    keys: Arc<TenantKeys>,
+    protector: TenantProtector,
     received_ns: u64,
     digester: Digester,
     resource: ResourceContext,
@@ -36,11 +35,11 @@ impl Draft {
     pub(super) fn new(intake: Intake, tenant: Tenant, received_ns: u64) -> Self {
         let resource = intake.0.mappings.resource(&Resource::default());
         let scope = intake.0.mappings.scope(&Scope::default());
-        let keys = intake.0.protector.keys().tenant(&tenant);
+        let protector = intake.0.protector.tenant(&tenant);
         Self {
             intake,
             tenant,
-            keys,
+            protector,
             received_ns,
             digester: Digester::default(),
             resource,
@@ -52,6 +51,12 @@ impl Draft {
             why: None,
             failure: None,
         }
+    }
+
+    /// Makes room for entries of about that many bytes in all: what is moved when memory grows is
+    /// moved for nothing.
+    pub fn reserve(&mut self, bytes: usize) {
+        self.batch.reserve(bytes);
     }
 
     /// Bytes of memory that it holds, for the budget of whoever fills it.
@@ -72,7 +77,7 @@ impl Draft {
 struct Envelope<'a> {
     intake: &'a Intake,
     tenant: &'a Tenant,
-    keys: &'a TenantKeys,
+    protector: &'a TenantProtector,
     received_ns: u64,
     source_key: Option<[u8; 16]>,
 }
@@ -88,7 +93,7 @@ impl Envelope<'_> {
     ) -> Result<(), Unsealed> {
         body.clear();
         let inner = &self.intake.0;
-        let commitments = inner.protector.write(self.tenant, entry, body).map_err(|error| {
+        let commitments = self.protector.write(entry, body).map_err(|error| {
             Unsealed::Failed(IntakeError::Unavailable {
                 retry_after: RETRY_AFTER,
                 reason: error.to_string(),
@@ -97,9 +102,9 @@ impl Envelope<'_> {
         let commitments: Vec<Commitment> = commitments.into_iter().map(ledger_commitment).collect();
         batch
             .push(&NewEntry {
-                id: EntryId(self.keys.entry_id(digest)),
+                id: EntryId(self.protector.keys().entry_id(digest)),
                 tenant: self.tenant.name(),
-                tenant_pseudonym: self.keys.pseudonym(),
+                tenant_pseudonym: self.protector.keys().pseudonym(),
                 retention_class: DEFAULT_RETENTION_CLASS,
                 received_ns: self.received_ns,
                 mapping_version: inner.mappings.version(),
@@ -139,14 +144,16 @@ impl Sink for Draft {
     fn record(&mut self, record: Record<'_, '_>) {
         let digest = self.digester.record(record);
         let source_key = match record {
-            Record::Span(span) => Some(self.keys.source_key(&span.trace_id, &span.span_id)),
+            Record::Span(span) => {
+                Some(self.protector.keys().source_key(&span.trace_id, &span.span_id))
+            }
             Record::Log(_) => None,
         };
         let mut converted = self.intake.0.mappings.convert(&self.resource, &self.scope, record);
         let envelope = Envelope {
             intake: &self.intake,
             tenant: &self.tenant,
-            keys: &self.keys,
+            protector: &self.protector,
             received_ns: self.received_ns,
             source_key,
         };

@@ -133,10 +133,10 @@ async fn write(intake: &Intake, work: &Work) -> Result<(), String> {
     let inner = &intake.0;
     let mut body = Vec::new();
     let tenant = &work.tenant;
-    let commitments =
-        inner.protector.write(tenant, &mut entry, &mut body).map_err(|error| error.to_string())?;
+    let protector = inner.protector.tenant(tenant);
+    let commitments = protector.write(&mut entry, &mut body).map_err(|error| error.to_string())?;
     let commitments: Vec<_> = commitments.into_iter().map(ledger_commitment).collect();
-    let keys = inner.protector.keys().tenant(tenant);
+    let keys = protector.keys();
     let mut batch = Batch::new();
     // Two refusals of the same bytes are two events: the time keeps their ids apart.
     let mut digest = Sha256::new();

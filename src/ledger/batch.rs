@@ -70,9 +70,10 @@ impl Batch {
         Self::default()
     }
 
-    /// An empty batch with room for that many bytes.
-    pub fn with_capacity(bytes: usize) -> Self {
-        Self { bytes: Vec::with_capacity(bytes.min(MAX_BATCH_BYTES)), ends: Vec::new() }
+    /// Makes room for that many bytes of frames, as far as a batch can hold them.
+    pub fn reserve(&mut self, bytes: usize) {
+        let room = MAX_BATCH_BYTES.saturating_sub(self.bytes.len());
+        self.bytes.reserve(bytes.min(room));
     }
 
     /// Adds an entry.

@@ -2,11 +2,12 @@
 
 use super::bytes::to_usize;
 use super::frame::{self, Frame, FrameError};
-use super::segment::{HEADER_LEN, read_up_to};
+use super::segment::{HEADER_LEN, read_once, read_up_to};
 use super::types::{EntryRef, StoredEntry, TreeHead};
 use super::view::{Segment, View};
 use super::{OpenError, ReadError, survey};
 use std::fs::File;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -94,7 +95,13 @@ impl Reader {
 
     /// Reads all entries from `from` on, in order.
     pub fn scan(&self, from: u64) -> Scan {
-        Scan { view: self.view.clone(), next: from, place: None }
+        Scan { view: self.view.clone(), next: from, place: None, spare: Vec::new(), once: false }
+    }
+
+    /// The same for who reads everything once and in order, such as a consumer: what it reads from
+    /// the disk does not push anything else out of the system's memory.
+    pub fn scan_once(&self, from: u64) -> Scan {
+        Scan { once: true, ..self.scan(from) }
     }
 }
 
@@ -104,6 +111,10 @@ pub struct Scan {
     view: Arc<View>,
     next: u64,
     place: Option<Place>,
+    /// Memory for the next chunk.
+    spare: Vec<u8>,
+    /// Whether nothing is read again.
+    once: bool,
 }
 
 /// Where the next entry is.
@@ -131,7 +142,9 @@ impl Scan {
                 Some(place) if place.offset < place.segment.end() => place,
                 _ => self.find()?,
             };
-            let chunk = place.read(self.next, watermark, max_bytes)?;
+            let spare = std::mem::take(&mut self.spare);
+            let read = if self.once { read_once } else { read_up_to };
+            let chunk = place.read(self.next, watermark, max_bytes, spare, read)?;
             self.next = self.next.saturating_add(chunk.starts.len() as u64);
             self.place = Some(place);
             if !chunk.is_empty() {
@@ -139,6 +152,12 @@ impl Scan {
             }
         }
         Ok(None)
+    }
+
+    /// Takes the memory of a chunk that is done with, for the next one: fresh memory costs more
+    /// than to read into it.
+    pub fn recycle(&mut self, chunk: Chunk) {
+        self.spare = chunk.bytes;
     }
 
     fn find(&self) -> Result<Place, ReadError> {
@@ -160,12 +179,19 @@ impl Scan {
 }
 
 impl Place {
-    /// Reads what starts here, and moves behind it.
-    fn read(&mut self, next: u64, limit: u64, max_bytes: usize) -> Result<Chunk, ReadError> {
+    /// Reads what starts here into `bytes`, and moves behind it.
+    fn read(
+        &mut self,
+        next: u64,
+        limit: u64,
+        max_bytes: usize,
+        mut bytes: Vec<u8>,
+        read: fn(&File, &mut [u8], u64) -> io::Result<usize>,
+    ) -> Result<Chunk, ReadError> {
         let most = to_usize(self.segment.end().saturating_sub(self.offset));
-        let mut bytes = vec![0; max_bytes.max(frame::FIXED_LEN).min(most)];
+        bytes.resize(max_bytes.max(frame::FIXED_LEN).min(most), 0);
         loop {
-            let n = read_up_to(&self.file, &mut bytes, self.offset);
+            let n = read(&self.file, &mut bytes, self.offset);
             let n = n.map_err(|source| {
                 let path = self.segment.path.clone();
                 ReadError::Io { path, source }

@@ -95,6 +95,8 @@ pub(super) struct Active {
     /// Where the next group goes.
     pub(super) end: u64,
     pub(super) records: Vec<Record>,
+    /// Up to where the system was told that it need not keep the contents in memory.
+    pub(super) forgotten: u64,
 }
 
 /// Everything that a writer goes on from.
@@ -152,6 +154,7 @@ pub(super) fn open(
         header_hash: last.header_hash,
         end: replayed.end,
         records: replayed.records,
+        forgotten: 0,
     };
     Ok(Opened { active, chain, window, view, recovery })
 }
@@ -195,7 +198,14 @@ pub(super) fn begin(
     let file = storage.create(dir, first, &bytes, options.segment_bytes.min(MAX_SEGMENT_BYTES))?;
     let end = len64(&bytes);
     let segment = Arc::new(Segment::new(dir, first, end, Some(Vec::new())));
-    let active = Active { file, segment, header_hash: header.hash(), end, records: Vec::new() };
+    let active = Active {
+        file,
+        segment,
+        header_hash: header.hash(),
+        end,
+        records: Vec::new(),
+        forgotten: 0,
+    };
     Ok((active, header))
 }
 

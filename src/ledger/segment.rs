@@ -148,9 +148,40 @@ pub(super) fn list(dir: &Path, ending: &str) -> io::Result<Vec<u64>> {
 
 /// Reads as much as there is at `offset`, up to the buffer's length.
 pub(super) fn read_up_to(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    read_with(buffer, offset, |rest, offset| file.read_at(rest, offset))
+}
+
+/// The same for who reads everything once: what was not in the system's memory before is not kept
+/// there afterwards. Where the system cannot do that it is a plain read.
+pub(super) fn read_once(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    read_with(buffer, offset, |rest, offset| match read_uncached(file, rest, offset) {
+        Err(error) if error.kind() != io::ErrorKind::Interrupted => file.read_at(rest, offset),
+        read => read,
+    })
+}
+
+#[cfg(target_os = "linux")]
+fn read_uncached(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    /// `RWF_DONTCACHE` of `preadv2`, since Linux 6.14.
+    const DONT_CACHE: rustix::io::ReadWriteFlags =
+        rustix::io::ReadWriteFlags::from_bits_retain(0x80);
+    let mut slices = [io::IoSliceMut::new(buffer)];
+    Ok(rustix::io::preadv2(file, &mut slices, offset, DONT_CACHE)?)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn read_uncached(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    file.read_at(buffer, offset)
+}
+
+fn read_with(
+    buffer: &mut [u8],
+    offset: u64,
+    mut read: impl FnMut(&mut [u8], u64) -> io::Result<usize>,
+) -> io::Result<usize> {
     let mut done = 0_usize;
     while let Some(rest) = buffer.get_mut(done..).filter(|rest| !rest.is_empty()) {
-        match file.read_at(rest, offset.saturating_add(done as u64)) {
+        match read(rest, offset.saturating_add(done as u64)) {
             Ok(0) => break,
             Ok(n) => done = done.saturating_add(n),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

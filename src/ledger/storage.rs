@@ -4,6 +4,7 @@
 use super::segment::{NEW, SEGMENT, path};
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::num::NonZeroU64;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
@@ -15,9 +16,10 @@ pub(super) trait SegmentFile: Send {
     fn sync(&mut self) -> io::Result<()>;
     /// Cuts the file, and gives back what was reserved beyond its end.
     fn truncate(&mut self, length: u64) -> io::Result<()>;
-    /// Lets the system use the memory that holds the file's contents for other things. All of it
-    /// is durable; whoever reads it later reads it from the disk.
-    fn forget(&mut self);
+    /// Lets the system use the memory that holds the file's first `length` bytes for other
+    /// things; all of it without one. They are durable; whoever reads them later reads them from
+    /// the disk.
+    fn forget(&mut self, length: Option<NonZeroU64>);
 }
 
 /// Makes and opens segments.
@@ -58,9 +60,9 @@ impl SegmentFile for DiskFile {
         self.0.set_len(length)
     }
 
-    fn forget(&mut self) {
+    fn forget(&mut self, length: Option<NonZeroU64>) {
         // Only advice: a file system that does not take it loses nothing.
-        let _ = rustix::fs::fadvise(&self.0, 0, None, rustix::fs::Advice::DontNeed);
+        let _ = rustix::fs::fadvise(&self.0, 0, length, rustix::fs::Advice::DontNeed);
     }
 }
 

@@ -10,8 +10,9 @@
 //! 64 bytes and two table places for each entry: 88 MB for the default of 2^20, whatever the ids.
 
 use super::types::Hash;
+use foldhash::fast::RandomState;
 use hashbrown::HashTable;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 
 /// What identifies an entry in the window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,7 +62,7 @@ impl Window {
             staged: Vec::new(),
             staged_ids: HashTable::new(),
             staged_sources: HashTable::new(),
-            hasher: RandomState::new(),
+            hasher: RandomState::default(),
         }
     }
 

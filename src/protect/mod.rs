@@ -2,7 +2,7 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `mod.rs` | [`Protector`]: what happens to an entry, in order |
+//! | `mod.rs` | [`Protector`], [`TenantProtector`]: what happens to an entry, in order |
 //! | `settings.rs` | [`Settings`]: the `audit:` block of the configuration |
 //! | `keys.rs` | [`Keys`]: the root key on disk, and ids, pseudonyms and hashes derived from it |
 //! | `hashing.rs` | keyed hashes, [`Commitment`]s, mode `hash` |
@@ -81,7 +81,7 @@ pub enum ProtectError {
 #[error("audit.redact_fields is too long to search for; list fewer or shorter names")]
 pub struct ProtectorError(#[source] aho_corasick::BuildError);
 
-/// Protects entries and writes them. Cheap to clone.
+/// Makes what protects entries, for each tenant. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Protector(Arc<Inner>);
 
@@ -121,25 +121,45 @@ impl Protector {
         &self.0.keys
     }
 
+    /// What protects the entries of one tenant: a request takes it once.
+    pub fn tenant(&self, tenant: &Tenant) -> TenantProtector {
+        let own = self.0.tenants.get(tenant).copied();
+        TenantProtector {
+            keys: self.0.keys.tenant(tenant),
+            modes: own.unwrap_or(self.0.modes),
+            inner: Arc::clone(&self.0),
+        }
+    }
+}
+
+/// Protects the entries of one tenant and writes them.
+#[derive(Debug, Clone)]
+pub struct TenantProtector {
+    inner: Arc<Inner>,
+    keys: Arc<TenantKeys>,
+    modes: ModeTable,
+}
+
+impl TenantProtector {
+    /// The tenant's keys.
+    pub fn keys(&self) -> &TenantKeys {
+        &self.keys
+    }
+
     /// Protects the entry and appends its body to `body`. Afterwards `entry` is what was written.
     ///
     /// # Errors
     /// [`ProtectError`]; then nothing was appended.
     pub fn write(
         &self,
-        tenant: &Tenant,
         entry: &mut Entry<'_>,
         body: &mut Vec<u8>,
     ) -> Result<Vec<Commitment>, ProtectError> {
         let start = body.len();
         let mut record = Record::default();
-        let commitments = hashing::hash_payloads(
-            entry,
-            &self.0.keys.tenant(tenant),
-            self.modes(tenant),
-            &self.0.names,
-            &mut record,
-        )?;
+        let names = &self.inner.names;
+        let commitments =
+            hashing::hash_payloads(entry, &self.keys, self.modes, names, &mut record)?;
         entry.audit.redactions.extend(record.into_redactions());
         self.encode(entry, body).map_err(|error| {
             body.truncate(start);
@@ -151,7 +171,7 @@ impl Protector {
     /// Writes first and looks at the bytes: nearly every entry has nothing to hide, and then one
     /// search over its encoding was all.
     fn encode(&self, entry: &mut Entry<'_>, body: &mut Vec<u8>) -> Result<(), serde_json::Error> {
-        let cleaner = &self.0.cleaner;
+        let cleaner = &self.inner.cleaner;
         let start = body.len();
         entry.write(body)?;
         let written = body.get(start..).unwrap_or_default();
@@ -166,13 +186,6 @@ impl Protector {
         entry.audit.redactions.extend(record.into_redactions());
         body.truncate(start);
         entry.write(body)
-    }
-
-    fn modes(&self, tenant: &Tenant) -> ModeTable {
-        if self.0.tenants.is_empty() {
-            return self.0.modes;
-        }
-        self.0.tenants.get(tenant).copied().unwrap_or(self.0.modes)
     }
 }
 

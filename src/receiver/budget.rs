@@ -125,6 +125,9 @@ impl Drop for Permit {
     }
 }
 
+/// A buffer below this many bytes grows fourfold: most requests are smaller than four times it.
+const SMALL_BYTES: usize = 128 * 1024;
+
 /// Bytes that are charged before there is room for them.
 #[derive(Debug)]
 pub(super) struct Buffer {
@@ -154,8 +157,8 @@ impl Buffer {
         (self.bytes, self.permit)
     }
 
-    /// Makes room for `more` bytes. Capacity doubles, up to the most that there will be, so that
-    /// bytes are moved a constant number of times.
+    /// Makes room for `more` bytes. Capacity grows by a factor, up to the most that there will be,
+    /// so that bytes are moved a constant number of times; a small buffer grows faster.
     ///
     /// # Errors
     /// [`OverBudget`]; what is in the buffer stays there.
@@ -163,7 +166,8 @@ impl Buffer {
         let needed = self.bytes.len().saturating_add(more);
         let capacity = self.bytes.capacity();
         if needed > capacity {
-            let wanted = capacity.saturating_mul(2).min(self.most).max(needed);
+            let factor = if capacity < SMALL_BYTES { 4 } else { 2 };
+            let wanted = capacity.saturating_mul(factor).min(self.most).max(needed);
             self.permit.resize(wanted)?;
             self.bytes.reserve_exact(wanted.saturating_sub(self.bytes.len()));
         }

@@ -175,9 +175,11 @@ impl Work {
         add(&self.shared.metrics.bytes_decoded, plain.len());
         let received = self.permit.held();
         let shape = otlp::measure(signal, format, plain);
-        self.permit.grow(shape.estimate()).map_err(|error| self.over_budget(error))?;
+        let expected = shape.estimate();
+        self.permit.grow(expected).map_err(|error| self.over_budget(error))?;
 
         let mut draft = self.shared.intake.draft(&self.head.tenant);
+        draft.reserve(expected);
         // A record that makes conversion panic must cost its own request, not the connection and
         // with it the requests of others. The draft is dropped, so nothing half-made is seen.
         let decoded =

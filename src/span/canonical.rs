@@ -1,8 +1,9 @@
 //! One byte string for each record, the same whatever the transport: what an entry's id is made of.
 //!
 //! ```text
-//! integers   8 bytes little-endian          text, bytes   length (8 bytes), then the bytes
-//! value      tag byte, then its content     list, map     count (8 bytes), then the items
+//! times, values   8 bytes little-endian          text, bytes   length, then the bytes
+//! value           tag byte, then its content     list, map     count, then the items
+//! lengths, counts, other numbers   7 bits a byte, the lowest first, the high bit says that more follow
 //! ```
 //!
 //! Every item has its length or count in front, so no two records share a string. Text that was
@@ -11,13 +12,13 @@
 use super::{Attribute, LogRecord, Record, Resource, Scope, Span, Text, Value};
 
 /// First byte of a record's string: what it is, and with it the version of this layout.
-const SPAN: u8 = 1;
-const LOG: u8 = 2;
+const SPAN: u8 = 3;
+const LOG: u8 = 4;
 
 /// Appends the canonical bytes of a resource to `out`.
 pub fn canonical_resource(resource: &Resource<'_>, out: &mut Vec<u8>) {
     attributes(&resource.attributes, out);
-    number(u64::from(resource.dropped_attributes), out);
+    count(u64::from(resource.dropped_attributes), out);
     text(&resource.schema_url, out);
 }
 
@@ -26,7 +27,7 @@ pub fn canonical_scope(scope: &Scope<'_>, out: &mut Vec<u8>) {
     text(&scope.name, out);
     text(&scope.version, out);
     attributes(&scope.attributes, out);
-    number(u64::from(scope.dropped_attributes), out);
+    count(u64::from(scope.dropped_attributes), out);
     text(&scope.schema_url, out);
 }
 
@@ -52,32 +53,32 @@ fn canonical_span(span: &Span<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(&span.span_id);
     out.extend_from_slice(&span.parent_span_id);
     text(&span.trace_state, out);
-    number(u64::from(span.flags), out);
+    count(u64::from(span.flags), out);
     text(&span.name, out);
-    signed(i64::from(span.kind), out);
+    count(u64::from(span.kind.cast_unsigned()), out);
     number(span.start_ns, out);
     number(span.end_ns, out);
     attributes(&span.attributes, out);
-    number(u64::from(span.dropped_attributes), out);
-    number(span.events.len() as u64, out);
+    count(u64::from(span.dropped_attributes), out);
+    count(span.events.len() as u64, out);
     for event in &span.events {
         number(event.time_ns, out);
         text(&event.name, out);
         attributes(&event.attributes, out);
-        number(u64::from(event.dropped_attributes), out);
+        count(u64::from(event.dropped_attributes), out);
     }
-    number(u64::from(span.dropped_events), out);
-    number(span.links.len() as u64, out);
+    count(u64::from(span.dropped_events), out);
+    count(span.links.len() as u64, out);
     for link in &span.links {
         out.extend_from_slice(&link.trace_id);
         out.extend_from_slice(&link.span_id);
         text(&link.trace_state, out);
         attributes(&link.attributes, out);
-        number(u64::from(link.dropped_attributes), out);
-        number(u64::from(link.flags), out);
+        count(u64::from(link.dropped_attributes), out);
+        count(u64::from(link.flags), out);
     }
-    number(u64::from(span.dropped_links), out);
-    signed(i64::from(span.status_code), out);
+    count(u64::from(span.dropped_links), out);
+    count(u64::from(span.status_code.cast_unsigned()), out);
     text(&span.status_message, out);
 }
 
@@ -87,7 +88,7 @@ fn canonical_log(log: &LogRecord<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(&log.span_id);
     number(log.time_ns, out);
     number(log.observed_ns, out);
-    signed(i64::from(log.severity_number), out);
+    count(u64::from(log.severity_number.cast_unsigned()), out);
     text(&log.severity_text, out);
     match &log.body {
         None => out.push(0),
@@ -97,13 +98,13 @@ fn canonical_log(log: &LogRecord<'_>, out: &mut Vec<u8>) {
         }
     }
     attributes(&log.attributes, out);
-    number(u64::from(log.dropped_attributes), out);
-    number(u64::from(log.flags), out);
+    count(u64::from(log.dropped_attributes), out);
+    count(u64::from(log.flags), out);
     text(&log.event_name, out);
 }
 
 fn attributes(list: &[Attribute<'_>], out: &mut Vec<u8>) {
-    number(list.len() as u64, out);
+    count(list.len() as u64, out);
     for attribute in list {
         text(&attribute.key, out);
         value(&attribute.value, out);
@@ -134,7 +135,7 @@ fn value(value_: &Value<'_>, out: &mut Vec<u8>) {
         }
         Value::List(items) => {
             out.push(6);
-            number(items.len() as u64, out);
+            count(items.len() as u64, out);
             for item in items {
                 value(item, out);
             }
@@ -151,8 +152,17 @@ fn text(text: &Text<'_>, out: &mut Vec<u8>) {
 }
 
 fn bytes(bytes: &[u8], out: &mut Vec<u8>) {
-    number(bytes.len() as u64, out);
+    count(bytes.len() as u64, out);
     out.extend_from_slice(bytes);
+}
+
+/// A number that is small nearly always. Source: LEB128, as in protobuf.
+fn count(mut count: u64, out: &mut Vec<u8>) {
+    while count >= 0x80 {
+        out.push(u8::try_from(count & 0x7f).unwrap_or_default() | 0x80);
+        count >>= 7;
+    }
+    out.push(u8::try_from(count).unwrap_or_default());
 }
 
 fn number(number: u64, out: &mut Vec<u8>) {

@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tonic::transport::Channel;
 
-/// Spans of one agent run: the agent, then tools and model calls in turn.
-const SPANS_PER_TRACE: u64 = 10;
+/// Spans of one agent run.
+const SPANS_PER_TRACE: u64 = 5;
 
 /// How much to send, and how.
 #[derive(Debug, Clone, Copy)]
@@ -146,6 +146,8 @@ pub(super) fn request(seed: u64, number: u64, spans: u64) -> ExportTraceServiceR
     }
 }
 
+/// A span of an agent run: the agent, a model call, a decision about a tool call, that call, and a
+/// decision about the answer; 22 attributes and 1.5 KB on average, as instrumented agents send.
 fn span(seed: u64, serial: u64) -> Span {
     let trace = serial.wrapping_div(SPANS_PER_TRACE);
     let place = serial.wrapping_rem(SPANS_PER_TRACE);
@@ -154,14 +156,24 @@ fn span(seed: u64, serial: u64) -> Span {
     let id = |serial: u64| seed.wrapping_add(serial).wrapping_add(1).to_be_bytes().to_vec();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let end = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
-    let (name, mut attributes) = match place {
-        0 => ("invoke_agent refund-agent", agent()),
-        _ if place.is_multiple_of(2) => ("execute_tool lookup_order", tool(serial)),
-        _ => ("chat gpt-4o-mini", model(serial)),
+    let (name, own) = match place {
+        0 => ("invoke_agent refund-agent", agent(serial)),
+        1 => ("chat gpt-4.1", model(serial)),
+        2 => ("decide refund_payment", decision(serial, "pre_exec")),
+        3 => ("execute_tool refund_payment", tool(serial)),
+        _ => ("decide answer", decision(serial, "post_exec")),
     };
-    attributes.push(text("external.trace_id", &format!("bench-{seed:x}-{trace}")));
-    attributes.push(text("gen_ai.conversation.id", &format!("conversation-{trace}")));
-    attributes.push(text("user.id", &format!("u-{}", trace.wrapping_rem(1000))));
+    let mut attributes = vec![
+        text("external.trace_id", &format!("langsmith-run-{seed:x}-{trace}")),
+        text("external.system", "langsmith"),
+        text("gen_ai.provider.name", "openai"),
+        text("gen_ai.conversation.id", &format!("conversation-{trace}")),
+        text("gen_ai.agent.name", "refund-agent"),
+        text("gen_ai.agent.id", "asst_9f8b6c4x2x7k5d41c0aa"),
+        text("enduser.id", &format!("user-{}", trace.wrapping_rem(1000))),
+        text("session.id", &format!("session-{seed:x}-{trace:016x}")),
+    ];
+    attributes.extend(own);
     Span {
         trace_id,
         span_id: id(serial),
@@ -177,75 +189,105 @@ fn span(seed: u64, serial: u64) -> Span {
     }
 }
 
-fn agent() -> Vec<KeyValue> {
+fn agent(serial: u64) -> Vec<KeyValue> {
     vec![
         text("gen_ai.operation.name", "invoke_agent"),
-        text("gen_ai.agent.name", "refund-agent"),
-        text("gen_ai.agent.id", "agent-refund-eu-1"),
-        text("gen_ai.agent.version", "2.14.3"),
-        text("gen_ai.provider.name", "openai"),
-        text("gen_ai.request.model", "gpt-4o-mini"),
-        text("gen_ai.input.messages", PROMPT),
-        text("gen_ai.output.messages", ANSWER),
+        text("gen_ai.request.model", "gpt-4.1"),
         number("gen_ai.usage.input_tokens", 1204),
-        number("gen_ai.usage.output_tokens", 88),
-        text("spanledger.run_id", "run-refund"),
-        text("app.region", "eu-central-1"),
-        text("app.tier", "gold"),
-        number("app.retries", 0),
+        number("gen_ai.usage.output_tokens", 188),
+        text("gen_ai.agent.description", &prose(serial, 120)),
+        text("gen_ai.output.type", "text"),
+        text("spanledger.run_id", &format!("run-{serial}")),
+        number("agent.steps", 3),
+        text("agent.goal", &prose(serial, 420)),
+        text("agent.version", "2.14.3"),
     ]
 }
 
 fn model(serial: u64) -> Vec<KeyValue> {
+    let input = prose(serial, 430);
+    let input = format!(r#"[{{"role":"user","parts":[{{"type":"text","content":"{input}"}}]}}]"#);
+    let output = format!(
+        r#"[{{"role":"assistant","parts":[{{"type":"tool_call","id":"call_{serial:016x}","name":"refund_payment"}}]}}]"#
+    );
     vec![
         text("gen_ai.operation.name", "chat"),
-        text("gen_ai.provider.name", "openai"),
-        text("gen_ai.request.model", "gpt-4o-mini"),
-        text("gen_ai.response.model", "gpt-4o-mini-2024-07-18"),
-        text("gen_ai.response.id", &format!("chatcmpl-{serial:016x}")),
-        text("gen_ai.input.messages", PROMPT),
-        text("gen_ai.output.messages", ANSWER),
+        text("gen_ai.request.model", "gpt-4.1"),
+        text("gen_ai.response.model", "gpt-4.1-2026-08-01"),
+        text("gen_ai.response.id", &format!("resp_{serial:024x}")),
+        double("gen_ai.request.temperature", 0.2),
+        number("gen_ai.request.max_tokens", 2048),
         number("gen_ai.usage.input_tokens", 612),
         number("gen_ai.usage.output_tokens", 44),
         number("gen_ai.usage.cache_read.input_tokens", 128),
-        double("gen_ai.request.temperature", 0.2),
-        double("gen_ai.request.top_p", 0.95),
-        number("gen_ai.request.max_tokens", 1024),
-        text("gen_ai.agent.name", "refund-agent"),
         text("server.address", "api.example.com"),
         number("server.port", 443),
-        text("app.region", "eu-central-1"),
-        text("app.tier", "gold"),
+        text("gen_ai.input.messages", &input),
+        text("gen_ai.output.messages", &output),
     ]
 }
 
 fn tool(serial: u64) -> Vec<KeyValue> {
+    let memo = prose(serial, 160);
+    let arguments =
+        format!(r#"{{"order_id":"{serial}","amount":{},"memo":"{memo}"}}"#, serial % 900);
+    let detail = prose(serial.wrapping_add(7), 240);
     vec![
         text("gen_ai.operation.name", "execute_tool"),
-        text("gen_ai.tool.name", "lookup_order"),
+        text("gen_ai.tool.name", "refund_payment"),
         text("gen_ai.tool.type", "function"),
         text("gen_ai.tool.call.id", &format!("call_{serial:016x}")),
-        text("gen_ai.tool.call.arguments", ARGUMENTS),
-        text("gen_ai.tool.call.result", RESULT),
-        text("gen_ai.agent.name", "refund-agent"),
-        text("spanledger.decision.outcome", "allow"),
-        text("spanledger.decision.id", &format!("decision-{serial:016x}")),
-        text("spanledger.decision.reason", "the amount is below the limit of the tier"),
-        text("spanledger.decision.phase", "pre_exec"),
-        text("spanledger.policy.id", "refund-limit"),
-        text("spanledger.policy.rule_id", "refund-limit/gold"),
-        text("spanledger.policy.snapshot", "cfg:system:policy#sha256:7f3d2b9c"),
-        text("spanledger.action", "order.read"),
-        text("spanledger.scope", "user"),
-        text("app.region", "eu-central-1"),
-        text("app.tier", "gold"),
+        text("gen_ai.tool.description", &prose(serial.wrapping_add(3), 100)),
+        text("gen_ai.tool.call.arguments", &arguments),
+        text("gen_ai.tool.call.result", &format!(r#"{{"status":"ok","detail":"{detail}"}}"#)),
+        number("http.response.status_code", 200),
+        text("url.full", "https://payments.internal.example/v2/refunds"),
     ]
 }
 
-const PROMPT: &str = r#"[{"role":"system","parts":[{"type":"text","content":"You are a refund agent. Look the order up before you refund anything, and explain each step in one sentence."}]},{"role":"user","parts":[{"type":"text","content":"Please refund order 1042, the parcel arrived broken and the customer has sent two photographs."}]}]"#;
-const ANSWER: &str = r#"[{"role":"assistant","parts":[{"type":"tool_call","id":"call_1","name":"lookup_order","arguments":{"order_id":"1042"}}],"finish_reason":"tool_calls"}]"#;
-const ARGUMENTS: &str = r#"{"order_id":"1042","include":["customer","items","payments"],"reason":"refund requested because the parcel arrived broken"}"#;
-const RESULT: &str = r#"{"order_id":"1042","status":"delivered","total":59.9,"currency":"USD","customer":"c-88121","items":[{"sku":"MUG-07","qty":2,"price":19.95},{"sku":"TEA-11","qty":1,"price":20.0}]}"#;
+fn decision(serial: u64, phase: &str) -> Vec<KeyValue> {
+    let outcome = if serial.is_multiple_of(7) { "block" } else { "allow" };
+    let limit = prose(serial.wrapping_add(11), 180);
+    vec![
+        text("spanledger.decision.outcome", outcome),
+        text("spanledger.decision.id", &format!("decision-{serial:032x}")),
+        text("spanledger.decision.phase", phase),
+        text("spanledger.decision.reason", &prose(serial, 260)),
+        text("spanledger.policy.id", "policy/spend-limit"),
+        text("spanledger.policy.rule_id", "spend-limit/gold"),
+        text("spanledger.policy.version", "2026-10-02"),
+        text("spanledger.policy.snapshot", &format!("sha256:{:064x}", serial % 5)),
+        text("spanledger.action", "order.refund"),
+        text("spanledger.scope", "user"),
+        text("decision.input.digest", &format!("sha256:{serial:064x}")),
+        double("decision.risk.score", 0.31),
+        number("decision.latency_us", 1278),
+        text("decision.subject", "refund_payment"),
+        text("decision.evidence", &format!(r#"{{"limit":500,"requested":460,"note":"{limit}"}}"#)),
+        text("app.region", "eu-central-1"),
+    ]
+}
+
+/// Words of a refund, in another order for each number.
+fn prose(serial: u64, bytes: usize) -> String {
+    const WORDS: [&str; 32] = [
+        "the", "customer", "asked", "about", "an", "order", "and", "agent", "looked", "up",
+        "terms", "before", "it", "answered", "with", "summary", "of", "limits", "excess",
+        "renewal", "date", "payment", "schedule", "parcel", "report", "repair", "estimate", "next",
+        "steps", "for", "approval", "reviewer",
+    ];
+    let mut text = String::with_capacity(bytes.saturating_add(16));
+    // A linear congruential generator: cheap, and the same words for the same number.
+    let mut state = serial.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    while text.len() < bytes {
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let at = usize::try_from(state >> 59).unwrap_or_default();
+        text.push_str(WORDS.get(at).copied().unwrap_or("refund"));
+        text.push(' ');
+    }
+    text
+}
 
 fn attribute(key: &str, value: any_value::Value) -> KeyValue {
     KeyValue {

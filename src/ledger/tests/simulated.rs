@@ -191,7 +191,7 @@ impl SegmentFile for SimulatedFile {
         self.file.set_len(length)
     }
 
-    fn forget(&mut self) {}
+    fn forget(&mut self, _: Option<std::num::NonZeroU64>) {}
 }
 
 impl Simulated {
