@@ -243,7 +243,26 @@ impl Glob {
 #[derive(Debug, Clone)]
 struct Prefixed {
     prefix: Box<str>,
+    /// The first bytes of the prefix, and which of them it has: nearly every name that does not
+    /// begin with it is told apart here, without a call.
+    start: (u128, u128),
     patterns: Vec<(Glob, u32)>,
+}
+
+impl Prefixed {
+    fn new(prefix: &str) -> Self {
+        let ones = vec![0xff; prefix.len()];
+        let start = (first_bytes(prefix.as_bytes()), first_bytes(&ones));
+        Self { prefix: prefix.into(), start, patterns: Vec::new() }
+    }
+}
+
+/// The first sixteen bytes as a number; zeros where there are none.
+fn first_bytes(bytes: &[u8]) -> u128 {
+    match bytes.first_chunk() {
+        Some(first) => u128::from_le_bytes(*first),
+        None => bytes.iter().rev().fold(0, |number, byte| number << 8 | u128::from(*byte)),
+    }
 }
 
 /// The place of patterns that begin with `*`: no name begins with this byte.
@@ -269,8 +288,11 @@ impl Names {
     }
 
     fn pattern(&self, name: &str) -> Option<u32> {
+        let first = first_bytes(name.as_bytes());
         let of_first = |byte: u8| {
-            self.prefixed.get(usize::from(byte))?.iter().find_map(|prefixed| {
+            let group = self.prefixed.get(usize::from(byte))?.iter();
+            let begins = |prefixed: &&Prefixed| first & prefixed.start.1 == prefixed.start.0;
+            group.filter(begins).find_map(|prefixed| {
                 let rest = name.strip_prefix(&*prefixed.prefix)?;
                 let found = prefixed.patterns.iter().find(|(glob, _)| glob.matches_rest(rest));
                 found.map(|(_, at)| *at)
@@ -303,7 +325,7 @@ impl Names {
         let Some(group) = self.prefixed.get_mut(first) else { return next };
         let place = group.iter().position(|there| *there.prefix == *glob.prefix());
         let place = place.unwrap_or_else(|| {
-            let prefixed = Prefixed { prefix: glob.prefix().into(), patterns: Vec::new() };
+            let prefixed = Prefixed::new(glob.prefix());
             // Longer prefixes first: the more exact one answers.
             let at = group.partition_point(|there| there.prefix.len() >= prefixed.prefix.len());
             group.insert(at, prefixed);

@@ -396,7 +396,7 @@ mod tests {
         let mut entry = Entry::new(Kind::Decision);
         entry.message = Some("said \"no\"\n".into());
         entry.audit.decision.confidence = Some(0.1);
-        entry.audit.policy.matched = vec!["a".into(), "b".into()];
+        entry.audit.policy.matched = Some(Json::List(vec!["a".into(), Json::Int(7)]));
         entry.attributes.push("k\"".into(), Json::List(vec![Json::Double(-0.0), Json::Null]));
         assert_eq!(written(&entry), serde_json::to_string(&entry).unwrap());
     }

@@ -36,6 +36,7 @@ impl Draft {
         let resource = intake.0.mappings.resource(&Resource::default());
         let scope = intake.0.mappings.scope(&Scope::default());
         let protector = intake.0.protector.tenant(&tenant);
+        let batch = intake.0.ledger.batch();
         Self {
             intake,
             tenant,
@@ -44,7 +45,7 @@ impl Draft {
             digester: Digester::default(),
             resource,
             scope,
-            batch: Batch::new(),
+            batch,
             body: Vec::new(),
             records: 0,
             refused: 0,

@@ -2,6 +2,8 @@
 
 use super::frame::{self, MAX_BODY_BYTES, MAX_COMMITMENTS, MAX_TENANT_BYTES};
 use super::types::NewEntry;
+use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
 
 /// Most bytes of a batch. A batch is written as a whole, in one group.
 pub const MAX_BATCH_BYTES: usize = 64 * 1024 * 1024;
@@ -72,8 +74,16 @@ impl Batch {
 
     /// Makes room for that many bytes of frames, as far as a batch can hold them.
     pub fn reserve(&mut self, bytes: usize) {
-        let room = MAX_BATCH_BYTES.saturating_sub(self.bytes.len());
-        self.bytes.reserve(bytes.min(room));
+        let wanted = self.bytes.len().saturating_add(bytes).min(MAX_BATCH_BYTES);
+        if wanted <= self.bytes.capacity() {
+            return;
+        }
+        if self.bytes.is_empty() {
+            // Growing would move what is not there. Round, so that it suits the next one too.
+            self.bytes = Vec::with_capacity(wanted.next_power_of_two());
+        } else {
+            self.bytes.reserve(wanted.saturating_sub(self.bytes.len()));
+        }
     }
 
     /// Adds an entry.
@@ -115,10 +125,49 @@ impl Batch {
         self.bytes.len()
     }
 
-    /// The frames, in order.
-    pub(super) fn frames(&self) -> impl Iterator<Item = &[u8]> {
+    /// Where each frame stands, in order.
+    pub(super) fn places(&self) -> impl Iterator<Item = Range<usize>> {
         let starts = std::iter::once(0).chain(self.ends.iter().copied());
-        starts.zip(&self.ends).map(|(start, end)| self.bytes.get(start..*end).unwrap_or_default())
+        starts.zip(&self.ends).map(|(start, end)| start..*end)
+    }
+
+    /// A frame, for the writer to give it its place in the ledger.
+    pub(super) fn frame_mut(&mut self, place: &Range<usize>) -> Option<&mut [u8]> {
+        self.bytes.get_mut(place.clone())
+    }
+
+    /// The bytes of some frames that follow each other.
+    pub(super) fn run(&self, place: &Range<usize>) -> &[u8] {
+        self.bytes.get(place.clone()).unwrap_or_default()
+    }
+}
+
+/// Memory of batches that were written, for the next ones: fresh memory costs more than to fill it.
+#[derive(Debug, Default)]
+pub(super) struct Spares(Mutex<Vec<Batch>>);
+
+impl Spares {
+    /// Most batches that are kept: as many as are usually on their way at once.
+    const MAX: usize = 16;
+    /// A batch larger than this is not kept, in bytes.
+    const MAX_BYTES: usize = 1024 * 1024;
+
+    /// An empty batch, with the memory of an earlier one if there is any.
+    pub(super) fn take(&self) -> Batch {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+    }
+
+    /// Keeps the memory of a batch that is done with.
+    pub(super) fn keep(&self, mut batch: Batch) {
+        if batch.bytes.capacity() > Self::MAX_BYTES {
+            return;
+        }
+        batch.bytes.clear();
+        batch.ends.clear();
+        let mut spares = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if spares.len() < Self::MAX {
+            spares.push(batch);
+        }
     }
 }
 

@@ -1,22 +1,27 @@
 //! A group: the entries that one `fdatasync` makes durable, and whom to tell.
 
+use super::batch::{Batch, Spares};
 use super::chain::Chain;
 use super::error::AppendError;
-use super::frame::{self, Seal};
+use super::frame::{self, SEAL_LEN, Seal};
 use super::queue::{Answer, Job};
 use super::sidecar::Record;
 use super::status::Counters;
 use super::types::{Appended, Receipt};
 use super::window::{Key, NO_SOURCE, Seen, Window};
+use std::io::IoSlice;
+use std::ops::Range;
 use tokio::sync::oneshot;
 
-/// Entries with their places, ready to be written.
+/// Entries with their places, ready to be written from where the requests laid them out.
 pub(super) struct Group {
-    /// Frames of the entries that are new; once it is sealed, the seal too.
-    bytes: Vec<u8>,
+    batches: Vec<Batch>,
+    /// Frames of the entries that are new: which batch, and where in it. Neighbours are one run.
+    runs: Vec<(usize, Range<usize>)>,
     /// Bytes of the entries.
     length: usize,
-    /// Key of each new entry and where its frame starts in `bytes`.
+    seal: [u8; SEAL_LEN],
+    /// Key of each new entry and where its frame starts in the group.
     records: Vec<Record>,
     answers: Vec<(oneshot::Sender<Answer>, Receipt)>,
     duplicates: u64,
@@ -25,31 +30,38 @@ pub(super) struct Group {
 
 /// Numbers the entries that are new and finds those that are not: check and append are one step.
 /// The group is open in `chain` and `window` until it is stored or taken back.
-pub(super) fn assemble(
-    jobs: Vec<Job>,
-    chain: &mut Chain,
-    window: &mut Window,
-    buffer: Vec<u8>,
-) -> Group {
+pub(super) fn assemble(jobs: Vec<Job>, chain: &mut Chain, window: &mut Window) -> Group {
     let mut group = Group {
-        bytes: buffer,
+        batches: Vec::with_capacity(jobs.len()),
+        runs: Vec::with_capacity(jobs.len()),
         length: 0,
+        seal: [0; SEAL_LEN],
         records: Vec::new(),
         answers: Vec::with_capacity(jobs.len()),
         duplicates: 0,
         conflicts: 0,
     };
-    for job in jobs {
-        let entries = job.batch.frames().filter_map(|frame| group.add(frame, chain, window));
+    for Job { mut batch, reply, .. } in jobs {
+        let places: Vec<_> = batch.places().collect();
+        let entries = places.into_iter().filter_map(|at| group.add(&mut batch, at, chain, window));
         let receipt = Receipt { entries: entries.collect() };
-        group.answers.push((job.reply, receipt));
+        group.batches.push(batch);
+        group.answers.push((reply, receipt));
     }
     group
 }
 
 impl Group {
-    /// Adds a frame. `None` cannot happen: the frame was laid out by this program.
-    fn add(&mut self, frame: &[u8], chain: &mut Chain, window: &mut Window) -> Option<Appended> {
+    /// Adds a frame of the batch that comes next. `None` cannot happen: the frame was laid out by
+    /// this program.
+    fn add(
+        &mut self,
+        batch: &mut Batch,
+        at: Range<usize>,
+        chain: &mut Chain,
+        window: &mut Window,
+    ) -> Option<Appended> {
+        let frame = batch.frame_mut(&at)?;
         let peek = frame::peek(frame)?;
         let source = peek.source_key.unwrap_or(NO_SOURCE);
         let conflict = match window.look(&peek.id, &source) {
@@ -61,17 +73,19 @@ impl Group {
         };
         let sequence = chain.next();
         let tenant_sequence = chain.next_of(&peek.pseudonym);
-        let start = self.bytes.len();
-        self.bytes.extend_from_slice(frame);
-        let copy = self.bytes.get_mut(start..)?;
-        let leaf = frame::place(copy, sequence, tenant_sequence, conflict)?;
-        self.length = self.bytes.len();
+        let leaf = frame::place(frame, sequence, tenant_sequence, conflict)?;
         chain.push(peek.pseudonym, leaf);
         let key = Key { id: peek.id, source, leaf };
         window.stage(key);
-        let offset = u32::try_from(start).unwrap_or(u32::MAX);
+        let offset = u32::try_from(self.length).unwrap_or(u32::MAX);
         self.records.push(Record { key, offset });
         self.conflicts = self.conflicts.saturating_add(u64::from(conflict));
+        self.length = self.length.saturating_add(at.len());
+        let number = self.batches.len();
+        match self.runs.last_mut() {
+            Some((last, run)) if *last == number && run.end == at.start => run.end = at.end,
+            _ => self.runs.push((number, at)),
+        }
         Some(Appended { sequence, leaf_hash: leaf, duplicate: false })
     }
 
@@ -85,11 +99,14 @@ impl Group {
         self.length as u64
     }
 
-    /// The bytes to write: the entries and their seal.
-    pub(super) fn sealed(&mut self, seal: &Seal) -> &[u8] {
-        self.bytes.truncate(self.length);
-        self.bytes.extend_from_slice(&seal.encode());
-        &self.bytes
+    /// What is to be written: the entries and their seal.
+    pub(super) fn sealed(&mut self, seal: &Seal) -> Vec<IoSlice<'_>> {
+        self.seal = seal.encode();
+        let runs = self
+            .runs
+            .iter()
+            .filter_map(|(batch, run)| Some(IoSlice::new(self.batches.get(*batch)?.run(run))));
+        runs.chain(std::iter::once(IoSlice::new(&self.seal))).collect()
     }
 
     /// The entries, with their offsets when the group is written at `start`.
@@ -110,12 +127,12 @@ impl Group {
     }
 
     /// Tells all that their entries are durable. Gives the memory back.
-    pub(super) fn answer(self) -> Vec<u8> {
+    pub(super) fn answer(self, spares: &Spares) {
         for (reply, receipt) in self.answers {
             // Whoever went away does not need the answer.
             let _ = reply.send(Ok(receipt));
         }
-        self.bytes
+        self.batches.into_iter().for_each(|batch| spares.keep(batch));
     }
 
     /// Tells all that nothing was appended.

@@ -114,7 +114,6 @@ impl Ledger {
             queue: queue.clone(),
             notes: notes.clone(),
             reserve,
-            buffer: Vec::new(),
         };
         let (ended, outcome) = watch::channel(None);
         let guard =
@@ -126,6 +125,11 @@ impl Ledger {
         let lock = Mutex::new(Some(lock));
         let ledger = Self(Arc::new(Inner { queue, view, notes, outcome, lock }));
         Ok((ledger, opened.recovery))
+    }
+
+    /// An empty batch, in memory that an earlier one no longer needs if there is any.
+    pub fn batch(&self) -> Batch {
+        self.0.queue.spares.take()
     }
 
     /// Appends the entries of a batch, in their order. Resolves when each of them is durable: the

@@ -1,6 +1,6 @@
 //! Batches that wait for the writer: bounded, and never left without an answer.
 
-use super::Batch;
+use super::batch::{Batch, Spares};
 use super::error::AppendError;
 use super::options::Options;
 use super::types::Receipt;
@@ -47,6 +47,7 @@ pub(super) struct Queue {
     work: Condvar,
     max_bytes: usize,
     max_batches: usize,
+    pub(super) spares: Spares,
 }
 
 impl Queue {
@@ -56,6 +57,7 @@ impl Queue {
             work: Condvar::new(),
             max_bytes: options.queue_bytes,
             max_batches: options.queue_batches,
+            spares: Spares::default(),
         }
     }
 

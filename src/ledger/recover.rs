@@ -15,7 +15,7 @@ use super::view::{Segment, View};
 use super::window::Window;
 use std::fmt;
 use std::fs::File;
-use std::io;
+use std::io::{self, IoSlice};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -261,7 +261,8 @@ fn secure(file: &mut File, writable: &mut dyn SegmentFile, replayed: &Replayed) 
         let length = to_usize(replayed.end.saturating_sub(replayed.last_group));
         let mut group = vec![0; length];
         let n = read_up_to(file, &mut group, replayed.last_group)?;
-        writable.write(group.get(..n).unwrap_or_default(), replayed.last_group)?;
+        let written = group.get(..n).unwrap_or_default();
+        writable.write(&mut [IoSlice::new(written)], replayed.last_group)?;
     }
     // IMPORTANT: after a crash the tail is synced before it is trusted.
     writable.sync()

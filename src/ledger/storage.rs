@@ -3,15 +3,18 @@
 
 use super::segment::{NEW, SEGMENT, path};
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, IoSlice};
 use std::num::NonZeroU64;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
+/// Most parts that one call of the system takes. Source: `IOV_MAX` of Linux.
+const MAX_PARTS: usize = 1024;
+
 /// The active segment, as the writer sees it.
 pub(super) trait SegmentFile: Send {
-    /// Writes all the bytes at `offset`, which is the end of what counts.
-    fn write(&mut self, bytes: &[u8], offset: u64) -> io::Result<()>;
+    /// Writes the parts one after the other at `offset`, which is the end of what counts.
+    fn write(&mut self, parts: &mut [IoSlice<'_>], offset: u64) -> io::Result<()>;
     /// Makes everything written so far durable.
     fn sync(&mut self) -> io::Result<()>;
     /// Cuts the file, and gives back what was reserved beyond its end.
@@ -48,8 +51,21 @@ pub(super) struct Disk;
 struct DiskFile(File);
 
 impl SegmentFile for DiskFile {
-    fn write(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.0.write_all_at(bytes, offset)
+    fn write(&mut self, mut parts: &mut [IoSlice<'_>], mut offset: u64) -> io::Result<()> {
+        // Empty parts in front would look like a disk that takes nothing.
+        IoSlice::advance_slices(&mut parts, 0);
+        while let Some(some) = parts.get(..parts.len().min(MAX_PARTS)).filter(|p| !p.is_empty()) {
+            match rustix::io::pwritev(&self.0, some, offset) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => {
+                    IoSlice::advance_slices(&mut parts, written);
+                    offset = offset.saturating_add(written as u64);
+                }
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
     }
 
     fn sync(&mut self) -> io::Result<()> {

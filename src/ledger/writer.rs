@@ -17,6 +17,7 @@ use super::storage::{SegmentFile, Storage, is_full};
 use super::types::TreeHead;
 use super::view::View;
 use super::window::Window;
+use std::io::IoSlice;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Instant;
@@ -43,8 +44,6 @@ pub(super) struct Writer {
     pub(super) queue: Arc<Queue>,
     pub(super) notes: Arc<Notebook>,
     pub(super) reserve: Reserve,
-    /// Memory for the next group.
-    pub(super) buffer: Vec<u8>,
 }
 
 /// Why a group did not become durable.
@@ -78,10 +77,7 @@ impl Writer {
     /// Appends the jobs as one group and answers them all. An error is final.
     fn append(&mut self, jobs: Vec<Job>) -> Result<(), Arc<str>> {
         let urgent = jobs.iter().any(|job| job.urgent);
-        let bytes: usize = jobs.iter().map(|job| job.batch.bytes()).sum();
-        let mut buffer = std::mem::take(&mut self.buffer);
-        buffer.reserve(bytes.saturating_add(SEAL_LEN));
-        let mut group = group::assemble(jobs, &mut self.chain, &mut self.window, buffer);
+        let mut group = group::assemble(jobs, &mut self.chain, &mut self.window);
         let mut done = self.store(&mut group);
         if urgent && matches!(done, Err(Failure::Full(_))) && self.reserve.release() {
             done = self.store(&mut group);
@@ -91,7 +87,7 @@ impl Writer {
                 self.advance(&group);
                 // Acknowledge only what is durable: the fdatasync that covers the group has
                 // returned, and readers may see it.
-                self.keep(group.answer());
+                group.answer(&self.queue.spares);
                 self.forget_old_pages();
                 Ok(())
             }
@@ -127,7 +123,7 @@ impl Writer {
             self.rotate()?;
         }
         let seal = self.seal(false, group.length());
-        self.write_and_sync(group.sealed(&seal))
+        self.write_and_sync(&mut group.sealed(&seal))
     }
 
     fn seal(&self, close: bool, bytes: u64) -> Seal {
@@ -136,9 +132,10 @@ impl Writer {
     }
 
     /// One write, one fdatasync. When there is no space the file is cut back to what counts.
-    fn write_and_sync(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+    fn write_and_sync(&mut self, parts: &mut [IoSlice<'_>]) -> Result<(), Failure> {
         let end = self.active.end;
-        if let Err(error) = self.active.file.write(bytes, end) {
+        let length = parts.iter().fold(0, |sum: u64, part| sum.saturating_add(len64(part)));
+        if let Err(error) = self.active.file.write(parts, end) {
             let reason = in_a_line("write to the active segment", &error);
             if !is_full(&error) {
                 return Err(Failure::Poison(reason));
@@ -159,7 +156,7 @@ impl Writer {
         let mut notes = self.notes.open();
         let counters = &mut notes.counters;
         counters.groups = counters.groups.saturating_add(1);
-        counters.bytes_written = counters.bytes_written.saturating_add(len64(bytes));
+        counters.bytes_written = counters.bytes_written.saturating_add(length);
         counters.sync_last = took;
         counters.sync_longest = counters.sync_longest.max(took);
         counters.sync_total = counters.sync_total.saturating_add(took);
@@ -264,14 +261,6 @@ impl Writer {
         }
     }
 
-    /// Keeps the memory of a group for the next one, unless it was an unusually large one.
-    fn keep(&mut self, mut buffer: Vec<u8>) {
-        if buffer.capacity() <= self.options.group_bytes.saturating_mul(2) {
-            buffer.clear();
-            self.buffer = buffer;
-        }
-    }
-
     fn restore_reserve(&mut self) {
         // If it does not fit yet, the next time that space comes back it may.
         let _ = self.reserve.ensure();
@@ -285,9 +274,9 @@ impl Writer {
         }
         let head = self.chain.committed().head();
         let seal = self.seal(true, 0).encode();
-        let mut done = self.write_and_sync(&seal);
+        let mut done = self.write_and_sync(&mut [IoSlice::new(&seal)]);
         if matches!(done, Err(Failure::Full(_))) && self.reserve.release() {
-            done = self.write_and_sync(&seal);
+            done = self.write_and_sync(&mut [IoSlice::new(&seal)]);
         }
         match done {
             Ok(()) => {

@@ -160,9 +160,10 @@ struct SimulatedFile {
 }
 
 impl SegmentFile for SimulatedFile {
-    fn write(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
+    fn write(&mut self, parts: &mut [io::IoSlice<'_>], offset: u64) -> io::Result<()> {
+        let bytes: Vec<u8> = parts.iter().flat_map(|part| part.iter().copied()).collect();
         match self.disk.step(Op::Write) {
-            Ok(()) => self.file.write_all_at(bytes, offset),
+            Ok(()) => self.file.write_all_at(&bytes, offset),
             Err(fault @ Fault::Error(_, arrived)) => {
                 // What is written when the crash comes may arrive in part.
                 let arrived = arrived.min(bytes.len());
