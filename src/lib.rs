@@ -36,6 +36,8 @@ pub mod convert;
 #[cfg(feature = "server")]
 pub mod correlate;
 #[cfg(feature = "server")]
+pub mod elasticsearch;
+#[cfg(feature = "server")]
 pub mod export;
 #[cfg(feature = "server")]
 pub mod intake;
