@@ -2,11 +2,11 @@
 //!
 //! | file | holds |
 //! |---|---|
+//! | `fields/` | every field of a document: mapping of the index, and `docs/fields.md` |
 //! | `transport.rs` | one request and its reply, as bytes |
 //! | `settings.rs` | [`Connection`]: hosts, who we are, certificates, proxy, limits |
 //! | `client.rs` | [`Client`]: sends to the hosts of one cluster, the next one when one is gone |
 //! | `flavor.rs` | [`Flavor`]: product and version |
-//! | `fields.rs` | [`fields::mappings`]: what a document's fields are |
 //! | `setup/` | what has to be in the cluster before the exporter writes |
 
 mod client;

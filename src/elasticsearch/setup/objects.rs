@@ -74,7 +74,7 @@ pub(super) struct Wanted {
 pub(super) fn wanted(flavor: &Flavor, options: &SetupOptions) -> Result<Wanted, SetupError> {
     let means = Means::of(flavor, options.lifecycle);
     let settings = settings(flavor, options)?;
-    let mut mappings = fields::mappings(flavor);
+    let mut mappings = fields::mappings(flavor.product);
     // Of both, so that an index knows by its mapping alone whether it is made as wanted.
     let made_of = Mark::of(&json!([mappings, settings]));
     insert(&mut mappings, "_meta", made_of.json());
