@@ -83,6 +83,10 @@ pub struct ServeArgs {
     /// Address of the API and the page [default: 127.0.0.1:4380]
     #[arg(long, value_name = "ADDR", env = "SPANLEDGER_LISTEN_API", hide_env_values = true)]
     pub listen_api: Option<SocketAddr>,
+
+    /// Elasticsearch or OpenSearch to export to; credentials and TLS are in the configuration file
+    #[arg(long, value_name = "URL", env = "SPANLEDGER_ELASTICSEARCH", hide_env_values = true)]
+    pub elasticsearch: Option<String>,
 }
 
 /// `demo`.
@@ -192,11 +196,11 @@ pub struct TraceArgs {
     pub json: bool,
 
     /// Entries on one page of --json
-    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    #[arg(long, value_name = "N", requires = "json", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub limit: u32,
 
     /// Where the page of --json before ended
-    #[arg(long, value_name = "CURSOR")]
+    #[arg(long, value_name = "CURSOR", requires = "json")]
     pub cursor: Option<String>,
 
     /// Where the answers come from.

@@ -166,6 +166,7 @@ pub fn configuration(args: &ServeArgs) -> Result<(Config, Mappings), ServeError>
         grpc: args.listen_grpc,
         http: args.listen_http,
         api: args.listen_api,
+        elasticsearch: args.elasticsearch.clone(),
     };
     let config = Config::load(args.config.as_deref(), &overrides)?;
     let mappings = match &config.mappings {

@@ -4,13 +4,16 @@
 //! |---|---|
 //! | `mod.rs` | [`Config`]: defaults, then the file, then flags and environment; validated once |
 //! | `raw.rs` | the file as it is written, key by key |
+//! | `elasticsearch.rs` | the same of its section `elasticsearch:`, and what it means |
 //! | `units.rs` | sizes and durations as people write them |
 //! | `yaml.rs` | YAML with line numbers and the nearest known name |
 
+mod elasticsearch;
 mod raw;
 mod units;
 pub mod yaml;
 
+pub use elasticsearch::Elasticsearch;
 pub use units::{Period, Size};
 
 use crate::protect::{Notice, SettingsError};
@@ -45,6 +48,8 @@ pub struct Config {
     pub index: Option<Index>,
     /// How ids join.
     pub correlation: Correlation,
+    /// The cluster that entries are exported to, if there is one.
+    pub elasticsearch: Option<Elasticsearch>,
     /// Deadlines of an orderly end.
     pub shutdown: Shutdown,
     /// Filter of our own logs.
@@ -110,6 +115,8 @@ pub struct Overrides {
     pub http: Option<SocketAddr>,
     /// `--listen-api`
     pub api: Option<SocketAddr>,
+    /// `--elasticsearch`
+    pub elasticsearch: Option<String>,
 }
 
 /// Why there is no configuration to run on.
@@ -203,6 +210,7 @@ fn resolve(raw: Raw, overrides: &Overrides) -> Result<Config, ConfigError> {
             careless_ids: raw.correlation.careless_ids,
             max_traces: raw.correlation.max_traces.max(1),
         },
+        elasticsearch: raw.elasticsearch.resolve(overrides.elasticsearch.as_deref())?,
         shutdown: Shutdown {
             receivers: raw.shutdown.receivers.duration(),
             ledger: raw.shutdown.ledger.duration(),
@@ -272,13 +280,14 @@ mod tests {
 
     #[test]
     fn every_key_is_documented() {
-        let sections: [&[&str]; 8] = [
+        let sections: [&[&str]; 9] = [
             Raw::KEYS,
             raw::RawListen::KEYS,
             RawReceiver::KEYS,
             raw::RawLedger::KEYS,
             raw::RawIndex::KEYS,
             raw::RawCorrelation::KEYS,
+            elasticsearch::RawElasticsearch::KEYS,
             raw::RawShutdown::KEYS,
             raw::RawLog::KEYS,
         ];

@@ -2,16 +2,16 @@
 //!
 //! `config/spanledger.yaml` documents each key; a test holds that file to the defaults here.
 
+use super::elasticsearch::RawElasticsearch;
 use super::{Period, Size};
 use crate::telemetry::LogFormat;
-use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 macro_rules! section {
     ($(#[$meta:meta])* $name:ident { $( $(#[$field_meta:meta])* $field:ident: $type:ty = $default:expr, )* }) => {
         $(#[$meta])*
-        #[derive(Debug, Clone, PartialEq, Deserialize)]
+        #[derive(Debug, Clone, PartialEq, serde::Deserialize)]
         #[serde(default, deny_unknown_fields)]
         pub(super) struct $name {
             $( $(#[$field_meta])* pub(super) $field: $type, )*
@@ -30,6 +30,8 @@ macro_rules! section {
         }
     };
 }
+
+pub(super) use section;
 
 section! {
     /// The file.
@@ -52,6 +54,8 @@ section! {
         index: RawIndex = RawIndex::default(),
         /// How ids join.
         correlation: RawCorrelation = RawCorrelation::default(),
+        /// The cluster that entries are exported to.
+        elasticsearch: RawElasticsearch = RawElasticsearch::default(),
         /// Deadlines of an orderly end.
         shutdown: RawShutdown = RawShutdown::default(),
         /// Our own logs.

@@ -66,6 +66,7 @@ fn free_default(default: &str) -> Option<SocketAddr> {
 fn serve_args(data: &ThrowAwayDir, listen: [Option<SocketAddr>; 3]) -> ServeArgs {
     let [listen_grpc, listen_http, listen_api] = listen;
     ServeArgs {
+        elasticsearch: None,
         data: Some(data.path().to_owned()),
         config: None,
         check_config: false,

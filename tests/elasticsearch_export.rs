@@ -1,0 +1,189 @@
+//! What is in the ledger is in Elasticsearch, once, whatever happens in between: the built binary,
+//! a real node, and a proxy that cuts connections, refuses and answers nonsense.
+
+mod support;
+
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
+use rand_like::Numbers;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::process::Command;
+use std::time::Duration;
+use support::fault_proxy::{Fault, FaultProxy};
+use support::requests::numbered;
+use support::search_node::SearchNode;
+use support::server::{Server, binary, look_until};
+
+/// Spans in one request.
+const SPANS: u64 = 50;
+
+/// Rounds of faults and kills; a release is measured with 30 (`SPANLEDGER_EXPORT_ROUNDS=30`).
+fn rounds() -> u64 {
+    std::env::var("SPANLEDGER_EXPORT_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(4)
+}
+
+/// Longest time for an export to reach the end after the faults are over.
+const SETTLED: Duration = Duration::from_mins(2);
+
+fn setup(url: &str) {
+    let done = Command::new(binary()).args(["setup", "elasticsearch", "--url", url]).output();
+    let done = done.unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+}
+
+async fn send(server: &Server, first: u64) {
+    let mut client = TraceServiceClient::connect(format!("http://{}", server.grpc())).await.unwrap();
+    client.export(numbered(first, SPANS)).await.unwrap();
+}
+
+/// Every entry of the ledger by id, with its sequence.
+async fn ledger_entries(server: &Server) -> BTreeMap<String, u64> {
+    let mut entries = BTreeMap::new();
+    let mut cursor = String::new();
+    loop {
+        let page = server.get(&format!("/api/v1/entries?order=ledger&limit=500{cursor}")).await;
+        for entry in page["entries"].as_array().unwrap() {
+            let id = entry["event"]["id"].as_str().unwrap().to_owned();
+            entries.insert(id, entry["event"]["sequence"].as_u64().unwrap());
+        }
+        match page["next_cursor"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => return entries,
+        }
+    }
+}
+
+/// How often each entry is among the documents of the stream.
+async fn documents(node: &SearchNode) -> BTreeMap<String, u64> {
+    node.post("/spanledger-*/_refresh", &json!({})).await;
+    let mut found = BTreeMap::new();
+    let mut after = Value::Null;
+    loop {
+        let mut query = json!({
+            "size": 1000, "_source": ["event.id"],
+            "sort": [{"event.sequence": "asc"}, {"event.id": "asc"}],
+        });
+        if !after.is_null() {
+            query["search_after"] = after.clone();
+        }
+        let answer = node.post("/spanledger-*/_search", &query).await;
+        let hits = answer["hits"]["hits"].as_array().unwrap();
+        for hit in hits {
+            let id = hit["_source"]["event"]["id"].as_str().unwrap().to_owned();
+            *found.entry(id).or_default() += 1;
+        }
+        match hits.last() {
+            Some(last) => after = last["sort"].clone(),
+            None => return found,
+        }
+    }
+}
+
+/// Waits until every entry of the ledger is a document, and checks that each is there once.
+async fn everything_once(server: &Server, node: &SearchNode) {
+    let entries = ledger_entries(server).await;
+    let complete = look_until(SETTLED, async || {
+        let found = documents(node).await;
+        entries.keys().all(|id| found.contains_key(id)).then_some(found)
+    })
+    .await;
+    let found = match complete {
+        Some(found) => found,
+        None => documents(node).await,
+    };
+    let missing: Vec<_> = entries.iter().filter(|(id, _)| !found.contains_key(*id)).collect();
+    assert!(missing.is_empty(), "{} not exported: {missing:?}\n{}", missing.len(), server.stderr());
+    let foreign: Vec<_> = found.keys().filter(|id| !entries.contains_key(*id)).collect();
+    assert!(foreign.is_empty(), "documents of no entry: {foreign:?}");
+    let twice: Vec<_> = found.iter().filter(|(_, times)| **times > 1).collect();
+    assert!(twice.is_empty(), "{} are there twice: {twice:?}", twice.len());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_query_in_the_cluster_finds_the_story_by_its_external_id() {
+    let node = SearchNode::elasticsearch().start().await;
+    setup(node.url());
+    let data = tempfile::tempdir().unwrap();
+    let server = Server::start_with(data.path(), &["--elasticsearch", node.url()]).await;
+    send(&server, 0).await;
+    everything_once(&server, &node).await;
+    let query = json!({"query": {"term": {"trace_id": "external-3"}}, "size": 100});
+    let answer = node.post("/spanledger-*/_search", &query).await;
+    let hits = answer["hits"]["hits"].as_array().unwrap();
+    assert_eq!(hits.len(), 10, "{answer}");
+    let shown = server.get("/api/v1/traces/external-3").await;
+    for hit in hits {
+        let same = shown["entries"].as_array().unwrap().iter().any(|e| *e == hit["_source"]);
+        assert!(same, "the document is what the API shows: {}", hit["_source"]);
+    }
+    server.terminate().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cuts_refusals_rollovers_and_kills_lose_nothing_and_double_nothing() {
+    let node = SearchNode::elasticsearch().start().await;
+    setup(node.url());
+    let data = tempfile::tempdir().unwrap();
+    let proxy = FaultProxy::start(node.url(), |bulk| {
+        let faults = [
+            Fault::CutAfter,
+            Fault::Status(429),
+            Fault::None,
+            Fault::CutBefore,
+            Fault::Status(503),
+            Fault::CutHalfway,
+            Fault::None,
+            Fault::Status(502),
+            Fault::None,
+        ];
+        faults[usize::try_from(Numbers::at(bulk) % faults.len() as u64).unwrap()]
+    })
+    .await;
+    let url = proxy.url();
+    let mut server = Server::start_with(data.path(), &["--elasticsearch", &url]).await;
+    for round in 0..rounds() {
+        for request in 0..4 {
+            send(&server, (round * 4 + request) * SPANS).await;
+        }
+        if round % 2 == 1 {
+            node.post("/spanledger-default/_rollover", &json!({})).await;
+        }
+        if round % 3 == 2 {
+            server.restart().await;
+        }
+    }
+    everything_once(&server, &node).await;
+    assert!(proxy.faults() > 0, "{} bulk requests, none disturbed", proxy.bulks());
+    server.terminate().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_outage_delays_the_export_and_nothing_else() {
+    let mut node = SearchNode::elasticsearch().start().await;
+    setup(node.url());
+    let url = node.url().to_owned();
+    let data = tempfile::tempdir().unwrap();
+    let server = Server::start_with(data.path(), &["--elasticsearch", &url]).await;
+    send(&server, 0).await;
+    everything_once(&server, &node).await;
+    node.kill();
+    for request in 1..5 {
+        send(&server, request * SPANS).await;
+    }
+    assert_eq!(ledger_entries(&server).await.len() as u64, 5 * SPANS, "evidence is still taken");
+    assert_eq!(server.status("/readyz").await, 200, "intake is ready during an outage");
+    node.restart().await;
+    everything_once(&server, &node).await;
+    server.terminate().await;
+}
+
+/// Numbers that look random and are the same each time.
+mod rand_like {
+    pub(super) struct Numbers;
+
+    impl Numbers {
+        pub(super) fn at(place: u64) -> u64 {
+            place.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33
+        }
+    }
+}
