@@ -2,24 +2,55 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `fields/` | every field of a document: mapping of the index, and `docs/fields.md` |
 //! | `transport.rs` | one request and its reply, as bytes |
 //! | `settings.rs` | [`Connection`]: hosts, who we are, certificates, proxy, limits |
 //! | `client.rs` | [`Client`]: sends to the hosts of one cluster, the next one when one is gone |
 //! | `flavor.rs` | [`Flavor`]: product and version |
+//! | `fields/` | every field of a document: mapping of the index, and `docs/fields.md` |
 //! | `setup/` | what has to be in the cluster before the exporter writes |
+//! | `exporter.rs` | [`ElasticsearchSink`]: the exporter as a consumer of the ledger |
+//! | `document.rs`, `bulk.rs` | an entry as a bulk item; bulk requests |
+//! | `deliver.rs`, `outcome.rs`, `reason.rs` | a bulk to its end; what replies mean; safe texts |
+//! | `gate.rs`, `pace.rs`, `window.rs` | waits all share; how much at once; what is out |
+//! | `lookup.rs`, `streams.rs` | what is there already; streams where clusters do not check |
+//! | `dead_letters.rs`, `replay.rs` | what is not taken, durably; sending it again |
+//! | `status.rs` | [`ExporterStatus`]: plain numbers |
 
+mod bulk;
 mod client;
+mod dead_letters;
+mod deliver;
+mod document;
+mod exporter;
 pub mod fields;
 mod flavor;
+mod gate;
+mod lookup;
+mod outcome;
+mod pace;
+mod reason;
+mod replay;
 mod settings;
 pub mod setup;
+mod status;
+mod streams;
 mod transport;
+mod window;
 
+pub use bulk::{DEFAULT_BULK_TIMEOUT, DEFAULT_MAX_BYTES, DEFAULT_MAX_ITEMS, Filling, Item, Part};
 pub use client::{Client, SET_ASIDE};
+pub use dead_letters::{
+    DeadLetter, DeadLetterError, DeadLetters, MAX_LETTERS_PAGE, MAX_OPEN, Resolved,
+};
+pub use document::{data_stream, write_item};
+pub use exporter::{DEFAULT_MAX_IN_FLIGHT, ElasticsearchSink, ExporterError, ExporterOptions};
 pub use flavor::{Flavor, FlavorError, Product, Version};
+pub use outcome::{Outcome, Problem, Rejection};
+pub use pace::MIN_BYTES;
+pub use replay::{Exporter, ReplayError, Replayed};
 pub use settings::{
     Auth, ClientCertificate, Connection, DEFAULT_CONNECT_TIMEOUT, DEFAULT_MAX_REPLY_BYTES, Hosts,
     Proxy, Secret, SettingsError,
 };
+pub use status::{ExporterState, ExporterStatus, LATENCY_BUCKETS_MS, Latency, MAX_ERROR_TYPES};
 pub use transport::{Body, ContentType, Method, Reply, Request, SendError, Transport};

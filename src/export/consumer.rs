@@ -162,10 +162,15 @@ struct Driver {
 
 impl Driver {
     fn run(mut self) {
+        self.sink.begin(&self.status);
         self.saved = self.cursor.read();
         let mut scan = self.start();
         while !self.status.is_stopping() {
             if let Err(error) = self.step(&mut scan) {
+                if self.status.is_stopping() {
+                    // A sink that was waiting let go; what it has not taken comes again.
+                    break;
+                }
                 self.fail(&*error);
                 scan = self.start();
             }
@@ -226,6 +231,11 @@ impl Driver {
                 self.succeed();
                 told = true;
             }
+            if told && self.saved_at.elapsed() >= self.options.cursor_every {
+                // A sink that answers later settles while nothing comes.
+                self.note_settled();
+                self.save()?;
+            }
             if self.reader.has_ended() {
                 // Nothing more will come: the wait returned at once. Wait to be told to end.
                 let _ = self.woken.recv_timeout(LOOK_UP);
@@ -264,9 +274,11 @@ impl Driver {
     }
 
     fn finish(&mut self) -> Result<(), SinkError> {
-        self.sink.idle()?;
+        // What was settled counts even when the rest was not.
+        let flushed = self.sink.idle();
         self.note_settled();
-        self.save()
+        self.save()?;
+        flushed
     }
 
     /// Makes the cursor durable, unless the sink keeps its own.

@@ -33,6 +33,7 @@ pub use status::{ConsumerState, ConsumerStatus};
 pub use store_sink::StoreSink;
 
 use crate::ledger::Chunk;
+use std::sync::Arc;
 
 /// Why a sink did not take entries. Its text is logged and shown: it must not have payloads.
 pub type SinkError = Box<dyn std::error::Error + Send + Sync>;
@@ -41,6 +42,10 @@ pub type SinkError = Box<dyn std::error::Error + Send + Sync>;
 pub trait Sink: Send {
     /// Its name: in logs, metrics, and as the name of its cursor file.
     fn name(&self) -> &str;
+
+    /// Called once before anything else. A sink that waits within [`Sink::apply`] looks at
+    /// [`ConsumerStatus::is_stopping`] meanwhile, and ends the wait with an error.
+    fn begin(&mut self, _status: &Arc<ConsumerStatus>) {}
 
     /// The sequence number from which it wants entries, when it keeps that with its own data.
     /// Asked at the start and after each error, so a sink can go back. `None` leaves it to a file.

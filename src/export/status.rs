@@ -107,7 +107,8 @@ impl ConsumerStatus {
         *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    pub(super) fn is_stopping(&self) -> bool {
+    /// Whether it was told to end.
+    pub fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Acquire)
     }
 }

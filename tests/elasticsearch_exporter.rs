@@ -1,0 +1,459 @@
+//! Every entry of the ledger becomes one document or one dead letter, whatever fails in between.
+
+mod bulk_cluster;
+mod store_support;
+
+use bulk_cluster::{Cluster, Faults};
+use proptest::prelude::*;
+use spanledger::elasticsearch::{
+    DeadLetters, ElasticsearchSink, Exporter, ExporterOptions, ExporterState, MIN_BYTES, Problem,
+    Replayed,
+};
+use spanledger::entry::Kind;
+use spanledger::export::{Consumer, ConsumerOptions, ConsumerStatus, CursorFile, Stopped};
+use std::cell::Cell;
+use std::collections::HashSet;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+use store_support::*;
+use tokio::runtime::Runtime;
+
+const SOON: Duration = Duration::from_secs(60);
+
+/// Messages of entries that the cluster rejects, each in its own way.
+const BAD: [&str; 3] = ["bad document", "goes to the failure store", "refuses the request"];
+
+struct Export {
+    fixture: Fixture,
+    cluster: Cluster,
+    runtime: Runtime,
+    change: fn(&mut ExporterOptions),
+    letters: Cell<Weak<DeadLetters>>,
+}
+
+struct Running {
+    consumer: Consumer,
+    status: Arc<ConsumerStatus>,
+    exporter: Exporter<Cluster>,
+}
+
+impl Running {
+    fn stop(self) -> Stopped {
+        drop(self.exporter);
+        self.consumer.stop(SOON)
+    }
+}
+
+impl Export {
+    fn new(seed: u64) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_time()
+            .build()
+            .unwrap();
+        let (fixture, cluster) = (Fixture::new(), Cluster::new(seed));
+        Self { fixture, cluster, runtime, change: |_| {}, letters: Cell::default() }
+    }
+
+    fn append(&mut self, from: u64, to: u64, bad: impl Fn(u64) -> Option<&'static str>) {
+        let entries: Vec<Given> = (from..to)
+            .map(|n| {
+                let message = bad(n).map_or_else(|| format!("message {n}"), str::to_owned);
+                Given::new(n, Kind::Span, n).with(|entry| entry.message = Some(message.into()))
+            })
+            .collect();
+        self.fixture.append(&entries);
+    }
+
+    fn start(&self) -> Running {
+        let cursors = self.fixture.dir.path().join("cursors");
+        let mut options = ExporterOptions {
+            max_items: 7,
+            retry: (Duration::from_millis(1), Duration::from_millis(4)),
+            refresh_wait: Duration::from_millis(1),
+            ..ExporterOptions::new(ORIGIN, &cursors)
+        };
+        (self.change)(&mut options);
+        // A thread of the last run may still be writing: a process that is killed has none.
+        let last = self.letters.take();
+        wait("the end of the last run", || last.strong_count() == 0);
+        let letters = self.fixture.dir.path().join("dead-letters");
+        let dead = Arc::new(DeadLetters::open(&letters).unwrap());
+        self.letters.set(Arc::downgrade(&dead));
+        let reader = self.fixture.reader();
+        let runtime = self.runtime.handle().clone();
+        let sink =
+            ElasticsearchSink::new(self.cluster.clone(), options, dead, &reader, runtime).unwrap();
+        let exporter = sink.exporter();
+        let options = ConsumerOptions {
+            chunk_bytes: 4096,
+            idle_after: Duration::from_millis(1),
+            cursor_every: Duration::ZERO,
+            retry: (Duration::from_millis(1), Duration::from_millis(4)),
+            ..ConsumerOptions::new(&cursors)
+        };
+        let consumer = Consumer::start(reader, sink, options).unwrap();
+        Running { status: consumer.status(), consumer, exporter }
+    }
+
+    fn cursor(&self) -> u64 {
+        let cursors = self.fixture.dir.path().join("cursors");
+        let origin = self.fixture.reader().origin();
+        CursorFile::new(&cursors, "elasticsearch", origin).read().unwrap_or(0)
+    }
+
+    /// The cursor is behind nothing that is neither a document nor a dead letter.
+    fn assert_cursor_is_honest(&self, running: &Running) {
+        // The cursor first: what it passed must be there already.
+        let cursor = self.cursor().max(running.status.settled());
+        let mut there = self.cluster.sequences();
+        there.extend(letters(&running.exporter));
+        for sequence in 0..cursor {
+            assert!(there.contains(&sequence), "{sequence} is lost, the cursor is {cursor}");
+        }
+    }
+
+    fn settle(&self, running: &Running) {
+        let all = self.fixture.reader().watermark();
+        until(
+            || running.status.settled() == all,
+            || format!("{:?} {:?}", running.status, running.exporter.status()),
+            || self.assert_cursor_is_honest(running),
+        );
+    }
+
+    /// Documents and dead letters together are all entries, and no document is there twice.
+    fn assert_complete(&self, running: &Running, duplicates: usize) {
+        let documents = self.cluster.documents();
+        let mut all: HashSet<u64> = documents.iter().map(|(_, _, sequence)| *sequence).collect();
+        let distinct = all.len();
+        assert!(documents.len() <= distinct + duplicates, "{} of {distinct}", documents.len());
+        let dead = letters(&running.exporter);
+        assert!(dead.iter().all(|sequence| !all.contains(sequence)), "both");
+        all.extend(dead);
+        assert_eq!(all, (0..self.fixture.reader().watermark()).collect());
+    }
+}
+
+fn letters(exporter: &Exporter<Cluster>) -> Vec<u64> {
+    let letters = exporter.dead_letters().list(0, 1_000).unwrap();
+    letters.iter().map(|letter| letter.sequence).collect()
+}
+
+fn until(mut holds: impl FnMut() -> bool, show: impl Fn() -> String, mut each: impl FnMut()) {
+    let since = Instant::now();
+    while !holds() {
+        each();
+        assert!(since.elapsed() < SOON, "it did not happen: {}", show());
+        std::thread::yield_now();
+    }
+}
+
+fn wait(what: &str, holds: impl FnMut() -> bool) {
+    until(holds, || what.to_owned(), || {});
+}
+
+fn good(_: u64) -> Option<&'static str> {
+    None
+}
+
+#[test]
+fn every_entry_is_a_document_compressed_in_bounded_bulks_and_the_cursor_follows_while_idle() {
+    let mut export = Export::new(1);
+    export.append(0, 500, good);
+    let running = export.start();
+    export.settle(&running);
+    export.assert_complete(&running, 0);
+    let (in_flight, _, items) = export.cluster.most();
+    assert!(in_flight <= 4 && items == 7, "{in_flight} {items}");
+    assert_eq!(export.cluster.compressed_bulks(), export.cluster.bulks());
+    let status = running.exporter.status();
+    assert_eq!((status.delivered(), status.already_there(), status.retried()), (500, 0, 0));
+    assert_eq!(status.latency().buckets.iter().sum::<u64>(), status.requests());
+    assert!(status.bytes_sent() < status.bytes_before_compression());
+    wait("the cursor", || export.cursor() == 500);
+    assert_eq!(running.stop(), Stopped::Cleanly);
+    let bulks = export.cluster.bulks();
+    let running = export.start();
+    export.append(500, 501, good);
+    export.settle(&running);
+    assert_eq!(export.cluster.bulks(), bulks + 1, "nothing is sent again");
+    assert_eq!(running.exporter.status().lookups(), 0, "nor looked up");
+}
+
+#[test]
+fn rejected_documents_are_dead_letters_with_a_reason_that_quotes_nothing() {
+    let mut export = Export::new(2);
+    export.append(0, 200, |n| BAD.get(usize::try_from(n % 50).unwrap()).copied());
+    export.cluster.set(Faults { bad: true, ..Faults::default() });
+    let running = export.start();
+    export.settle(&running);
+    export.assert_complete(&running, 0);
+    let dead = running.exporter.dead_letters();
+    assert_eq!(dead.len(), 12);
+    assert_eq!(export.cluster.in_failure_store(), 4);
+    let types = dead.by_type();
+    assert_eq!(types["document_parsing_exception"], 4);
+    assert_eq!(types["failure_store"], 4);
+    assert_eq!(types["illegal_argument_exception"], 4);
+    assert_eq!(running.exporter.status().dead_letters_by_type(), types);
+    for letter in dead.list(0, 100).unwrap() {
+        let text = format!("{letter:?}");
+        assert!(BAD.iter().all(|bad| !text.contains(bad)) && !text.contains("secret"), "{text}");
+        assert_eq!((letter.tenant.as_str(), &*letter.data_stream), ("acme", "spanledger-default"));
+        assert!(letter.attempts >= 1 && letter.first_attempt_ns <= letter.last_attempt_ns);
+    }
+    running.stop();
+}
+
+#[test]
+fn dead_letters_are_replayed_after_a_fix_and_those_that_are_refused_again_stay() {
+    let mut export = Export::new(3);
+    export.append(0, 100, |n| (n % 10 == 0).then_some(BAD[0]));
+    export.cluster.set(Faults { bad: true, ..Faults::default() });
+    let running = export.start();
+    export.settle(&running);
+    let (reader, exporter) = (export.fixture.reader(), running.exporter.clone());
+    let replay = |sequences: &[u64]| {
+        export.runtime.block_on(exporter.replay(&reader, sequences)).unwrap()
+    };
+    let again = replay(&[0, 10, 11, 5_000]);
+    assert_eq!(again, Replayed { delivered: 0, refused: 2, unknown: 2 });
+    assert_eq!(exporter.dead_letters().get(10).unwrap().unwrap().attempts, 2);
+    export.cluster.set(Faults::default());
+    let all = letters(&exporter);
+    assert_eq!(replay(&all), Replayed { delivered: 10, refused: 0, unknown: 0 });
+    assert!(exporter.dead_letters().is_empty());
+    export.assert_complete(&running, 0);
+}
+
+#[test]
+fn a_revoked_key_a_missing_template_and_a_block_are_waited_for_and_lose_nothing() {
+    for (faults, problem) in [
+        (Faults { always: Some(401), ..Faults::default() }, Problem::Unauthorized),
+        (Faults { always: Some(403), ..Faults::default() }, Problem::Unauthorized),
+        (Faults { always: Some(400), ..Faults::default() }, Problem::Refused),
+        (Faults { always: Some(503), ..Faults::default() }, Problem::Unavailable),
+        (Faults { no_template: true, ..Faults::default() }, Problem::SetupMissing),
+        (
+            Faults { no_template: true, opensearch: true, ..Faults::default() },
+            Problem::SetupMissing,
+        ),
+        (Faults { block: true, ..Faults::default() }, Problem::Blocked),
+    ] {
+        let mut export = Export::new(4);
+        export.append(0, 100, good);
+        export.cluster.set(faults.clone());
+        let running = export.start();
+        let status = running.exporter.status().clone();
+        let state = ExporterState::HeldUp(problem);
+        wait(state.as_str(), || status.state() == state && status.last_error().is_some());
+        assert_eq!((running.status.settled(), running.exporter.dead_letters().len()), (0, 0));
+        export.cluster.set(Faults { opensearch: faults.opensearch, ..Faults::default() });
+        export.settle(&running);
+        export.assert_complete(&running, 0);
+        wait("running again", || status.state() == ExporterState::Running);
+    }
+}
+
+#[test]
+fn a_request_that_is_too_large_is_split_and_a_single_entry_that_is_becomes_a_dead_letter() {
+    let mut export = Export::new(5);
+    let long: &'static str = "x".repeat(9_000).leak();
+    export.append(0, 60, |n| (n == 30).then_some(long));
+    export.cluster.set(Faults { max_body: Some(5_000), ..Faults::default() });
+    let running = export.start();
+    export.settle(&running);
+    export.assert_complete(&running, 0);
+    assert_eq!(letters(&running.exporter), [30]);
+    let letter = running.exporter.dead_letters().get(30).unwrap().unwrap();
+    assert_eq!((letter.status, &*letter.error_type), (413, "request_too_large"));
+    assert!(running.exporter.status().halved() > 0);
+}
+
+#[test]
+fn bulks_are_bounded_in_bytes_and_memory_too_and_intake_is_not_waited_for() {
+    let mut export = Export::new(6);
+    let long: &'static str = "x".repeat(20_000).leak();
+    export.change = |options| {
+        options.max_bytes = 2 * MIN_BYTES;
+        options.max_items = 5_000;
+        options.gzip = false;
+    };
+    export.append(0, 200, |_| Some(long));
+    export.cluster.set(Faults { always: Some(503), ..Faults::default() });
+    let running = export.start();
+    let status = running.exporter.status().clone();
+    let bound = 8 * 2 * MIN_BYTES as u64;
+    wait("back-pressure", || status.held_bytes() + 2 * (MIN_BYTES as u64) > bound);
+    until(
+        || status.requests() > 50,
+        || format!("{status:?}"),
+        || assert!(status.held_bytes() <= bound),
+    );
+    assert_eq!((status.in_flight_limit(), status.batch_bytes()), (1, MIN_BYTES as u64));
+    export.cluster.set(Faults::default());
+    export.settle(&running);
+    export.assert_complete(&running, 0);
+    assert!(export.cluster.most().1 <= 2 * MIN_BYTES);
+    wait("full pace", || {
+        export.append_one_if_idle(&running);
+        status.in_flight_limit() == 4
+    });
+}
+
+impl Export {
+    /// One more entry, so that there is something to send.
+    fn append_one_if_idle(&self, running: &Running) {
+        let all = self.fixture.reader().watermark();
+        if running.status.settled() == all {
+            let body = {
+                let mut body = Vec::new();
+                spanledger::entry::Entry::new(Kind::Span).write(&mut body).unwrap();
+                body
+            };
+            let mut batch = spanledger::ledger::Batch::new();
+            let entry = spanledger::ledger::NewEntry {
+                id: spanledger::ledger::EntryId(u128::from(all).to_be_bytes()),
+                tenant: "acme",
+                tenant_pseudonym: [0; 16],
+                retention_class: 3,
+                received_ns: 1,
+                mapping_version: [0; 8],
+                source_key: None,
+                commitments: &[],
+                body: &body,
+            };
+            batch.push(&entry).unwrap();
+            self.fixture.runtime.block_on(self.fixture.ledger.append(batch)).unwrap();
+        }
+    }
+}
+
+#[test]
+fn in_an_outage_it_stops_at_once_and_delivers_everything_after_the_restart() {
+    let mut export = Export::new(7);
+    export.append(0, 3_000, good);
+    export.cluster.set(Faults { refused: 255, ..Faults::default() });
+    let running = export.start();
+    let status = running.exporter.status().clone();
+    wait("an outage", || status.state() == ExporterState::HeldUp(Problem::Unavailable));
+    let since = Instant::now();
+    assert_eq!(running.stop(), Stopped::Cleanly);
+    assert!(since.elapsed() < Duration::from_secs(5), "{:?}", since.elapsed());
+    export.cluster.set(Faults::default());
+    let running = export.start();
+    export.settle(&running);
+    export.assert_complete(&running, 0);
+}
+
+#[test]
+fn a_lost_reply_before_a_rollover_makes_no_duplicate_for_a_key_that_may_read() {
+    for no_refresh in [false, true] {
+        let mut export = Export::new(8);
+        export.append(0, 300, good);
+        let faults = Faults { lost_after: 100, rollover: 100, no_refresh, ..Faults::default() };
+        export.cluster.set(faults);
+        let running = export.start();
+        export.settle(&running);
+        export.assert_complete(&running, 0);
+        assert!(running.exporter.status().found_by_lookup() > 0 && export.cluster.rollovers() > 0);
+    }
+}
+
+#[test]
+fn without_reading_a_lost_reply_makes_at_most_one_duplicate_for_each_entry_in_doubt() {
+    let mut export = Export::new(9);
+    export.append(0, 300, good);
+    let faults = Faults { lost_after: 60, rollover: 60, no_read: true, ..Faults::default() };
+    export.cluster.set(faults);
+    let running = export.start();
+    export.settle(&running);
+    let status = running.exporter.status();
+    assert!(status.unresolved() > 0);
+    export.assert_complete(&running, usize::try_from(status.unresolved()).unwrap());
+}
+
+#[test]
+fn what_was_sent_before_a_crash_is_not_there_twice_even_after_a_rollover() {
+    let mut export = Export::new(10);
+    export.append(0, 200, good);
+    // Everything arrives, no reply does: the cursor stays where it was.
+    export.cluster.set(Faults { lost_after: 255, ..Faults::default() });
+    let running = export.start();
+    wait("documents", || export.cluster.documents().len() > 20);
+    running.stop();
+    assert_eq!(export.cursor(), 0);
+    export.cluster.roll_over();
+    export.cluster.set(Faults::default());
+    let running = export.start();
+    export.settle(&running);
+    export.assert_complete(&running, 0);
+    assert!(running.exporter.status().found_by_lookup() > 20);
+}
+
+#[test]
+fn on_a_cluster_that_does_not_know_the_parameter_no_plain_index_is_ever_made() {
+    let mut export = Export::new(11);
+    export.append(0, 100, good);
+    export.cluster.set(Faults { opensearch: true, ..Faults::default() });
+    let running = export.start();
+    export.settle(&running);
+    export.assert_complete(&running, 0);
+}
+
+fn faults() -> impl Strategy<Value = Faults> {
+    (proptest::array::uniform10(0..60_u8), any::<bool>(), any::<bool>()).prop_map(
+        |(of, no_refresh, opensearch)| Faults {
+            lost_after: of[0],
+            lost_before: of[1],
+            refused: of[2],
+            too_many: of[3],
+            unavailable: of[4],
+            garbled: of[5],
+            item_429: of[6],
+            item_503: of[7],
+            rollover: of[8],
+            max_body: (of[9] % 3 == 0).then_some(3_000),
+            no_refresh,
+            opensearch,
+            bad: true,
+            ..Faults::default()
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, max_shrink_iters: 20, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_fails_and_whenever_it_is_killed_documents_and_dead_letters_are_all_entries(
+        rounds in proptest::collection::vec((faults(), 1..40_u64, 0..30_usize), 1..5),
+        seed: u64,
+        bad_every in 3..40_u64,
+    ) {
+        let mut export = Export::new(seed);
+        let mut count = 0;
+        for (faults, more, bulks) in rounds {
+            export.append(count, count + more, |n| {
+                (n % bad_every == 0).then(|| BAD[usize::try_from(n / bad_every % 3).unwrap()])
+            });
+            count += more;
+            export.cluster.set(faults);
+            let running = export.start();
+            let stop_at = export.cluster.bulks() + bulks;
+            until(
+                || export.cluster.bulks() >= stop_at || running.status.settled() == count,
+                || format!("{:?} {:?}", running.status, running.exporter.status()),
+                || export.assert_cursor_is_honest(&running),
+            );
+            export.assert_cursor_is_honest(&running);
+            // Lets go of what is in flight, as a kill does; the cursor is what was written.
+            prop_assert_eq!(running.stop(), Stopped::Cleanly);
+        }
+        export.cluster.set(Faults { bad: true, ..Faults::default() });
+        let running = export.start();
+        export.settle(&running);
+        export.assert_complete(&running, 0);
+    }
+}
