@@ -12,7 +12,8 @@ fn main() {
 }
 
 fn batch(from: u64, body: &[u8]) -> Batch {
-    let mut batch = Batch::with_capacity(ENTRIES as usize * (BODY + 256));
+    let mut batch = Batch::new();
+    batch.reserve(ENTRIES as usize * (BODY + 256));
     for n in from..from + u64::from(ENTRIES) {
         let mut id = [0; 16];
         id[..8].copy_from_slice(&n.wrapping_mul(0x9E37_79B9_7F4A_7C15).to_le_bytes());

@@ -24,7 +24,7 @@ fn entry(id: u64, source: u64, body: &[u8]) -> NewEntry<'_> {
 }
 
 fn batch(ids: &[u64]) -> Batch {
-    let mut batch = Batch::with_capacity(4096);
+    let mut batch = Batch::new();
     for id in ids {
         batch.push(&entry(*id, *id, format!("{{\"id\":{id}}}").as_bytes())).unwrap();
     }

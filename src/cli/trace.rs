@@ -38,7 +38,15 @@ pub async fn trace(
     if args.json {
         let limit = args.limit.to_string();
         let bytes = page(source, &args.id, args.order, &limit, args.cursor.as_deref()).await?;
-        return unchanged(&bytes, out);
+        let answer: StoryPage = serde_json::from_slice(&bytes).map_err(CommandError::Answer)?;
+        unchanged(&bytes, out)?;
+        // A script learns by the exit code what a person reads.
+        let unknown = answer.entries.is_empty() && args.cursor.is_none();
+        return if unknown {
+            Err(CommandError::UnknownId { id: clean(&args.id) })
+        } else {
+            Ok(Exit::Fine)
+        };
     }
     let story = story(source, &args.id, args.order).await?;
     if story.entries.is_empty() {

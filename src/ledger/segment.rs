@@ -160,11 +160,14 @@ pub(super) fn read_once(file: &File, buffer: &mut [u8], offset: u64) -> io::Resu
     })
 }
 
+/// `RWF_DONTCACHE` of `preadv2` and `pwritev2`, since Linux 6.14: pages that a call brought into
+/// memory do not stay there.
+#[cfg(target_os = "linux")]
+pub(super) const DONT_CACHE: rustix::io::ReadWriteFlags =
+    rustix::io::ReadWriteFlags::from_bits_retain(0x80);
+
 #[cfg(target_os = "linux")]
 fn read_uncached(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-    /// `RWF_DONTCACHE` of `preadv2`, since Linux 6.14.
-    const DONT_CACHE: rustix::io::ReadWriteFlags =
-        rustix::io::ReadWriteFlags::from_bits_retain(0x80);
     let mut slices = [io::IoSliceMut::new(buffer)];
     Ok(rustix::io::preadv2(file, &mut slices, offset, DONT_CACHE)?)
 }

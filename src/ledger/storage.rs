@@ -2,6 +2,7 @@
 //! files that fail on purpose.
 
 use super::segment::{NEW, SEGMENT, path};
+use rustix::io::Errno;
 use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice};
 use std::num::NonZeroU64;
@@ -10,6 +11,10 @@ use std::path::Path;
 
 /// Most parts that one call of the system takes. Source: `IOV_MAX` of Linux.
 const MAX_PARTS: usize = 1024;
+
+/// Bytes from which a write is not kept in memory: so much comes under load, when consumers are
+/// behind and read from the disk anyway.
+const LARGE_WRITE_BYTES: usize = 128 * 1024;
 
 /// The active segment, as the writer sees it.
 pub(super) trait SegmentFile: Send {
@@ -48,20 +53,59 @@ pub(super) trait Storage: Send {
 #[derive(Debug, Default)]
 pub(super) struct Disk;
 
-struct DiskFile(File);
+struct DiskFile {
+    file: File,
+    /// Whether the system can write without keeping the pages: found out by trying.
+    uncached: bool,
+}
+
+impl DiskFile {
+    fn new(file: File) -> Box<Self> {
+        Box::new(Self { file, uncached: cfg!(target_os = "linux") })
+    }
+
+    /// One call of the system. Where each new page of memory is dear, as in virtual machines, a
+    /// write whose pages are given back at once costs half; small ones stay in memory, where
+    /// consumers find them without asking the disk.
+    fn write_some(
+        &mut self,
+        parts: &[IoSlice<'_>],
+        offset: u64,
+        large: bool,
+    ) -> rustix::io::Result<usize> {
+        if large && self.uncached {
+            match write_uncached(&self.file, parts, offset) {
+                Err(Errno::OPNOTSUPP | Errno::INVAL | Errno::NOSYS) => self.uncached = false,
+                done => return done,
+            }
+        }
+        rustix::io::pwritev(&self.file, parts, offset)
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn write_uncached(file: &File, parts: &[IoSlice<'_>], offset: u64) -> rustix::io::Result<usize> {
+    rustix::io::pwritev2(file, parts, offset, super::segment::DONT_CACHE)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn write_uncached(file: &File, parts: &[IoSlice<'_>], offset: u64) -> rustix::io::Result<usize> {
+    rustix::io::pwritev(file, parts, offset)
+}
 
 impl SegmentFile for DiskFile {
     fn write(&mut self, mut parts: &mut [IoSlice<'_>], mut offset: u64) -> io::Result<()> {
         // Empty parts in front would look like a disk that takes nothing.
         IoSlice::advance_slices(&mut parts, 0);
+        let large = parts.iter().map(|part| part.len()).sum::<usize>() >= LARGE_WRITE_BYTES;
         while let Some(some) = parts.get(..parts.len().min(MAX_PARTS)).filter(|p| !p.is_empty()) {
-            match rustix::io::pwritev(&self.0, some, offset) {
+            match self.write_some(some, offset, large) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(written) => {
                     IoSlice::advance_slices(&mut parts, written);
                     offset = offset.saturating_add(written as u64);
                 }
-                Err(rustix::io::Errno::INTR) => {}
+                Err(Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
         }
@@ -69,16 +113,16 @@ impl SegmentFile for DiskFile {
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        self.0.sync_data()
+        self.file.sync_data()
     }
 
     fn truncate(&mut self, length: u64) -> io::Result<()> {
-        self.0.set_len(length)
+        self.file.set_len(length)
     }
 
     fn forget(&mut self, length: Option<NonZeroU64>) {
         // Only advice: a file system that does not take it loses nothing.
-        let _ = rustix::fs::fadvise(&self.0, 0, length, rustix::fs::Advice::DontNeed);
+        let _ = rustix::fs::fadvise(&self.file, 0, length, rustix::fs::Advice::DontNeed);
     }
 }
 
@@ -103,13 +147,13 @@ impl Storage for Disk {
         // IMPORTANT: without this the file may be nameless after a crash, with entries in it. A
         // failure is final, whatever it is: the name is there, and may not be tomorrow.
         sync_dir(dir).map_err(|error| io::Error::other(error.to_string()))?;
-        Ok(Box::new(DiskFile(file)))
+        Ok(DiskFile::new(file))
     }
 
     fn open(&mut self, dir: &Path, first: u64) -> io::Result<Box<dyn SegmentFile>> {
         let path = path(dir, first, SEGMENT);
         let file = OpenOptions::new().read(true).write(true).open(path)?;
-        Ok(Box::new(DiskFile(file)))
+        Ok(DiskFile::new(file))
     }
 
     fn probe(&mut self, dir: &Path, bytes: u64) -> io::Result<()> {
@@ -142,7 +186,7 @@ pub(super) fn allocate(file: &File, bytes: u64) -> io::Result<()> {
     /// Bytes written at once where the file system cannot reserve.
     const STEP: u32 = 64 * 1024;
     match rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, bytes.max(1)) {
-        Err(rustix::io::Errno::NOTSUP | rustix::io::Errno::NOSYS) => {
+        Err(Errno::NOTSUP | Errno::NOSYS) => {
             let zeros = vec![0; STEP as usize];
             let step = u64::from(STEP);
             (0..bytes.div_ceil(step))

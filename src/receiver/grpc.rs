@@ -34,7 +34,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
-use http::{Request, Response, StatusCode};
+use http::{Request, Response, StatusCode, Version};
 use http_body::{Body, Frame, SizeHint};
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -56,7 +56,9 @@ where
     B: Body<Data: Buf>,
 {
     add(&shared.metrics.requests, 1);
-    if !is_grpc(request.headers()) {
+    // A page in a browser can reach a loopback port by HTTP/1.1, never by HTTP/2 without TLS: so
+    // who speaks HTTP/1.1 here is no gRPC client, whatever it calls its content.
+    if request.version() != Version::HTTP_2 || !is_grpc(request.headers()) {
         let mut response = Response::new(Reply::default());
         *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));

@@ -120,3 +120,16 @@ async fn the_wrong_protocol_is_told_where_it_belongs() {
     assert_eq!(answer.status, 415);
     assert!(String::from_utf8(answer.body.to_vec()).unwrap().contains("4318"));
 }
+
+#[tokio::test]
+async fn a_page_in_a_browser_cannot_pretend_to_be_a_grpc_client() {
+    let running = start(Limits::default()).await;
+    let grpc = [("content-type", "application/grpc")];
+    let request = post(EXPORT, &grpc, whole(framed(0, &traces(vec![span("a")]).encode_to_vec())));
+    let answer = send(running.grpc, request).await;
+    assert_eq!(answer.status, 415, "HTTP/1.1 is not gRPC");
+    assert_eq!(
+        running.receiver.metrics().requests_refused.load(std::sync::atomic::Ordering::Relaxed),
+        0
+    );
+}

@@ -27,16 +27,8 @@ pub use mapping::{LONGEST_FREE_VALUE, LONGEST_KEYWORD, mappings};
 pub use markdown::markdown;
 pub use types::{SHORT_NAMES, ShortName};
 
+use super::Product;
 use std::borrow::Cow;
-
-/// What a cluster runs. The two name the type of free objects differently.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Product {
-    /// Elasticsearch 8 or 9.
-    Elasticsearch,
-    /// OpenSearch 2 or 3.
-    OpenSearch,
-}
 
 /// How the values of a field are indexed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -1,0 +1,191 @@
+//! Who may do what: a role a task, each with the least that the task needs.
+//!
+//! | role | may | for |
+//! |---|---|---|
+//! | `spanledger-exporter` | create documents | the exporter; with `read` it finds its own after a lost reply |
+//! | `spanledger-correlator` | search, index | giving earlier documents an id that became known later |
+//! | `spanledger-eraser` | search, delete | erasing; a document is found before it is deleted |
+//! | `spanledger-auditor` | search, look at mappings | people who investigate |
+//! | `spanledger-admin` | manage templates, lifecycles, streams | setup, without roles and keys |
+//!
+//! A role is for all streams `spanledger-*`: who may read one sees every tenant in it.
+//! OpenSearch cannot grant creating without overwriting: there the exporter may index.
+
+use super::mark::Mark;
+use super::objects::{Kind, Object};
+use super::{SetupError, SetupOptions, lifecycle::insert};
+use crate::elasticsearch::{Flavor, Method, Product};
+use serde_json::{Value, json};
+
+/// Name of the exporter's API key.
+pub const EXPORTER_KEY: &str = "spanledger-exporter";
+
+/// What all data streams are called.
+const STREAMS: &str = "spanledger-*";
+
+struct Role {
+    name: &'static str,
+    what: &'static str,
+    cluster: &'static [&'static str],
+    index: &'static [&'static str],
+    search_cluster: &'static [&'static str],
+    search_index: &'static [&'static str],
+}
+
+const EXPORTER: Role = Role {
+    name: "spanledger-exporter",
+    what: "Creates documents",
+    cluster: &["monitor"],
+    index: &["create_doc"],
+    search_cluster: &["cluster:monitor/main", "indices:data/write/bulk"],
+    search_index: &["indices:data/write/index", "indices:data/write/bulk*"],
+};
+
+const OTHERS: &[Role] = &[
+    Role {
+        name: "spanledger-correlator",
+        what: "Gives earlier documents ids that became known later",
+        cluster: &["monitor"],
+        index: &["read", "index", "view_index_metadata"],
+        search_cluster: &[
+            "cluster:monitor/main",
+            "indices:data/write/bulk",
+            "cluster_composite_ops_ro",
+        ],
+        search_index: &[
+            "read",
+            "indices:data/write/index",
+            "indices:data/write/update",
+            "indices:data/write/bulk*",
+        ],
+    },
+    Role {
+        name: "spanledger-eraser",
+        what: "Finds and deletes documents",
+        cluster: &["monitor"],
+        index: &["read", "delete"],
+        search_cluster: &[
+            "cluster:monitor/main",
+            "indices:data/write/bulk",
+            "cluster_composite_ops_ro",
+        ],
+        search_index: &["read", "indices:data/write/delete", "indices:data/write/bulk*"],
+    },
+    Role {
+        name: "spanledger-auditor",
+        what: "Reads documents",
+        cluster: &["monitor"],
+        index: &["read", "view_index_metadata"],
+        search_cluster: &["cluster:monitor/main", "cluster_composite_ops_ro"],
+        search_index: &["read", "indices:admin/mappings/get", "indices:admin/data_stream/get"],
+    },
+    Role {
+        name: "spanledger-admin",
+        what: "Runs setup, except for roles and keys",
+        cluster: &["monitor", "manage_index_templates", "manage_ilm"],
+        index: &["manage"],
+        search_cluster: &[
+            "cluster:monitor/main",
+            "cluster:admin/opendistro/ism/*",
+            "cluster:admin/component_template/*",
+            "indices:admin/index_template/*",
+        ],
+        search_index: &["manage"],
+    },
+];
+
+pub(super) fn wanted(flavor: &Flavor, options: &SetupOptions) -> Result<Vec<Object>, SetupError> {
+    let mut objects = Vec::new();
+    if options.roles {
+        for role in std::iter::once(&EXPORTER).chain(OTHERS) {
+            let reads = options.exporter_reads && role.name == EXPORTER.name;
+            objects.push(match flavor.product {
+                Product::Elasticsearch => elasticsearch(role, reads),
+                Product::OpenSearch => opensearch(role, reads),
+            });
+        }
+    }
+    if options.exporter_key {
+        if flavor.product == Product::OpenSearch {
+            return Err(SetupError::Missing {
+                what: "API keys that setup could make",
+                remedy: "make a user with the role spanledger-exporter",
+            });
+        }
+        objects.push(key(options.exporter_reads));
+    }
+    Ok(objects)
+}
+
+fn privileges(role: &Role, reads: bool) -> Value {
+    let mut index = role.index.to_vec();
+    if reads {
+        index.push("read");
+    }
+    json!({
+        "cluster": role.cluster,
+        "indices": [{"names": [STREAMS], "privileges": index}],
+    })
+}
+
+fn elasticsearch(role: &Role, reads: bool) -> Object {
+    let mut body = privileges(role, reads);
+    let mark = Mark::of(&body);
+    insert(&mut body, "metadata", mark.json());
+    let path = format!("/_security/role/{}", role.name);
+    Object {
+        kind: Kind::Role,
+        name: role.name.to_owned(),
+        read: path.clone(),
+        method: Method::Put,
+        write: path,
+        mark,
+        body: Some(body),
+    }
+}
+
+fn opensearch(role: &Role, reads: bool) -> Object {
+    let mut actions = role.search_index.to_vec();
+    let mut cluster = role.search_cluster.to_vec();
+    if reads {
+        actions.push("read");
+        cluster.push("cluster_composite_ops_ro");
+    }
+    let mut body = json!({
+        "cluster_permissions": cluster,
+        "index_permissions": [{"index_patterns": [STREAMS], "allowed_actions": actions}],
+        "tenant_permissions": [],
+    });
+    let mark = Mark::of(&body);
+    insert(&mut body, "description", mark.sentence(role.what).into());
+    let path = format!("/_plugins/_security/api/roles/{}", role.name);
+    Object {
+        kind: Kind::SearchRole,
+        name: role.name.to_owned(),
+        read: path.clone(),
+        method: Method::Put,
+        write: path,
+        mark,
+        body: Some(body),
+    }
+}
+
+/// The key has its privileges in itself: it can do no more than the role and no more than who made
+/// it, and works without the role.
+fn key(reads: bool) -> Object {
+    let descriptors = json!({ EXPORTER.name: privileges(&EXPORTER, reads) });
+    let mark = Mark::of(&descriptors);
+    Object {
+        kind: Kind::ApiKey,
+        name: EXPORTER_KEY.to_owned(),
+        read: "/_security/api_key".to_owned(),
+        method: Method::Post,
+        write: "/_security/api_key".to_owned(),
+        body: Some(json!({
+            "name": EXPORTER_KEY,
+            "role_descriptors": descriptors,
+            "metadata": mark.json(),
+        })),
+        mark,
+    }
+}

@@ -1,0 +1,173 @@
+//! A proxy in front of a search node that does to bulk requests what networks and clusters do.
+//!
+//! ```text
+//! exporter ──► proxy ──► node
+//!              │  before: nothing of the request arrives, the connection is cut
+//!              │  after:  the node has done it, the connection is cut instead of the reply
+//!              │  half:   half of the reply, then the connection is cut
+//!              └─ status: the proxy answers 429, 503, or 502 with HTML, the node never hears of it
+//! ```
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
+use hyper::body::{Frame, Incoming};
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::net::TcpListener;
+
+/// What happens to a bulk request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// Nothing: it goes through.
+    None,
+    /// The connection is cut before the node hears of the request.
+    CutBefore,
+    /// The node does it; the connection is cut instead of the reply.
+    CutAfter,
+    /// The node does it; half of the reply arrives.
+    CutHalfway,
+    /// The proxy answers with that status; the node never hears of it.
+    Status(u16),
+}
+
+/// What becomes of the bulk request with that number.
+pub type Plan = dyn Fn(u64) -> Fault + Send + Sync;
+
+/// A running proxy. Its tasks end with the test's runtime.
+pub struct FaultProxy {
+    address: SocketAddr,
+    bulks: Arc<AtomicU64>,
+    faults: Arc<AtomicU64>,
+}
+
+impl FaultProxy {
+    /// Starts a proxy in front of `node` (`http://host:port`).
+    pub async fn start(node: &str, plan: impl Fn(u64) -> Fault + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (bulks, faults) = (Arc::<AtomicU64>::default(), Arc::<AtomicU64>::default());
+        let shared = Arc::new(Shared {
+            node: node.trim_end_matches('/').to_owned(),
+            client: reqwest::Client::builder().no_proxy().build().unwrap(),
+            plan: Box::new(plan),
+            bulks: Arc::clone(&bulks),
+            faults: Arc::clone(&faults),
+        });
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let shared = Arc::clone(&shared);
+                let service = hyper::service::service_fn(move |request| {
+                    let shared = Arc::clone(&shared);
+                    async move { shared.answer(request).await }
+                });
+                // A connection that was cut on purpose ends with an error.
+                tokio::spawn(async move {
+                    let _ = hyper::server::conn::http1::Builder::new()
+                        .serve_connection(TokioIo::new(stream), service)
+                        .await;
+                });
+            }
+        });
+        Self { address, bulks, faults }
+    }
+
+    /// `http://127.0.0.1:PORT`.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Bulk requests that were seen.
+    pub fn bulks(&self) -> u64 {
+        self.bulks.load(Ordering::Relaxed)
+    }
+
+    /// Bulk requests to which something was done.
+    pub fn faults(&self) -> u64 {
+        self.faults.load(Ordering::Relaxed)
+    }
+}
+
+struct Shared {
+    node: String,
+    client: reqwest::Client,
+    plan: Box<Plan>,
+    bulks: Arc<AtomicU64>,
+    faults: Arc<AtomicU64>,
+}
+
+type Reply = Response<BoxBody<Bytes, io::Error>>;
+
+impl Shared {
+    /// An error makes hyper cut the connection.
+    async fn answer(&self, request: Request<Incoming>) -> Result<Reply, io::Error> {
+        let (head, body) = request.into_parts();
+        let fault = if head.uri.path().ends_with("/_bulk") {
+            (self.plan)(self.bulks.fetch_add(1, Ordering::Relaxed))
+        } else {
+            Fault::None
+        };
+        if fault != Fault::None {
+            self.faults.fetch_add(1, Ordering::Relaxed);
+        }
+        let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
+        match fault {
+            Fault::CutBefore => return Err(cut()),
+            Fault::Status(status) => return Ok(refusal(status)),
+            Fault::None | Fault::CutAfter | Fault::CutHalfway => {}
+        }
+        let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
+        let mut forwarded = self.client.request(head.method, format!("{}{path}", self.node));
+        for (name, value) in &head.headers {
+            if !["host", "content-length", "connection", "transfer-encoding"]
+                .contains(&name.as_str())
+            {
+                forwarded = forwarded.header(name, value);
+            }
+        }
+        let reply = forwarded.body(body).send().await.map_err(io::Error::other)?;
+        let (status, headers) = (reply.status(), reply.headers().clone());
+        let bytes = reply.bytes().await.map_err(io::Error::other)?;
+        let body = match fault {
+            Fault::CutAfter => return Err(cut()),
+            Fault::CutHalfway => halfway(bytes),
+            _ => Full::new(bytes).map_err(|never| match never {}).boxed(),
+        };
+        let mut response = Response::new(body);
+        *response.status_mut() = status;
+        for (name, value) in &headers {
+            if !["content-length", "connection", "transfer-encoding"].contains(&name.as_str()) {
+                response.headers_mut().append(name, value.clone());
+            }
+        }
+        Ok(response)
+    }
+}
+
+fn cut() -> io::Error {
+    io::Error::other("cut by the proxy")
+}
+
+fn halfway(bytes: Bytes) -> BoxBody<Bytes, io::Error> {
+    let half = bytes.slice(..bytes.len() / 2);
+    let frames = [Ok(Frame::data(half)), Err(cut())];
+    BodyExt::boxed(StreamBody::new(tokio_stream::iter(frames)))
+}
+
+fn refusal(status: u16) -> Reply {
+    let (content_type, text) = match status {
+        502 => ("text/html", "<html><h1>Bad Gateway</h1></html>"),
+        _ => (
+            "application/json",
+            r#"{"error":{"type":"es_rejected_execution_exception"},"status":429}"#,
+        ),
+    };
+    let body = Full::new(Bytes::from_static(text.as_bytes())).map_err(|never| match never {});
+    let mut response = Response::new(body.boxed());
+    *response.status_mut() = StatusCode::from_u16(status).unwrap();
+    response.headers_mut().insert("content-type", content_type.parse().unwrap());
+    response
+}

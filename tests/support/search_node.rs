@@ -1,0 +1,212 @@
+//! A real Elasticsearch or OpenSearch node on a free port, for as long as a test runs.
+//!
+//! ```text
+//! SearchNode::start(Engine) ─► tests/search-node/search-node start ─► replies ─► test ─► drop: stop
+//! ```
+//!
+//! The script keeps the jars in a cache that all nodes share. A node's data and its log lie in the
+//! target folder and go with it; after a failed test they stay, and their place is printed.
+
+use serde_json::Value;
+use spanledger::elasticsearch::{
+    Auth, Body, Client, Connection, ContentType, Method, Request, Secret, Transport as _,
+};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+use tempfile::TempDir;
+
+/// How often another free port is tried when somebody was faster.
+const PORT_ATTEMPTS: usize = 5;
+
+/// Which engine, and how it is started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Engine {
+    /// Elasticsearch without security.
+    Elasticsearch,
+    /// Elasticsearch with TLS, users, roles and API keys.
+    SecureElasticsearch,
+    /// OpenSearch, which has no security here.
+    OpenSearch,
+}
+
+/// A node. Dropping it stops the process.
+pub struct SearchNode {
+    engine: Engine,
+    settings: Vec<String>,
+    /// `None` once it was left behind for a look at it.
+    data: Option<TempDir>,
+    port: u16,
+    pid: u32,
+    url: String,
+    user: Option<String>,
+    password: Option<String>,
+    ca: Option<PathBuf>,
+}
+
+impl SearchNode {
+    /// Starts a node and returns when it replies.
+    pub fn start(engine: Engine) -> Self {
+        Self::start_with(engine, &[])
+    }
+
+    /// The same with settings of the engine, `name=value` each.
+    pub fn start_with(engine: Engine, settings: &[&str]) -> Self {
+        let data = TempDir::with_prefix_in("search-node-", env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let mut node = Self {
+            engine,
+            settings: settings.iter().map(ToString::to_string).collect(),
+            data: Some(data),
+            port: 0,
+            pid: 0,
+            url: String::new(),
+            user: None,
+            password: None,
+            ca: None,
+        };
+        for attempt in 1.. {
+            node.port = free_port();
+            match node.launch() {
+                Ok(()) => break,
+                Err(text) if text.contains("is in use") && attempt < PORT_ATTEMPTS => {}
+                Err(text) => panic!("the node does not start:\n{text}"),
+            }
+        }
+        node
+    }
+
+    /// `http://127.0.0.1:PORT`, with https when it is secure.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Name of the superuser, when it is secure.
+    pub fn user(&self) -> Option<&str> {
+        self.user.as_deref()
+    }
+
+    /// Password of the superuser, when it is secure.
+    pub fn password(&self) -> Option<&str> {
+        self.password.as_deref()
+    }
+
+    /// PEM file of the authority of its certificate, when it is secure.
+    pub fn ca(&self) -> Option<&Path> {
+        self.ca.as_deref()
+    }
+
+    /// Process id, for stopping it in a hard way.
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Settings that connect to it, as superuser when it is secure.
+    pub fn connection(&self) -> Connection {
+        let mut connection = Connection::to(&self.url);
+        connection.ca_file = self.ca.clone();
+        if let (Some(user), Some(password)) = (&self.user, &self.password) {
+            let password = Secret::new(password);
+            connection.auth = Auth::Basic { username: user.clone(), password };
+        }
+        connection
+    }
+
+    /// A client of [`connection`](Self::connection).
+    pub fn client(&self) -> Client {
+        Client::new(&self.connection()).unwrap()
+    }
+
+    /// Asks as [`client`](Self::client) does; status and JSON of the reply.
+    pub async fn ask(&self, method: Method, path: &str, body: Option<Value>) -> (u16, Value) {
+        ask(&self.client(), method, path, body).await
+    }
+
+    /// Stops the process; the data stay.
+    pub fn stop(&mut self) {
+        if let Some(data) = &self.data {
+            let stopped = script().arg("stop").arg("--data").arg(data.path()).status().unwrap();
+            assert!(stopped.success() || std::thread::panicking(), "the node does not stop");
+        }
+    }
+
+    /// Starts again on the same port and data, after [`stop`](Self::stop) or a kill.
+    pub fn start_again(&mut self) {
+        self.launch().unwrap_or_else(|text| panic!("the node does not start again:\n{text}"));
+    }
+
+    fn launch(&mut self) -> Result<(), String> {
+        let data = self.data.as_ref().map(|data| data.path().to_owned()).unwrap();
+        let mut command = script();
+        command.args(["start", "--port", &self.port.to_string(), "--data"]).arg(data);
+        match self.engine {
+            Engine::Elasticsearch => {}
+            Engine::SecureElasticsearch => _ = command.arg("--secure"),
+            Engine::OpenSearch => _ = command.args(["--engine", "opensearch"]),
+        }
+        for setting in &self.settings {
+            command.args(["--set", setting]);
+        }
+        let output = command.output().expect("bash is there");
+        if !output.status.success() {
+            return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+        }
+        let text = String::from_utf8(output.stdout).unwrap();
+        let value = |name: &str| {
+            let mut lines = text.lines().filter_map(|line| line.split_once('='));
+            lines.find(|(key, _)| *key == name).map(|(_, value)| value.to_owned())
+        };
+        self.pid = value("pid").unwrap().parse().unwrap();
+        self.url = value("url").unwrap();
+        self.user = value("user");
+        self.password = value("password");
+        self.ca = value("ca").map(PathBuf::from);
+        Ok(())
+    }
+}
+
+impl Drop for SearchNode {
+    fn drop(&mut self) {
+        self.stop();
+        if std::thread::panicking()
+            && let Some(data) = self.data.take()
+        {
+            eprintln!("data and log of the node are in {}", data.keep().display());
+        }
+    }
+}
+
+/// Asks a cluster; status and JSON of the reply.
+pub async fn ask(client: &Client, method: Method, path: &str, body: Option<Value>) -> (u16, Value) {
+    let (path, query) = path.split_once('?').unwrap_or((path, ""));
+    // Few parameters are ever asked for here, and their names must live for ever.
+    let known = ["refresh", "op_type", "require_data_stream", "pretty", "name"];
+    let query = query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let name = known.into_iter().find(|known| *known == name).expect("a known parameter");
+        (name, value.to_owned())
+    });
+    let request = Request {
+        method,
+        path: path.to_owned(),
+        query: query.collect(),
+        body: body.map(|body| Body {
+            bytes: body.to_string().into(),
+            content_type: ContentType::Json,
+            gzip: false,
+        }),
+        timeout: Duration::from_mins(1),
+    };
+    let reply = client.send(request).await.unwrap();
+    (reply.status, serde_json::from_slice(&reply.body).unwrap_or(Value::Null))
+}
+
+fn script() -> Command {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/search-node/search-node");
+    let mut command = Command::new("bash");
+    command.arg(path);
+    command
+}
+
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
