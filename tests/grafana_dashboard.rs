@@ -82,9 +82,10 @@ async fn every_metric_and_label_on_the_dashboard_is_one_that_the_server_has_and_
         }
     }
 
-    let served = samples.iter().filter_map(|sample| sample.split(['{', ' ']).next());
+    let exported_now = samples.iter().filter_map(|sample| sample.split(['{', ' ']).next());
     let exported = EXPORTER.iter().map(|(name, _)| *name);
-    let missing: Vec<&str> = served.chain(exported).filter(|name| !shown.contains(*name)).collect();
+    let missing: Vec<&str> =
+        exported_now.chain(exported).filter(|name| !shown.contains(*name)).collect();
     assert!(missing.is_empty(), "on no panel: {missing:?}");
 }
 

@@ -149,7 +149,8 @@ fn asked(kql: &str) -> Vec<(String, Vec<String>)> {
 #[test]
 fn the_files_are_what_the_code_writes() {
     for (file, now) in [(UNIVERSAL, objects::universal()), (LENS, objects::lens())] {
-        let text: String = now.iter().map(|object| format!("{object}\n")).collect();
+        let lines: Vec<String> = now.iter().map(Value::to_string).collect();
+        let text = lines.join("\n") + "\n";
         if std::env::var_os("SPANLEDGER_WRITE_DOCS").is_some() {
             std::fs::write(path(file), &text).unwrap();
         }

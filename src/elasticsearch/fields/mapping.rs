@@ -39,12 +39,13 @@ fn definition(field: &Field, product: Product) -> Value {
         }
         // Scores are not asked for: stories are in order of time.
         Type::Text => json!({ "type": name, "norms": false }),
-        Type::Date | Type::Long | Type::Double | Type::Boolean => json!({ "type": name }),
         Type::Flattened if product == Product::Elasticsearch => json!({
             "type": name, "ignore_above": LONGEST_FREE_VALUE, "depth_limit": FREE_DEPTH,
         }),
-        // OpenSearch takes no parameters here.
-        Type::Flattened => json!({ "type": name }),
+        // OpenSearch takes no parameters for a free object.
+        Type::Flattened | Type::Date | Type::Long | Type::Double | Type::Boolean => {
+            json!({ "type": name })
+        }
         Type::Shown => json!({ "type": name, "enabled": false }),
         Type::Alias(path) => json!({ "type": name, "path": path }),
     };

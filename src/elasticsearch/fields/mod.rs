@@ -142,7 +142,7 @@ pub fn all() -> Vec<Field> {
         kind: short.kind(),
         many: short.paths.len() > 1,
         ecs: false,
-        meaning: short.meaning().into(),
+        meaning: short.meaning(),
         object_meaning: String::new(),
     });
     let mut fields: Vec<Field> = leaves
@@ -229,7 +229,7 @@ mod tests {
         let defined = schema.as_value()["$defs"].as_object().unwrap();
         let mut properties = 0;
         for definition in defined.values().chain([schema.as_value()]) {
-            properties += definition["properties"].as_object().map_or(0, |all| all.len());
+            properties += definition["properties"].as_object().map_or(0, serde_json::Map::len);
         }
         // A definition that is used twice gives more leaves than properties, none gives fewer.
         let objects: BTreeSet<String> =
@@ -250,7 +250,7 @@ mod tests {
             .iter()
             .map(|(name, definition)| {
                 let uses = text.matches(&format!("\"#/$defs/{name}\"")).count();
-                let own = definition["properties"].as_object().map_or(0, |all| all.len());
+                let own = definition["properties"].as_object().map_or(0, serde_json::Map::len);
                 uses.saturating_sub(1) * own
             })
             .sum()
