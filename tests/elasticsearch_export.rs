@@ -32,7 +32,8 @@ fn setup(url: &str) {
 }
 
 async fn send(server: &Server, first: u64) {
-    let mut client = TraceServiceClient::connect(format!("http://{}", server.grpc())).await.unwrap();
+    let mut client =
+        TraceServiceClient::connect(format!("http://{}", server.grpc())).await.unwrap();
     client.export(numbered(first, SPANS)).await.unwrap();
 }
 

@@ -214,9 +214,8 @@ fn dead_letters_are_replayed_after_a_fix_and_those_that_are_refused_again_stay()
     let running = export.start();
     export.settle(&running);
     let (reader, exporter) = (export.fixture.reader(), running.exporter.clone());
-    let replay = |sequences: &[u64]| {
-        export.runtime.block_on(exporter.replay(&reader, sequences)).unwrap()
-    };
+    let replay =
+        |sequences: &[u64]| export.runtime.block_on(exporter.replay(&reader, sequences)).unwrap();
     let again = replay(&[0, 10, 11, 5_000]);
     assert_eq!(again, Replayed { delivered: 0, refused: 2, unknown: 2 });
     assert_eq!(exporter.dead_letters().get(10).unwrap().unwrap().attempts, 2);

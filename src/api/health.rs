@@ -33,6 +33,7 @@ pub struct Health {
 struct State {
     dead: Option<String>,
     reasons: BTreeMap<&'static str, String>,
+    held_up: BTreeMap<&'static str, String>,
 }
 
 /// The answer of `/readyz`.
@@ -42,13 +43,19 @@ pub struct Readiness {
     pub ready: bool,
     /// Why not: a sentence a part.
     pub reasons: Vec<String>,
+    /// Exports that wait for something, and for what. Evidence is taken all the same: it is in the
+    /// ledger, and goes there later.
+    pub held_up: Vec<String>,
 }
 
 impl Health {
     /// Live, and not ready until each of these parts said that it is.
     pub fn starting(parts: &[&'static str]) -> Self {
         let reasons = parts.iter().map(|part| (*part, "starting".to_owned())).collect();
-        Self { state: Mutex::new(State { dead: None, reasons }), stopping: AtomicBool::new(false) }
+        Self {
+            state: Mutex::new(State { reasons, ..State::default() }),
+            stopping: AtomicBool::new(false),
+        }
     }
 
     // A thread that panicked while it held this lock left two plain fields: they are still true.
@@ -64,6 +71,16 @@ impl Health {
     /// That part cannot do its work for now, and what to do about it.
     pub fn not_ready(&self, part: &'static str, reason: impl Into<String>) {
         self.state().reasons.insert(part, reason.into());
+    }
+
+    /// An export waits for something, and for what. The server is ready all the same.
+    pub fn held_up(&self, part: &'static str, reason: impl Into<String>) {
+        self.state().held_up.insert(part, reason.into());
+    }
+
+    /// An export waits for nothing any more.
+    pub fn flows(&self, part: &'static str) {
+        self.state().held_up.remove(part);
     }
 
     /// Only a restart helps.
@@ -101,7 +118,9 @@ impl Health {
             .cloned()
             .chain(state.reasons.iter().map(|(part, reason)| format!("{part}: {reason}")))
             .collect();
-        Readiness { ready: reasons.is_empty(), reasons }
+        let held_up = state.held_up.iter();
+        let held_up = held_up.map(|(part, reason)| format!("{part}: {reason}")).collect();
+        Readiness { ready: reasons.is_empty(), reasons, held_up }
     }
 }
 
@@ -115,7 +134,18 @@ mod tests {
         health.ready("index");
         assert_eq!(health.readiness().reasons, ["ledger: starting"]);
         health.ready("ledger");
-        assert_eq!(health.readiness(), Readiness { ready: true, reasons: vec![] });
+        assert_eq!(health.readiness(), Readiness { ready: true, reasons: vec![], held_up: vec![] });
+    }
+
+    #[test]
+    fn an_export_that_is_held_up_keeps_nobody_from_sending_evidence() {
+        let health = Health::starting(&[]);
+        health.held_up("elasticsearch", "no reply from http://es:9200");
+        let readiness = health.readiness();
+        assert!(readiness.ready);
+        assert_eq!(readiness.held_up, ["elasticsearch: no reply from http://es:9200"]);
+        health.flows("elasticsearch");
+        assert_eq!(health.readiness().held_up, Vec::<String>::new());
     }
 
     #[test]

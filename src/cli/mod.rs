@@ -26,6 +26,7 @@ mod display;
 mod doc;
 mod endpoints;
 mod exit;
+mod export;
 mod moment;
 mod offline;
 mod search;

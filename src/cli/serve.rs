@@ -10,12 +10,14 @@
 
 use super::args::ServeArgs;
 use super::endpoints::{ENDPOINTS_FILE, Endpoints, EndpointsError};
+use super::export::{ELASTICSEARCH, Export, held_up};
 use super::offline::{index_dir, ledger_name};
 use super::verify::ledger_dir;
 use crate::api::{self, Api, Bounds, Health, HostCheck};
 use crate::config::{self, Config, ConfigError, Overrides};
 use crate::convert::{MappingError, Mappings};
 use crate::correlate::JoinRules;
+use crate::elasticsearch::{Client, DeadLetterError, Exporter, SettingsError};
 use crate::export::{Consumer, ConsumerOptions, StoreSink};
 use crate::intake::Intake;
 use crate::ledger::{CloseError, Ledger, OpenError, Recovery};
@@ -34,14 +36,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 
 /// Time between two looks at whether the ledger takes entries, for `/readyz`.
 const HEALTH_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Folder of the consumers' cursors within the data folder.
-const CURSOR_FOLDER: &str = "cursors";
+pub(super) const CURSOR_FOLDER: &str = "cursors";
 
 /// Name of the consumer that writes the embedded index.
 const INDEX: &str = "index";
@@ -101,6 +103,12 @@ pub enum ServeError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The cluster cannot be exported to with these settings.
+    #[error("elasticsearch: {0}")]
+    Elasticsearch(#[source] SettingsError),
+    /// What could not be delivered cannot be kept.
+    #[error(transparent)]
+    DeadLetters(DeadLetterError),
     /// `endpoints.json` cannot be written.
     #[error(transparent)]
     Endpoints(#[from] EndpointsError),
@@ -119,7 +127,7 @@ pub struct Running {
     config: Config,
     recovery: Recovery,
     ledger: Ledger,
-    consumer: Option<Consumer>,
+    consumers: Vec<Consumer>,
     receivers: Part,
     api: Part,
     health: Arc<Health>,
@@ -187,22 +195,28 @@ pub async fn start(config: Config, mappings: Mappings) -> Result<Running, ServeE
     let (ledger, recovery) = open_ledger(&config)?;
     let intake = Intake::new(mappings, protector, ledger.clone());
     let receiver = Receiver::new(intake.clone(), config.limits.clone());
-    let (store, consumer) = open_store(&config, &ledger)?;
+    let (store, index) = open_store(&config, &ledger)?;
+    let export = Export::start(&config, &ledger)?;
+    let exporter = export.as_ref().map(|export| export.exporter.clone());
+    let mut progress: Vec<_> = index.iter().map(|index| (INDEX, index.status())).collect();
+    progress.extend(export.iter().map(|export| (ELASTICSEARCH, export.consumer.status())));
+    let consumers = index.into_iter().chain(export.map(|export| export.consumer)).collect();
 
     let health = Arc::new(Health::starting(&["ledger"]));
     let sources = Sources {
         receiver: receiver.clone(),
         intake,
         ledger: ledger.clone(),
-        consumers: consumer.iter().map(|consumer| (INDEX, consumer.status())).collect(),
+        consumers: progress,
+        exporter: exporter.clone(),
     };
     let (api_address, api) = serve_api(&config, &receiver, store, &health, sources).await?;
     let (grpc, http, receivers) = serve_otlp(&config, &receiver).await?;
     let endpoints = Endpoints { grpc, http, api: api_address, pid: std::process::id() };
     endpoints.write(&config.data)?;
-    look_at(&ledger, &health);
-    let watch = tokio::spawn(watch_health(ledger.clone(), Arc::clone(&health)));
-    Ok(Running { endpoints, config, recovery, ledger, consumer, receivers, api, health, watch })
+    look_at(&ledger, exporter.as_ref(), &health);
+    let watch = tokio::spawn(watch_health(ledger.clone(), exporter, Arc::clone(&health)));
+    Ok(Running { endpoints, config, recovery, ledger, consumers, receivers, api, health, watch })
 }
 
 impl Running {
@@ -230,9 +244,14 @@ impl Running {
         self.watch.abort();
         let deadlines = self.config.shutdown;
         let closed = timeout(deadlines.ledger, self.ledger.close()).await;
-        if let Some(consumer) = self.consumer {
-            let stopped = tokio::task::spawn_blocking(move || consumer.stop(deadlines.consumers));
-            tracing::debug!(stopped = ?stopped.await.ok(), consumer = INDEX, "consumer stopped");
+        // All at once: what one waits for must not eat the time of another.
+        let mut stopping = JoinSet::new();
+        for consumer in self.consumers {
+            let name = consumer.name().to_owned();
+            stopping.spawn_blocking(move || (name, consumer.stop(deadlines.consumers)));
+        }
+        while let Some(Ok((consumer, stopped))) = stopping.join_next().await {
+            tracing::debug!(?stopped, consumer, "consumer stopped");
         }
         self.api.end().await;
         match closed {
@@ -389,15 +408,19 @@ where
 }
 
 /// Keeps `/readyz` true to what the ledger says of itself.
-async fn watch_health(ledger: Ledger, health: Arc<Health>) {
+async fn watch_health(ledger: Ledger, exporter: Option<Exporter<Client>>, health: Arc<Health>) {
     let mut looks = tokio::time::interval(HEALTH_INTERVAL);
     loop {
         looks.tick().await;
-        look_at(&ledger, &health);
+        look_at(&ledger, exporter.as_ref(), &health);
     }
 }
 
-fn look_at(ledger: &Ledger, health: &Health) {
+fn look_at(ledger: &Ledger, exporter: Option<&Exporter<Client>>, health: &Health) {
+    match exporter.and_then(|exporter| held_up(exporter.status())) {
+        Some(reason) => health.held_up(ELASTICSEARCH, reason),
+        None => health.flows(ELASTICSEARCH),
+    }
     let status = ledger.status();
     match (status.poisoned, status.disk_full) {
         (Some(reason), _) => health.not_ready(

@@ -95,8 +95,7 @@ impl Gate {
         }
         inner.active = inner.active.saturating_add(1);
         inner.begun = inner.begun.saturating_add(1);
-        let ticket =
-            Ticket { gate: self, number: inner.begun, pace_number: inner.pace.begin() };
+        let ticket = Ticket { gate: self, number: inner.begun, pace_number: inner.pace.begin() };
         self.show(&inner);
         Ok(ticket)
     }

@@ -264,7 +264,8 @@ mod tests {
     fn every_item_of_the_measured_table_has_its_outcome() {
         assert_eq!(item(r#"{"_index":".ds-spanledger-default-1","status":201}"#), Outcome::Created);
         for stored in [r#""failure_store":"used""#, r#""_index":".fs-spanledger-default-2""#] {
-            let Outcome::Rejected(rejection) = item(&format!(r#"{{"status":201,{stored}}}"#)) else {
+            let Outcome::Rejected(rejection) = item(&format!(r#"{{"status":201,{stored}}}"#))
+            else {
                 panic!("{stored} is not delivered");
             };
             assert_eq!(rejection.error_type, "failure_store");

@@ -3,15 +3,21 @@
 //! Modules count in plain atomics. Nothing is registered and nothing is kept here: when somebody
 //! asks, the numbers are read and written down.
 
+use crate::elasticsearch::{
+    Client, Exporter, ExporterState, ExporterStatus, LATENCY_BUCKETS_MS, Latency,
+};
 use crate::export::ConsumerStatus;
 use crate::intake::Intake;
 use crate::ledger::Ledger;
 use crate::receiver::{LimitHit, Receiver};
 use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{EncodeMetric, MetricEncoder, NoLabelSet};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::registry::{Registry, Unit};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -26,6 +32,8 @@ pub struct Sources {
     pub ledger: Ledger,
     /// Who reads it, by name.
     pub consumers: Vec<(&'static str, Arc<ConsumerStatus>)>,
+    /// The export to Elasticsearch, if there is one.
+    pub exporter: Option<Exporter<Client>>,
 }
 
 impl Sources {
@@ -36,6 +44,9 @@ impl Sources {
         self.receiver(&mut page);
         self.ledger(&mut page);
         self.consumers(&mut page);
+        if let Some(exporter) = &self.exporter {
+            exporter_numbers(exporter.status(), exporter.dead_letters().len() as u64, &mut page);
+        }
         let mut text = String::new();
         // Writing to a string cannot fail; half a page would be worse than none.
         if encode(&mut text, &page.0).is_err() {
@@ -184,6 +195,39 @@ impl Sources {
     }
 }
 
+/// The export to Elasticsearch.
+fn exporter_numbers(status: &ExporterStatus, dead_letters: u64, page: &mut Page) {
+    let documents = [("created", status.delivered()), ("already_there", status.already_there())];
+    let help = "Documents that are in the cluster";
+    page.counts("elasticsearch_documents", help, "outcome", &documents);
+    page.count("elasticsearch_requests", "Bulk requests sent", status.requests());
+    let retries = [
+        ("entry", status.retried()),
+        ("in_doubt", status.in_doubt()),
+        ("halved", status.halved()),
+        ("unresolved", status.unresolved()),
+    ];
+    let help = "Entries sent again; requests in doubt, halved, sent again without a lookup";
+    page.counts("elasticsearch_retries", help, "reason", &retries);
+    page.named_counts(
+        "elasticsearch_dead_letters",
+        "Entries that the cluster refused, by type of error",
+        "reason",
+        &status.dead_letters_by_type(),
+    );
+    page.gauge("elasticsearch_dead_letters_open", "Dead letters not replayed yet", dead_letters);
+    page.count("elasticsearch_sent_bytes", "Bytes of bulk bodies, as sent", status.bytes_sent());
+    page.gauge("elasticsearch_in_flight", "Bulk requests in flight", status.in_flight());
+    page.gauge("elasticsearch_in_flight_limit", "How many may be", status.in_flight_limit());
+    page.gauge("elasticsearch_batch_bytes", "Size of a bulk request now", status.batch_bytes());
+    page.gauge("elasticsearch_held_bytes", "Bytes of entries held in memory", status.held_bytes());
+    let state = status.state();
+    let is = |known: &ExporterState| (known.as_str(), u64::from(*known == state));
+    let states: Vec<_> = ExporterState::ALL.iter().map(is).collect();
+    page.gauges("elasticsearch_state", "1 for what it is doing", "state", &states);
+    page.latency("elasticsearch_bulk", "Time to the reply of a bulk", &status.latency());
+}
+
 /// What is written down.
 struct Page(Registry);
 
@@ -214,6 +258,25 @@ impl Page {
         self.0.register(name, help, family);
     }
 
+    fn named_counts(
+        &mut self,
+        name: &str,
+        help: &str,
+        label: &'static str,
+        values: &BTreeMap<String, u64>,
+    ) {
+        let family = Family::<[(&'static str, String); 1], Counter>::default();
+        for (of, value) in values {
+            family.get_or_create(&[(label, of.clone())]).inc_by(*value);
+        }
+        self.0.register(name, help, family);
+    }
+
+    /// A histogram that was counted elsewhere.
+    fn latency(&mut self, name: &str, help: &str, latency: &Latency) {
+        self.0.register_with_unit(name, help, Unit::Seconds, Buckets(latency.clone()));
+    }
+
     fn gauges(
         &mut self,
         name: &str,
@@ -226,6 +289,24 @@ impl Page {
             family.get_or_create(&[(label, *of)]).set(signed(*value));
         }
         self.0.register(name, help, family);
+    }
+}
+
+/// Counts in buckets as the exposition format wants them.
+#[derive(Debug)]
+struct Buckets(Latency);
+
+impl EncodeMetric for Buckets {
+    #[allow(clippy::cast_precision_loss, reason = "milliseconds up to 90,000 are exact")]
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let bounds = LATENCY_BUCKETS_MS.iter().map(|ms| *ms as f64 / 1000.0).chain([f64::MAX]);
+        let buckets: Vec<(f64, u64)> = bounds.zip(self.0.buckets.iter().copied()).collect();
+        let count = self.0.buckets.iter().sum();
+        encoder.encode_histogram::<NoLabelSet>(self.0.total.as_secs_f64(), count, &buckets, None)
+    }
+
+    fn metric_type(&self) -> MetricType {
+        MetricType::Histogram
     }
 }
 

@@ -223,7 +223,11 @@ impl State {
             (Method::Post, ["", stream, "_refresh"]) => self.refresh(stream),
             (Method::Post, ["", stream, "_search"]) => self.search(stream, request),
             (Method::Get, ["", "_data_stream", stream]) => {
-                if self.streams.contains_key(*stream) { reply(200, "{}") } else { missing() }
+                if self.streams.contains_key(*stream) {
+                    reply(200, "{}")
+                } else {
+                    missing()
+                }
             }
             (Method::Put, ["", "_data_stream", stream]) => {
                 if self.faults.no_template {
