@@ -69,13 +69,15 @@ async fn made_by_version(node: &SearchNode, version: u64) {
     let mut template = reply["component_templates"][0]["component_template"].clone();
     template["_meta"]["version"] = version.into();
     template["template"]["mappings"]["_meta"]["version"] = version.into();
+    // The engine adds its own times to what it shows, and takes them from nobody.
+    template.as_object_mut().unwrap().retain(|key, _| !key.ends_with("_date_millis"));
     let (status, reply) = node.ask(Method::Put, path, Some(template)).await;
     assert_eq!(status, 200, "{reply}");
     let (status, reply) = node.ask(Method::Post, &format!("/{STREAM}/_rollover"), None).await;
     assert_eq!(status, 200, "{reply}");
 }
 
-async fn is_upgraded_and_never_downgraded(node: &SearchNode) {
+async fn is_upgraded_and_never_downgraded(node: &SearchNode, documents: usize) {
     let client = node.client();
     let options = SetupOptions::default();
     made_by_version(node, 0).await;
@@ -85,7 +87,7 @@ async fn is_upgraded_and_never_downgraded(node: &SearchNode) {
     upgrade.apply(&client).await.unwrap();
     assert_eq!(plan(&client, &options).await.unwrap().steps, []);
     let (_, hits) = search(&client, "langsmith-run-abc123").await;
-    assert_eq!(hits.len(), 3, "documents from before are found");
+    assert_eq!(hits.len(), documents, "those from before are found");
 
     made_by_version(node, 99).await;
     let error = plan(&client, &options).await.unwrap_err();
@@ -129,13 +131,10 @@ async fn elasticsearch_is_set_up_once_upgraded_and_searched() {
     let index = hits[0]["_index"].as_str().unwrap();
     let (_, settings) = node.ask(Method::Get, &format!("/{index}/_settings"), None).await;
     assert_eq!(settings[index]["settings"]["index"]["mode"], "logsdb", "{settings}");
-    let (_, hits) = search(&node.client(), "other-d").await;
-    assert_eq!(hits.len(), 1);
     let back = set_up(&node, &SetupOptions::default()).await;
     assert!(back.changed > 0);
 
-    is_upgraded_and_never_downgraded(&node).await;
-    // `d` is of the same trace and lies in an index of another mode.
+    is_upgraded_and_never_downgraded(&node, 4).await;
 }
 
 #[tokio::test]
@@ -143,7 +142,7 @@ async fn opensearch_is_set_up_once_upgraded_and_searched() {
     let node = SearchNode::start(Engine::OpenSearch);
     leaves_alone_what_is_not_ours(&node).await;
     is_set_up_once_and_finds_documents(&node).await;
-    is_upgraded_and_never_downgraded(&node).await;
+    is_upgraded_and_never_downgraded(&node, 3).await;
 
     let options = SetupOptions { logsdb: true, ..SetupOptions::default() };
     let error = plan(&node.client(), &options).await.unwrap_err();

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `args.rs` | [`Cli`]: commands, flags, environment variables, examples |
 //! | `search.rs`, `trace.rs`, `tail.rs` | what asks |
+//! | `setup.rs` | what has to be in Elasticsearch before the exporter writes |
 //! | `verify.rs` | the ledger computed again from the bytes on disk |
 //! | `exit.rs` | exit codes, and what is said on the way out |
 //! | `client.rs`, `endpoints.rs` | where answers come from: a running server, else the data folder |
@@ -31,6 +32,7 @@ mod moment;
 mod offline;
 mod search;
 pub mod serve;
+pub mod setup;
 mod table;
 mod tail;
 mod timeline;

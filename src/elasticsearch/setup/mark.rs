@@ -25,8 +25,8 @@ impl Mark {
     /// The mark of an object that says this.
     pub(super) fn of(body: &Value) -> Self {
         let hash = Sha256::digest(body.to_string().as_bytes());
-        let digest = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-        Self { version: VERSION, digest }
+        let (head, _) = hash.split_first_chunk::<8>().unwrap_or((&[0; 8], &[]));
+        Self { version: VERSION, digest: format!("{:016x}", u64::from_be_bytes(*head)) }
     }
 
     /// As `_meta` or `metadata`.

@@ -47,7 +47,7 @@ pub use mark::VERSION;
 pub use plan::{Applied, Plan, Reason, Step};
 pub use roles::EXPORTER_KEY;
 
-use super::{Flavor, Transport};
+use super::Transport;
 
 /// Days that documents stay when nobody says otherwise: six months, the least for which the log of
 /// a high-risk AI system is to be kept (Regulation (EU) 2024/1689, articles 19 and 26).
@@ -170,7 +170,7 @@ impl SetupOptions {
 /// [`SetupError`], each with what to do next. Nothing was changed.
 pub async fn plan<T: Transport>(client: &T, options: &SetupOptions) -> Result<Plan, SetupError> {
     options.check()?;
-    let flavor = Flavor::detect(client).await?;
+    let flavor = plan::flavor(client).await?;
     let wanted = objects::wanted(&flavor, options)?;
     plan::compare(client, flavor, wanted, options.notices()).await
 }

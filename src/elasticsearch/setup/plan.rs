@@ -6,15 +6,22 @@ use super::mark::{Mark, VERSION};
 use super::objects::{Kind, Object, Wanted};
 use super::{EXPORTER_KEY, SetupError};
 use crate::elasticsearch::{
-    Body, ContentType, Flavor, FlavorError, Method, Reply, Request, Secret, Transport,
+    Body, ContentType, Flavor, FlavorError, Method, Reply, Request, Secret, SendError, Transport,
 };
 use serde_json::{Value, json};
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long one request of setup may take. A cluster under load takes a while to agree on its
 /// metadata; by default it gives up after 30 seconds itself.
 const TIMEOUT: Duration = Duration::from_mins(1);
+
+/// How long a cluster that cannot reply now (429, 503) is asked again: one that has just started
+/// says so for some seconds, while it makes its security index for instance.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Between two such attempts.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// Longest reason of the cluster that is repeated, characters.
 const MAX_REASON: usize = 500;
@@ -368,7 +375,34 @@ async fn send<T: Transport>(
     });
     let request = Request { method, path: path.to_owned(), query, body, timeout: TIMEOUT };
     let failed = |source| SetupError::Send { request: spell(method, path), source };
-    client.send(request).await.map_err(failed)
+    patiently(client, request).await.map_err(failed)
+}
+
+/// Asks again while the cluster cannot reply. What is posted is asked once: it is not the same
+/// twice.
+async fn patiently<T: Transport>(client: &T, request: Request) -> Result<Reply, SendError> {
+    let since = Instant::now();
+    loop {
+        let reply = client.send(request.clone()).await?;
+        let busy = matches!(reply.status, 429 | 503) && request.method != Method::Post;
+        if !busy || since.elapsed() >= PATIENCE {
+            return Ok(reply);
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// What kind of cluster it is.
+pub(super) async fn flavor<T: Transport>(client: &T) -> Result<Flavor, SetupError> {
+    let request = Request {
+        method: Method::Get,
+        path: "/".to_owned(),
+        query: Vec::new(),
+        body: None,
+        timeout: TIMEOUT,
+    };
+    let reply = patiently(client, request).await.map_err(FlavorError::from)?;
+    Ok(Flavor::read(&reply)?)
 }
 
 /// The JSON of a reply that says that it worked.
