@@ -1,10 +1,12 @@
 //! The `spanledger` binary: what the command line asks for, and how it ends.
 
 use clap::Parser as _;
+use spanledger::cli::setup::{SetupArgs, SetupTarget};
 use spanledger::cli::{
     self, Cli, Command, CommandError, Exit, ServeArgs, Source, SourceArgs, Style, bench, demo,
     offline, serve,
 };
+use spanledger::config::{Config, Overrides};
 use spanledger::telemetry::{LogFormat, start_logs};
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -55,7 +57,24 @@ async fn run(cli: Cli) -> Exit {
             .await,
         ),
         Command::Verify(args) => cli::end(cli::verify(&args, &mut out)),
+        Command::Setup(args) => setup(args, &mut out).await,
     }
+}
+
+/// Prepares a cluster, as flags and the configuration file say.
+async fn setup(args: SetupArgs, out: &mut impl std::io::Write) -> Exit {
+    let SetupTarget::Elasticsearch(args) = args.target;
+    let configured = match Config::load(args.config.as_deref(), &Overrides::default()) {
+        Ok(config) => config.elasticsearch.map(|cluster| cluster.connection),
+        Err(error) => {
+            eprintln!("{}", cli::error_line(&error));
+            return Exit::Usage;
+        }
+    };
+    cli::setup::setup(&args, configured, out).await.unwrap_or_else(|error| {
+        eprintln!("{}", cli::error_line(&error));
+        error.exit()
+    })
 }
 
 async fn source(args: &SourceArgs) -> Result<Source, CommandError> {

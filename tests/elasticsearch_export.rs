@@ -6,12 +6,13 @@ mod support;
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
 use rand_like::Numbers;
 use serde_json::{Value, json};
+use spanledger::elasticsearch::Method;
 use std::collections::BTreeMap;
 use std::process::Command;
 use std::time::Duration;
 use support::fault_proxy::{Fault, FaultProxy};
 use support::requests::numbered;
-use support::search_node::SearchNode;
+use support::search_node::{Engine, SearchNode};
 use support::server::{Server, binary, look_until};
 
 /// Spans in one request.
@@ -37,6 +38,13 @@ async fn send(server: &Server, first: u64) {
     client.export(numbered(first, SPANS)).await.unwrap();
 }
 
+/// Asks the node; its JSON.
+async fn post(node: &SearchNode, path: &str, body: &Value) -> Value {
+    let (status, answer) = node.ask(Method::Post, path, Some(body.clone())).await;
+    assert!(status < 300, "POST {path}: {status} {answer}");
+    answer
+}
+
 /// Every entry of the ledger by id, with its sequence.
 async fn ledger_entries(server: &Server) -> BTreeMap<String, u64> {
     let mut entries = BTreeMap::new();
@@ -56,7 +64,7 @@ async fn ledger_entries(server: &Server) -> BTreeMap<String, u64> {
 
 /// How often each entry is among the documents of the stream.
 async fn documents(node: &SearchNode) -> BTreeMap<String, u64> {
-    node.post("/spanledger-*/_refresh", &json!({})).await;
+    post(node, "/spanledger-*/_refresh", &json!({})).await;
     let mut found = BTreeMap::new();
     let mut after = Value::Null;
     loop {
@@ -67,7 +75,7 @@ async fn documents(node: &SearchNode) -> BTreeMap<String, u64> {
         if !after.is_null() {
             query["search_after"] = after.clone();
         }
-        let answer = node.post("/spanledger-*/_search", &query).await;
+        let answer = post(node, "/spanledger-*/_search", &query).await;
         let hits = answer["hits"]["hits"].as_array().unwrap();
         for hit in hits {
             let id = hit["_source"]["event"]["id"].as_str().unwrap().to_owned();
@@ -102,14 +110,14 @@ async fn everything_once(server: &Server, node: &SearchNode) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_query_in_the_cluster_finds_the_story_by_its_external_id() {
-    let node = SearchNode::elasticsearch().start().await;
+    let node = SearchNode::start(Engine::Elasticsearch);
     setup(node.url());
     let data = tempfile::tempdir().unwrap();
     let server = Server::start_with(data.path(), &["--elasticsearch", node.url()]).await;
     send(&server, 0).await;
     everything_once(&server, &node).await;
     let query = json!({"query": {"term": {"trace_id": "external-3"}}, "size": 100});
-    let answer = node.post("/spanledger-*/_search", &query).await;
+    let answer = post(&node, "/spanledger-*/_search", &query).await;
     let hits = answer["hits"]["hits"].as_array().unwrap();
     assert_eq!(hits.len(), 10, "{answer}");
     let shown = server.get("/api/v1/traces/external-3").await;
@@ -122,7 +130,7 @@ async fn one_query_in_the_cluster_finds_the_story_by_its_external_id() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cuts_refusals_rollovers_and_kills_lose_nothing_and_double_nothing() {
-    let node = SearchNode::elasticsearch().start().await;
+    let node = SearchNode::start(Engine::Elasticsearch);
     setup(node.url());
     let data = tempfile::tempdir().unwrap();
     let proxy = FaultProxy::start(node.url(), |bulk| {
@@ -147,7 +155,7 @@ async fn cuts_refusals_rollovers_and_kills_lose_nothing_and_double_nothing() {
             send(&server, (round * 4 + request) * SPANS).await;
         }
         if round % 2 == 1 {
-            node.post("/spanledger-default/_rollover", &json!({})).await;
+            post(&node, "/spanledger-default/_rollover", &json!({})).await;
         }
         if round % 3 == 2 {
             server.restart().await;
@@ -160,20 +168,20 @@ async fn cuts_refusals_rollovers_and_kills_lose_nothing_and_double_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_outage_delays_the_export_and_nothing_else() {
-    let mut node = SearchNode::elasticsearch().start().await;
+    let mut node = SearchNode::start(Engine::Elasticsearch);
     setup(node.url());
     let url = node.url().to_owned();
     let data = tempfile::tempdir().unwrap();
     let server = Server::start_with(data.path(), &["--elasticsearch", &url]).await;
     send(&server, 0).await;
     everything_once(&server, &node).await;
-    node.kill();
+    node.stop();
     for request in 1..5 {
         send(&server, request * SPANS).await;
     }
     assert_eq!(ledger_entries(&server).await.len() as u64, 5 * SPANS, "evidence is still taken");
     assert_eq!(server.status("/readyz").await, 200, "intake is ready during an outage");
-    node.restart().await;
+    node.start_again();
     everything_once(&server, &node).await;
     server.terminate().await;
 }

@@ -1,6 +1,7 @@
 //! The command line as `clap` sees it: commands, flags, their environment variables, examples.
 
 use super::bench::BenchArgs;
+use super::setup::SetupArgs;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -50,6 +51,8 @@ pub enum Command {
     Tail(TailArgs),
     /// Check that nobody changed the ledger
     Verify(VerifyArgs),
+    /// Prepare what spanledger writes to: Elasticsearch or OpenSearch
+    Setup(SetupArgs),
     /// Measure what a span costs on this machine
     Bench(BenchArgs),
 }

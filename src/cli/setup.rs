@@ -55,7 +55,7 @@ pub struct ElasticsearchArgs {
         help = "Address of a node; several are separated by commas [default: http://localhost:9200]",
         value_name = "URL",
         value_delimiter = ',',
-        env = "SPANLEDGER_ELASTICSEARCH_URL",
+        env = "SPANLEDGER_ELASTICSEARCH",
         hide_env_values = true
     )]
     pub url: Vec<String>,
