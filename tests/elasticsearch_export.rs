@@ -64,7 +64,8 @@ async fn ledger_entries(server: &Server) -> BTreeMap<String, u64> {
 
 /// How often each entry is among the documents of the stream.
 async fn documents(node: &SearchNode) -> BTreeMap<String, u64> {
-    post(node, "/spanledger-*/_refresh", &json!({})).await;
+    let (status, answer) = node.ask(Method::Post, "/spanledger-*/_refresh", None).await;
+    assert_eq!(status, 200, "{answer}");
     let mut found = BTreeMap::new();
     let mut after = Value::Null;
     loop {
