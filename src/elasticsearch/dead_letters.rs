@@ -161,13 +161,7 @@ impl DeadLetters {
             .truncate(false)
             .open(&path)
             .map_err(io("open"))?;
-        let mut inner = Inner {
-            length: 0,
-            dirty: false,
-            open: BTreeMap::new(),
-            file,
-            max_open,
-        };
+        let mut inner = Inner { length: 0, dirty: false, open: BTreeMap::new(), file, max_open };
         inner.recover(&path)?;
         // IMPORTANT: the name is durable before anything relies on the file.
         File::open(dir).and_then(|dir| dir.sync_all()).map_err(io("sync the folder of"))?;
@@ -306,7 +300,8 @@ impl Inner {
         let mut places = Vec::with_capacity(records.len());
         for record in records {
             let start = bytes.len();
-            let line = line(self.length, &record).map_err(|source| io_error("write", path, source))?;
+            let line =
+                line(self.length, &record).map_err(|source| io_error("write", path, source))?;
             bytes.extend_from_slice(line.as_bytes());
             places.push((record, self.length.saturating_add(start as u64), line.len()));
         }

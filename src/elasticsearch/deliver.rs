@@ -255,7 +255,8 @@ impl<T: Transport> Delivery<T> {
         self.resolve_letters(done).await;
         // Before anything counts as done with.
         self.write_letters(letters).await;
-        job.part.retain(|position, _| matches!(outcomes.get(position), Some(Outcome::Retry { .. })));
+        job.part
+            .retain(|position, _| matches!(outcomes.get(position), Some(Outcome::Retry { .. })));
         let Some(problem) = again else {
             self.held.clear();
             self.backoff.reset();
@@ -282,7 +283,8 @@ impl<T: Transport> Delivery<T> {
         if others_pass || (accepted > 0 && job.refusals >= LONELY_REFUSALS) {
             return self.reject(job, rejection).await;
         }
-        self.held.set(Problem::Refused, &format!("the cluster answered 400 {}", rejection.error_type));
+        self.held
+            .set(Problem::Refused, &format!("the cluster answered 400 {}", rejection.error_type));
         add(&self.shared.status.retried, 1);
         self.jobs.push_back(job);
         self.note_progress();
@@ -301,8 +303,7 @@ impl<T: Transport> Delivery<T> {
     fn split(&mut self, job: Job) {
         add(&self.shared.status.halved, 1);
         let Job { part, in_doubt, refused_at, refusals, first_attempt_ns, attempts } = job;
-        let make =
-            |part| Job { part, in_doubt, refused_at, refusals, first_attempt_ns, attempts };
+        let make = |part| Job { part, in_doubt, refused_at, refusals, first_attempt_ns, attempts };
         let (first, second) = part.split();
         if let Some(second) = second {
             self.jobs.push_front(make(second));
@@ -355,7 +356,8 @@ impl<T: Transport> Delivery<T> {
         let Some(bulk) = self.bulk else { return };
         let items = self.jobs.iter().flat_map(|job| job.part.items());
         let lowest = items.map(|item| item.sequence).min();
-        let bytes = self.jobs.iter().map(|job| job.part.held_bytes()).fold(0, usize::saturating_add);
+        let bytes =
+            self.jobs.iter().map(|job| job.part.held_bytes()).fold(0, usize::saturating_add);
         self.shared.window.note(bulk, lowest, bytes, &self.shared.status);
     }
 

@@ -28,9 +28,13 @@ mod transport;
 mod window;
 
 pub use bulk::{DEFAULT_BULK_TIMEOUT, DEFAULT_MAX_BYTES, DEFAULT_MAX_ITEMS, Filling, Item, Part};
-pub use dead_letters::{DeadLetter, DeadLetterError, DeadLetters, MAX_LETTERS_PAGE, MAX_OPEN, Resolved};
+pub use dead_letters::{
+    DeadLetter, DeadLetterError, DeadLetters, MAX_LETTERS_PAGE, MAX_OPEN, Resolved,
+};
 pub use document::{data_stream, write_item};
-pub use exporter::{DEFAULT_MAX_IN_FLIGHT, ElasticsearchSink, ExporterError, ExporterOptions};
+pub use exporter::{
+    DEFAULT_MAX_IN_FLIGHT, DEFAULT_SENT_AHEAD, ElasticsearchSink, ExporterError, ExporterOptions,
+};
 pub use outcome::{Outcome, Problem, Rejection};
 pub use pace::MIN_BYTES;
 pub use replay::{Exporter, ReplayError, Replayed};

@@ -183,16 +183,15 @@ pub(super) fn of_reply(reply: &Reply, sent: usize) -> Answer {
         (413, _) => Answer::TooLarge,
         // Refused before anything was done, whatever stands in the text.
         (429, _) => Answer::Later(Problem::Busy, said()),
-        (401, _) => Answer::Later(Problem::Unauthorized, said()),
         (400 | 403 | 404, Some(problem)) => Answer::Later(problem, said()),
-        (403, _) => Answer::Later(Problem::Unauthorized, said()),
+        (401 | 403, _) => Answer::Later(Problem::Unauthorized, said()),
         (400, _) => match error {
             Some(error) if names_our_parameter(error) => Answer::UnknownParameter,
             Some(error) => Answer::Halve(rejection(status, error)),
             // Not the cluster's: a proxy in between.
             None => Answer::Later(Problem::Refused, said()),
         },
-        (408 | 500.., _) | (200..300, _) => Answer::InDoubt(said()),
+        (200..300 | 408 | 500.., _) => Answer::InDoubt(said()),
         _ => Answer::Later(Problem::Refused, said()),
     }
 }
@@ -264,7 +263,8 @@ mod tests {
     fn every_item_of_the_measured_table_has_its_outcome() {
         assert_eq!(item(r#"{"_index":".ds-spanledger-default-1","status":201}"#), Outcome::Created);
         for stored in [r#""failure_store":"used""#, r#""_index":".fs-spanledger-default-2""#] {
-            let Outcome::Rejected(rejection) = item(&format!(r#"{{"status":201,{stored}}}"#)) else {
+            let Outcome::Rejected(rejection) = item(&format!(r#"{{"status":201,{stored}}}"#))
+            else {
                 panic!("{stored} is not delivered");
             };
             assert_eq!(rejection.error_type, "failure_store");
