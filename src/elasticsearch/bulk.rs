@@ -236,3 +236,92 @@ impl Part {
         Some(Request { method: Method::Post, path: "/_bulk".to_owned(), query, body, timeout })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use flate2::read::GzDecoder;
+    use proptest::prelude::*;
+    use std::io::Read as _;
+
+    /// A part whose items are these texts.
+    fn part(texts: &[String]) -> Part {
+        let mut filling = Filling::default();
+        for (n, text) in texts.iter().enumerate() {
+            add(&mut filling, n, text);
+        }
+        filling.take(usize::MAX, Vec::new())
+    }
+
+    fn add(filling: &mut Filling, n: usize, text: &str) {
+        let start = filling.body.len();
+        filling.body.extend_from_slice(text.as_bytes());
+        let id = EntryId([u8::try_from(n % 256).unwrap(); 16]);
+        let end = filling.body.len();
+        let item = Item { sequence: n as u64, id, class: 0, tenant: "acme".into(), start, end };
+        filling.items.push(item);
+    }
+
+    fn sent(part: &mut Part, gzip: bool) -> String {
+        part.make_wire(gzip);
+        let wire = part.wire().unwrap();
+        assert_eq!(wire.gzip, gzip);
+        let mut text = String::new();
+        if gzip {
+            GzDecoder::new(&wire.bytes[..]).read_to_string(&mut text).unwrap();
+        } else {
+            text = String::from_utf8(wire.bytes.to_vec()).unwrap();
+        }
+        text
+    }
+
+    #[test]
+    fn an_entry_that_does_not_fit_is_the_first_of_the_next_request() {
+        let mut filling = Filling::default();
+        for (n, text) in ["aaaa", "bbbb", "cc"].iter().enumerate() {
+            add(&mut filling, n, text);
+        }
+        assert_eq!(sent(&mut filling.take(8, Vec::new()), false), "aaaabbbb");
+        assert_eq!((filling.first_sequence(), filling.bytes()), (Some(2), 2));
+        assert_eq!(sent(&mut filling.take(1, Vec::new()), false), "cc", "one alone always goes");
+    }
+
+    #[test]
+    fn memory_comes_back_when_nobody_else_reads_it() {
+        let mut part = part(&["abc".to_owned()]);
+        part.make_wire(false);
+        let request = part.request(true, DEFAULT_BULK_TIMEOUT);
+        let (wire, held) = (part.wire.clone(), part.body.clone());
+        assert!(part.into_memory().is_none(), "the request has it");
+        drop((request, wire));
+        let part = Part { body: held, items: Vec::new(), wire: None };
+        assert_eq!(part.into_memory().as_deref(), Some(&b"abc"[..]));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_sent_is_what_is_kept_in_order_however_it_is_cut(
+            texts in proptest::collection::vec("[a-z]{1,20}", 1..20),
+            keep in proptest::collection::vec(any::<bool>(), 20),
+            gzip: bool,
+        ) {
+            let mut part = part(&texts);
+            part.make_wire(gzip);
+            part.retain(|position, _| keep[position]);
+            let kept: Vec<&String> =
+                texts.iter().zip(&keep).filter(|(_, keep)| **keep).map(|(text, _)| text).collect();
+            let expected: String = kept.iter().map(|text| text.as_str()).collect();
+            prop_assert_eq!(part.items().len(), kept.len());
+            prop_assert_eq!(part.bytes(), expected.len());
+            prop_assert!(part.held_bytes() <= 2 * part.bytes().max(1) || kept.len() == texts.len());
+            prop_assert_eq!(sent(&mut part, gzip), expected.clone());
+            let (mut first, second) = part.split();
+            let mut halves = sent(&mut first, gzip);
+            if let Some(mut second) = second {
+                prop_assert_eq!(first.held_bytes() + second.held_bytes(), expected.len());
+                halves += &sent(&mut second, gzip);
+            }
+            prop_assert_eq!(halves, expected);
+        }
+    }
+}

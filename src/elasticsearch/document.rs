@@ -11,7 +11,7 @@
 
 use crate::ledger::EntryRef;
 use crate::store::EntryView;
-use crate::store::projection::{Origin, write_document};
+use crate::store::projection::{Origin, write_document, write_hex};
 
 /// Prefix of every data stream.
 const PREFIX: &str = "spanledger-";
@@ -52,24 +52,49 @@ pub fn write_item(entry: EntryRef<'_>, origin: Origin<'_>, out: &mut Vec<u8>) {
     out.push(b'\n');
 }
 
-/// Appends bytes as hexadecimal digits.
-pub(super) fn write_hex(bytes: &[u8], out: &mut Vec<u8>) {
-    let digit = |nibble: u8| if nibble < 10 { b'0' | nibble } else { b'W'.wrapping_add(nibble) };
-    for byte in bytes {
-        out.extend_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::entry::{Entry, Kind};
+    use crate::ledger::{Batch, EntryId, Ledger, NewEntry, Options};
 
     #[test]
-    fn every_class_has_a_stream_of_its_own_and_ids_are_hexadecimal() {
+    fn every_class_has_a_stream_of_its_own() {
         let names: std::collections::HashSet<String> = (0..=255).map(data_stream).collect();
         assert_eq!(names.len(), 256);
-        let mut out = Vec::new();
-        write_hex(&[0x00, 0x9a, 0xf1, 0xff], &mut out);
-        assert_eq!(out, b"009af1ff");
+    }
+
+    #[tokio::test]
+    async fn an_item_is_the_action_and_the_document_that_everybody_shows() {
+        let dir = tempfile::tempdir().unwrap();
+        let (ledger, _) = Ledger::open(dir.path(), Options::default()).unwrap();
+        let mut body = Vec::new();
+        Entry::new(Kind::Decision).write(&mut body).unwrap();
+        let mut batch = Batch::new();
+        let entry = NewEntry {
+            id: EntryId([0x9a; 16]),
+            tenant: "acme",
+            tenant_pseudonym: [0; 16],
+            retention_class: 2,
+            received_ns: 7,
+            mapping_version: [0; 8],
+            source_key: None,
+            commitments: &[],
+            body: &body,
+        };
+        batch.push(&entry).unwrap();
+        ledger.append(batch).await.unwrap();
+        let stored = ledger.reader().get(0).unwrap().unwrap();
+        let origin = Origin { name: "test/ledger" };
+        let mut out = b"what stands before\n".to_vec();
+        write_item(stored.as_ref(), origin, &mut out);
+        let mut document = Vec::new();
+        write_document(&EntryView::from(stored.as_ref()), origin, &mut document);
+        let id = "9a".repeat(16);
+        let action = format!(r#"{{"create":{{"_index":"spanledger-2","_id":"{id}"}}}}"#);
+        let document = String::from_utf8(document).unwrap();
+        let expected = format!("what stands before\n{action}\n{document}\n");
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
+        assert!(document.contains(&format!(r#""event":{{"id":"{id}","sequence":0"#)));
     }
 }

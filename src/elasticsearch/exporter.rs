@@ -38,9 +38,8 @@ use tokio::task::JoinSet;
 /// How many bulk requests are in flight: enough to keep a small cluster busy; a busy one gets less.
 pub const DEFAULT_MAX_IN_FLIGHT: usize = 4;
 
-/// How many entries ahead it is noted that they may have been sent. A restart looks up at most
-/// that many more than were sent; each step costs one durable write.
-const SENT_AHEAD: u64 = 50_000;
+/// How many entries ahead it is noted that they may have been sent.
+pub const DEFAULT_SENT_AHEAD: u64 = 50_000;
 
 /// How often a wait looks whether it should end.
 const LOOK_UP: Duration = Duration::from_millis(50);
@@ -72,6 +71,9 @@ pub struct ExporterOptions {
     /// Whether the cluster knows `require_data_stream`: Elasticsearch does, OpenSearch does not.
     /// Found out by itself when set wrongly to true.
     pub require_data_stream: bool,
+    /// How many entries ahead it is noted that they may have been sent. After a crash at most that
+    /// many more than were sent are looked up; each step costs one durable write.
+    pub sent_ahead: u64,
     /// How long, at the end, replies are waited for while all is well. In an outage it ends at
     /// once.
     pub stop_grace: Duration,
@@ -92,6 +94,7 @@ impl ExporterOptions {
             retry: (Duration::from_millis(100), Duration::from_secs(30)),
             refresh_wait: Duration::from_secs(10),
             require_data_stream: true,
+            sent_ahead: DEFAULT_SENT_AHEAD,
             stop_grace: Duration::from_secs(5),
         }
     }
@@ -137,8 +140,8 @@ impl Sent {
     }
 
     /// Before anything below `end` is sent.
-    fn cover(&mut self, end: u64) -> Result<(), SinkError> {
-        if end > self.noted { self.write(end.saturating_add(SENT_AHEAD)) } else { Ok(()) }
+    fn cover(&mut self, end: u64, ahead: u64) -> Result<(), SinkError> {
+        if end > self.noted { self.write(end.saturating_add(ahead)) } else { Ok(()) }
     }
 
     fn write(&mut self, end: u64) -> Result<(), SinkError> {
@@ -238,7 +241,7 @@ impl<T: Transport> ElasticsearchSink<T> {
     fn dispatch(&mut self) -> Result<(), SinkError> {
         self.reap()?;
         let Some(first) = self.filling.first_sequence() else { return Ok(()) };
-        self.sent.cover(self.next.unwrap_or(first))?;
+        self.sent.cover(self.next.unwrap_or(first), self.shared.options.sent_ahead)?;
         let shared = self.shared.clone();
         let memory = locked(&shared.spare).pop().unwrap_or_default();
         let part = self.filling.take(shared.gate.bytes(), memory);

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 /// Longest `Retry-After` that is obeyed: a mistaken one must not stop the export for days.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
+const MAX_RETRY_AFTER: Duration = Duration::from_mins(5);
 
 #[derive(Debug)]
 pub(super) struct Gate {

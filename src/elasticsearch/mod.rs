@@ -43,7 +43,9 @@ pub use dead_letters::{
     DeadLetter, DeadLetterError, DeadLetters, MAX_LETTERS_PAGE, MAX_OPEN, Resolved,
 };
 pub use document::{data_stream, write_item};
-pub use exporter::{DEFAULT_MAX_IN_FLIGHT, ElasticsearchSink, ExporterError, ExporterOptions};
+pub use exporter::{
+    DEFAULT_MAX_IN_FLIGHT, DEFAULT_SENT_AHEAD, ElasticsearchSink, ExporterError, ExporterOptions,
+};
 pub use flavor::{Flavor, FlavorError, Product, Version};
 pub use outcome::{Outcome, Problem, Rejection};
 pub use pace::MIN_BYTES;

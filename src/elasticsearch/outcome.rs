@@ -183,16 +183,15 @@ pub(super) fn of_reply(reply: &Reply, sent: usize) -> Answer {
         (413, _) => Answer::TooLarge,
         // Refused before anything was done, whatever stands in the text.
         (429, _) => Answer::Later(Problem::Busy, said()),
-        (401, _) => Answer::Later(Problem::Unauthorized, said()),
         (400 | 403 | 404, Some(problem)) => Answer::Later(problem, said()),
-        (403, _) => Answer::Later(Problem::Unauthorized, said()),
+        (401 | 403, _) => Answer::Later(Problem::Unauthorized, said()),
         (400, _) => match error {
             Some(error) if names_our_parameter(error) => Answer::UnknownParameter,
             Some(error) => Answer::Halve(rejection(status, error)),
             // Not the cluster's: a proxy in between.
             None => Answer::Later(Problem::Refused, said()),
         },
-        (408 | 500.., _) | (200..300, _) => Answer::InDoubt(said()),
+        (200..300 | 408 | 500.., _) => Answer::InDoubt(said()),
         _ => Answer::Later(Problem::Refused, said()),
     }
 }

@@ -23,9 +23,8 @@ pub(super) async fn ensure_stream<T: Transport>(shared: &Shared<T>, class: u8, h
         let ticket = shared.gate.enter().await;
         let reply = shared.transport.send(request).await;
         let problem = match (method, reply.as_ref().map(|reply| reply.status)) {
-            (_, Ok(200)) => None,
-            // A key that may only create documents cannot see it; setup has made it.
-            (Method::Get, Ok(403)) => None,
+            // A key that may only create documents cannot see it (403); setup has made it.
+            (_, Ok(200)) | (Method::Get, Ok(403)) => None,
             (Method::Get, Ok(404)) => {
                 ticket.answered(false);
                 method = Method::Put;

@@ -14,7 +14,6 @@ use super::scan::Scan;
 use super::{EntryView, Envelope};
 use crate::entry::format_ns;
 use serde::de::IgnoredAny;
-use std::fmt::Write as _;
 
 /// What a projection says of the ledger that an entry came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,15 +60,17 @@ fn splice(entry: &EntryView<'_>, origin: Origin<'_>, out: &mut Vec<u8>) -> Optio
     let envelope = &entry.envelope;
     out.extend_from_slice(body.get(..places.head)?.as_bytes());
     if !places.has_time {
-        put(out, &format!(r#""@timestamp":"{}","#, format_ns(envelope.received_ns)));
+        put(out, r#""@timestamp":""#);
+        put(out, &format_ns(envelope.received_ns));
+        put(out, "\",");
     }
-    put(out, &organization(envelope));
+    write_organization(envelope, out);
     put(out, ",");
     out.extend_from_slice(body.get(places.head..places.event.0)?.as_bytes());
-    put(out, &event_fields(entry));
+    write_event_fields(envelope, out);
     put(out, if places.event.1 { "" } else { "," });
     out.extend_from_slice(body.get(places.event.0..places.audit.0)?.as_bytes());
-    put(out, &ledger_object(envelope, origin));
+    write_ledger_object(envelope, origin, out);
     put(out, if places.audit.1 { "" } else { "," });
     out.extend_from_slice(body.get(places.audit.0..)?.as_bytes());
     Some(())
@@ -77,60 +78,66 @@ fn splice(entry: &EntryView<'_>, origin: Origin<'_>, out: &mut Vec<u8>) -> Optio
 
 fn write_alone(entry: &EntryView<'_>, origin: Origin<'_>, out: &mut Vec<u8>) {
     let envelope = &entry.envelope;
-    let mut ledger = ledger_object(envelope, origin);
+    put(out, r#"{"@timestamp":""#);
+    put(out, &format_ns(envelope.received_ns));
+    put(out, "\",");
+    write_organization(envelope, out);
+    put(out, r#","event":{"#);
+    write_event_fields(envelope, out);
+    put(out, r#"},"audit":{"#);
+    write_ledger_object(envelope, origin, out);
     if !entry.body.is_empty() {
-        ledger.pop();
-        let text = String::from_utf8_lossy(entry.body);
-        let _ = write!(ledger, r#","unreadable_body":{}}}"#, quoted(&text));
+        // Back into the object that was closed.
+        out.pop();
+        put(out, r#","unreadable_body":"#);
+        write_quoted(&String::from_utf8_lossy(entry.body), out);
+        put(out, "}");
     }
-    put(
-        out,
-        &format!(
-            r#"{{"@timestamp":"{}",{},"event":{{{}}},"audit":{{{ledger}}}}}"#,
-            format_ns(envelope.received_ns),
-            organization(envelope),
-            event_fields(entry),
-        ),
-    );
+    put(out, "}}");
 }
 
 fn put(out: &mut Vec<u8>, text: &str) {
     out.extend_from_slice(text.as_bytes());
 }
 
-fn organization(envelope: &Envelope<'_>) -> String {
-    format!(r#""organization":{{"id":{}}}"#, quoted(envelope.tenant))
+fn write_organization(envelope: &Envelope<'_>, out: &mut Vec<u8>) {
+    put(out, r#""organization":{"id":"#);
+    write_quoted(envelope.tenant, out);
+    put(out, "}");
 }
 
-fn event_fields(entry: &EntryView<'_>) -> String {
-    let envelope = &entry.envelope;
-    format!(
-        r#""id":"{}","sequence":{},"hash":"{}","ingested":"{}""#,
-        entry.id_text(),
-        envelope.sequence,
-        hex(&envelope.leaf_hash),
-        format_ns(envelope.received_ns),
-    )
+fn write_event_fields(envelope: &Envelope<'_>, out: &mut Vec<u8>) {
+    put(out, r#""id":""#);
+    write_hex(&envelope.id, out);
+    put(out, r#"","sequence":"#);
+    put(out, itoa::Buffer::new().format(envelope.sequence));
+    put(out, r#","hash":""#);
+    write_hex(&envelope.leaf_hash, out);
+    put(out, r#"","ingested":""#);
+    put(out, &format_ns(envelope.received_ns));
+    put(out, "\"");
 }
 
-fn ledger_object(envelope: &Envelope<'_>, origin: Origin<'_>) -> String {
-    let mut object = format!(r#""ledger":{{"origin":{}"#, quoted(origin.name));
+fn write_ledger_object(envelope: &Envelope<'_>, origin: Origin<'_>, out: &mut Vec<u8>) {
+    put(out, r#""ledger":{"origin":"#);
+    write_quoted(origin.name, out);
     if envelope.conflict {
-        object.push_str(r#","conflict":true"#);
+        put(out, r#","conflict":true"#);
     }
-    object.push('}');
-    object
+    put(out, "}");
 }
 
-fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
+fn write_quoted(text: &str, out: &mut Vec<u8>) {
+    // Writing a text into memory cannot fail.
+    let _ = serde_json::to_writer(out, text);
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(64), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+/// Appends bytes as hexadecimal digits.
+pub(crate) fn write_hex(bytes: &[u8], out: &mut Vec<u8>) {
+    let digit = |nibble: u8| if nibble < 10 { b'0' | nibble } else { b'W'.wrapping_add(nibble) };
+    for byte in bytes {
+        out.extend_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
+    }
 }
 
 impl Places {

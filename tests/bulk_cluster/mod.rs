@@ -1,6 +1,8 @@
 //! A cluster in memory that answers as the measured one does, refuses what it refuses, and fails
 //! as often as it is told.
 
+#![allow(unreachable_pub, reason = "a module of a test binary")]
+
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Value, json};
 use spanledger::elasticsearch::{ContentType, Method, Reply, Request, SendError, Transport};
@@ -125,18 +127,18 @@ fn host() -> String {
     "http://cluster.test:9200".to_owned()
 }
 
-fn reply(status: u16, body: impl ToString) -> Reply {
-    Reply { status, body: body.to_string().into(), retry_after: None }
+fn reply(status: u16, body: &str) -> Reply {
+    Reply { status, body: body.to_owned().into(), retry_after: None }
 }
 
 fn failure(status: u16, kind: &str, reason: &str) -> Reply {
-    reply(status, json!({"error": {"type": kind, "reason": reason}, "status": status}))
+    reply(status, &json!({"error": {"type": kind, "reason": reason}, "status": status}).to_string())
 }
 
-enum Sent {
-    Reply(Reply),
-    NotSent,
-    NoReply,
+enum Happened {
+    Replied(Reply),
+    Unreached,
+    Lost,
 }
 
 impl Transport for Cluster {
@@ -152,9 +154,11 @@ impl Transport for Cluster {
         tokio::task::yield_now().await;
         drop(place);
         match sent {
-            Sent::Reply(reply) => Ok(reply),
-            Sent::NotSent => Err(SendError::NotSent { host: host(), source: "refused".into() }),
-            Sent::NoReply => Err(SendError::NoReply { host: host(), source: "closed".into() }),
+            Happened::Replied(reply) => Ok(reply),
+            Happened::Unreached => {
+                Err(SendError::NotSent { host: host(), source: "refused".into() })
+            }
+            Happened::Lost => Err(SendError::NoReply { host: host(), source: "closed".into() }),
         }
     }
 }
@@ -176,37 +180,37 @@ impl State {
         ((self.seed >> 20) & 255) < u64::from(of_256)
     }
 
-    fn answer(&mut self, request: &Request) -> Sent {
+    fn answer(&mut self, request: &Request) -> Happened {
         assert!(request.timeout > Duration::ZERO);
         if let Some(status) = self.faults.always {
-            return Sent::Reply(reply(status, "<html>no</html>"));
+            return Happened::Replied(reply(status, "<html>no</html>"));
         }
         let faults = self.faults.clone();
         if self.chance(faults.refused) {
-            return Sent::NotSent;
+            return Happened::Unreached;
         }
         if self.chance(faults.lost_before) {
-            return Sent::NoReply;
+            return Happened::Lost;
         }
         if self.chance(faults.too_many) {
             let mut busy = failure(429, "circuit_breaking_exception", "busy");
             busy.retry_after = Some(Duration::from_millis(1));
-            return Sent::Reply(busy);
+            return Happened::Replied(busy);
         }
         if self.chance(faults.unavailable) {
-            return Sent::Reply(reply(503, "<html>upstream</html>"));
+            return Happened::Replied(reply(503, "<html>upstream</html>"));
         }
         let mut answer = self.route(request);
         if self.chance(faults.rollover) {
             self.roll_over();
         }
         if self.chance(faults.lost_after) {
-            return Sent::NoReply;
+            return Happened::Lost;
         }
         if self.chance(faults.garbled) {
             answer.body = answer.body.slice(..answer.body.len() / 2);
         }
-        Sent::Reply(answer)
+        Happened::Replied(answer)
     }
 
     fn roll_over(&mut self) {
@@ -246,7 +250,7 @@ impl State {
         }
         let Some(indices) = self.streams.get_mut(stream) else { return missing() };
         indices.iter_mut().flat_map(HashMap::values_mut).for_each(|doc| doc.visible = true);
-        reply(200, json!({"_shards": {"failed": 0}}))
+        reply(200, &json!({"_shards": {"failed": 0}}).to_string())
     }
 
     fn search(&mut self, stream: &str, request: &Request) -> Reply {
@@ -274,7 +278,7 @@ impl State {
             // `filter_path` leaves out what is empty.
             found["hits"] = json!({"hits": hits});
         }
-        reply(200, found)
+        reply(200, &found.to_string())
     }
 
     fn bulk(&mut self, request: &Request) -> Reply {
@@ -317,7 +321,7 @@ impl State {
         }
         let outcomes: Vec<Value> = items.into_iter().map(|item| self.create(item)).collect();
         let errors = outcomes.iter().any(|item| item["create"].get("error").is_some());
-        reply(200, json!({"errors": errors, "items": outcomes}))
+        reply(200, &json!({"errors": errors, "items": outcomes}).to_string())
     }
 
     fn create(&mut self, (stream, id, source): (String, String, Value)) -> Value {
