@@ -8,7 +8,8 @@
 mod objects;
 
 use serde_json::Value;
-use spanledger::elasticsearch::fields::{self, Product, Type};
+use spanledger::elasticsearch::Product;
+use spanledger::elasticsearch::fields::{self, Type};
 use spanledger::entry::{Kind, Outcome};
 use std::collections::{BTreeMap, BTreeSet};
 
