@@ -86,7 +86,7 @@ const EXCEPTIONS: &[(Type, &[&str])] = &[
 ];
 
 /// Names that the Elastic Common Schema has.
-/// Source: the `schemas` folder of its repository; `gen_ai.*` is there since version 9.
+/// Source: the `schemas` folder of its repository.
 const ECS: &[&str] = &[
     "@timestamp",
     "message",
