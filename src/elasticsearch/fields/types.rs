@@ -86,7 +86,7 @@ const EXCEPTIONS: &[(Type, &[&str])] = &[
 ];
 
 /// Names that the Elastic Common Schema has.
-/// Source: ECS 9.4, `schemas/*.yml`.
+/// Source: the `schemas` folder of its repository.
 const ECS: &[&str] = &[
     "@timestamp",
     "message",
