@@ -3,7 +3,9 @@
 
 mod support;
 
+use clap::{Args as _, FromArgMatches as _};
 use serde_json::{Value, json};
+use spanledger::cli::setup::{ElasticsearchArgs, setup};
 use spanledger::elasticsearch::setup::{Applied, Reason, SetupError, SetupOptions, plan};
 use spanledger::elasticsearch::{
     Auth, Client, ClientCertificate, FlavorError, Method, Product, Request, Secret, SendError,
@@ -118,11 +120,34 @@ async fn leaves_alone_what_is_not_ours(node: &SearchNode) {
     assert_eq!(node.ask(Method::Delete, "/_index_template/other", None).await.0, 200);
 }
 
+/// What the command prints for these arguments.
+async fn command(arguments: &[&str]) -> String {
+    let command = ElasticsearchArgs::augment_args(clap::Command::new("elasticsearch"));
+    let matches = command.get_matches_from([&["elasticsearch"], arguments].concat());
+    let args = ElasticsearchArgs::from_arg_matches(&matches).unwrap();
+    let mut out = Vec::new();
+    setup(&args, None, &mut out).await.unwrap();
+    String::from_utf8(out).unwrap()
+}
+
+async fn a_dry_run_prints_the_requests_and_sends_none(node: &SearchNode) {
+    let text = command(&["--url", node.url(), "--dry-run"]).await;
+    for line in ["PUT /_index_template/spanledger\n", "PUT /_data_stream/spanledger-default\n"] {
+        assert!(text.contains(line), "{text}");
+    }
+    assert!(text.ends_with("# 4 to send, 0 as wanted; nothing was sent\n"), "{text}");
+    let again = command(&["--url", node.url(), "--dry-run"]).await;
+    assert_eq!(again, text);
+}
+
 #[tokio::test]
 async fn elasticsearch_is_set_up_once_upgraded_and_searched() {
     let node = SearchNode::start(Engine::Elasticsearch);
     leaves_alone_what_is_not_ours(&node).await;
+    a_dry_run_prints_the_requests_and_sends_none(&node).await;
     is_set_up_once_and_finds_documents(&node).await;
+    let text = command(&["--url", node.url()]).await;
+    assert!(text.ends_with("0 changed, 4 as wanted already\n"), "{text}");
 
     // Changed options are carried out; the order inside documents stays as it was sent.
     let logsdb = SetupOptions { logsdb: true, ..SetupOptions::default() };
