@@ -3,9 +3,15 @@
 
 mod support;
 
+use clap::{Args as _, FromArgMatches as _};
 use serde_json::{Value, json};
+use spanledger::cli::setup::{ElasticsearchArgs, setup};
 use spanledger::elasticsearch::setup::{Applied, Reason, SetupError, SetupOptions, plan};
-use spanledger::elasticsearch::{Auth, Client, FlavorError, Method, Product, Secret, SendError};
+use spanledger::elasticsearch::{
+    Auth, Client, ClientCertificate, FlavorError, Method, Product, Request, Secret, SendError,
+    Transport as _,
+};
+use std::time::Duration;
 use support::search_node::{Engine, SearchNode, ask};
 
 const STREAM: &str = "spanledger-default";
@@ -114,11 +120,34 @@ async fn leaves_alone_what_is_not_ours(node: &SearchNode) {
     assert_eq!(node.ask(Method::Delete, "/_index_template/other", None).await.0, 200);
 }
 
+/// What the command prints for these arguments.
+async fn command(arguments: &[&str]) -> String {
+    let command = ElasticsearchArgs::augment_args(clap::Command::new("elasticsearch"));
+    let matches = command.get_matches_from([&["elasticsearch"], arguments].concat());
+    let args = ElasticsearchArgs::from_arg_matches(&matches).unwrap();
+    let mut out = Vec::new();
+    setup(&args, None, &mut out).await.unwrap();
+    String::from_utf8(out).unwrap()
+}
+
+async fn a_dry_run_prints_the_requests_and_sends_none(node: &SearchNode) {
+    let text = command(&["--url", node.url(), "--dry-run"]).await;
+    for line in ["PUT /_index_template/spanledger\n", "PUT /_data_stream/spanledger-default\n"] {
+        assert!(text.contains(line), "{text}");
+    }
+    assert!(text.ends_with("# 4 to send, 0 as wanted; nothing was sent\n"), "{text}");
+    let again = command(&["--url", node.url(), "--dry-run"]).await;
+    assert_eq!(again, text);
+}
+
 #[tokio::test]
 async fn elasticsearch_is_set_up_once_upgraded_and_searched() {
     let node = SearchNode::start(Engine::Elasticsearch);
     leaves_alone_what_is_not_ours(&node).await;
+    a_dry_run_prints_the_requests_and_sends_none(&node).await;
     is_set_up_once_and_finds_documents(&node).await;
+    let text = command(&["--url", node.url()]).await;
+    assert!(text.ends_with("0 changed, 4 as wanted already\n"), "{text}");
 
     // Changed options are carried out; the order inside documents stays as it was sent.
     let logsdb = SetupOptions { logsdb: true, ..SetupOptions::default() };
@@ -149,9 +178,42 @@ async fn opensearch_is_set_up_once_upgraded_and_searched() {
     assert!(matches!(error, SetupError::NeedsVersion { .. }), "{error}");
 }
 
+/// The node takes certificates of its own authority and drops connections that present others.
+async fn presents_its_certificate(node: &SearchNode) {
+    let folder = node.ca().unwrap().parent().unwrap();
+    let made = std::process::Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=other"])
+        .args(["-keyout", "other.key", "-out", "other.crt"])
+        .current_dir(folder)
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{made:?}");
+    for (name, is_taken) in [("node", true), ("other", false)] {
+        let mut connection = node.connection();
+        connection.client_certificate = Some(ClientCertificate {
+            certificate: folder.join(format!("{name}.crt")),
+            key: folder.join(format!("{name}.key")),
+        });
+        let client = Client::new(&connection).unwrap();
+        let request = Request {
+            method: Method::Get,
+            path: "/_cluster/health".to_owned(),
+            query: Vec::new(),
+            body: None,
+            timeout: Duration::from_mins(1),
+        };
+        let reply = client.send(request).await;
+        assert_eq!(reply.is_ok(), is_taken, "{name}: {reply:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_secure_cluster_gives_each_task_its_least_rights() {
-    let node = SearchNode::start(Engine::SecureElasticsearch);
+    let node = SearchNode::start_with(
+        Engine::SecureElasticsearch,
+        &["xpack.security.http.ssl.client_authentication=optional"],
+    );
+    presents_its_certificate(&node).await;
     let options = SetupOptions { roles: true, exporter_key: true, ..SetupOptions::default() };
 
     // Without the authority of its certificate nothing is sent, with a wrong password all is said.
@@ -179,10 +241,10 @@ async fn a_secure_cluster_gives_each_task_its_least_rights() {
     let (status, reply) = create(&exporter, "a", json!({})).await;
     assert_eq!(status, 201, "{reply}");
     let index = reply["_index"].as_str().unwrap();
-    let document = format!("/{index}/_doc/a");
+    let (document, update) = (format!("/{index}/_doc/a"), format!("/{index}/_update/a"));
     for (method, path, body) in [
         (Method::Delete, document.as_str(), None),
-        (Method::Put, document.as_str(), Some(json!({"@timestamp": "2026-11-21T10:00:00Z"}))),
+        (Method::Post, update.as_str(), Some(json!({"doc": {"trace_id": []}}))),
         (Method::Get, document.as_str(), None),
         (Method::Delete, "/_data_stream/spanledger-default", None),
         (Method::Put, "/elsewhere/_create/a", Some(json!({}))),

@@ -237,6 +237,12 @@ pub async fn setup(
     for step in &plan.steps {
         writeln!(out, "{}: {}", step.what, step.reason)?;
     }
+    if args.exporter_key_file.is_some() && !makes_key {
+        writeln!(
+            out,
+            "no key was written: it is there and cannot be shown again; invalidate it for a new one"
+        )?;
+    }
     let (changed, keep) = (applied.changed, plan.unchanged.len());
     writeln!(out, "{changed} changed, {keep} as wanted already")?;
     Ok(Exit::Fine)

@@ -103,7 +103,7 @@ impl SearchNode {
     /// Settings that connect to it, as superuser when it is secure.
     pub fn connection(&self) -> Connection {
         let mut connection = Connection::to(&self.url);
-        connection.ca_file = self.ca.clone();
+        connection.ca_file.clone_from(&self.ca);
         if let (Some(user), Some(password)) = (&self.user, &self.password) {
             let password = Secret::new(password);
             connection.auth = Auth::Basic { username: user.clone(), password };
