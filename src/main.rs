@@ -57,6 +57,9 @@ async fn run(cli: Cli) -> Exit {
             .await,
         ),
         Command::Verify(args) => cli::end(cli::verify(&args, &mut out)),
+        Command::DeadLetters(args) => cli::end(
+            async { cli::dead_letters(&args, &source(&args.source).await?, &mut out).await }.await,
+        ),
         Command::Setup(args) => setup(args, &mut out).await,
     }
 }

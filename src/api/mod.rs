@@ -16,6 +16,7 @@
 //! only wait. The tenant comes from one place, [`Api`], and never from a parameter.
 
 mod answer;
+mod dead_letters;
 mod entries;
 mod health;
 mod host;
@@ -28,6 +29,9 @@ mod service;
 mod traces;
 
 pub use answer::*;
+pub use dead_letters::{
+    DeadLetterBox, Letter, LettersAnswer, ReplayAnswer, ReplayRequest, Replaying,
+};
 pub use health::{Health, Readiness};
 pub use host::HostCheck;
 pub use limits::*;

@@ -1,10 +1,11 @@
 //! The OpenAPI document, made of the handlers' own descriptions.
 
 use super::answer::{EntriesAnswer, TraceAnswer};
+use super::dead_letters::{LettersAnswer, ReplayAnswer};
 use super::health::Readiness;
 use super::problem::Problem;
 use super::service::json;
-use super::{entries, probes, traces};
+use super::{dead_letters, entries, probes, traces};
 use axum::response::Response;
 use utoipa::OpenApi;
 
@@ -20,15 +21,18 @@ use utoipa::OpenApi;
         traces::trace,
         entries::search,
         entries::entry,
+        dead_letters::list,
+        dead_letters::replay,
         openapi,
         probes::front_page,
         probes::healthz,
         probes::readyz,
         probes::metrics
     ),
-    components(schemas(TraceAnswer, EntriesAnswer, Problem, Readiness)),
+    components(schemas(TraceAnswer, EntriesAnswer, LettersAnswer, ReplayAnswer, Problem, Readiness)),
     tags(
         (name = "evidence", description = "Entries of the ledger"),
+        (name = "export", description = "What was not delivered to Elasticsearch"),
         (name = "process", description = "The process that serves them")
     )
 )]

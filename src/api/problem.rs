@@ -109,6 +109,12 @@ impl Problem {
         )
     }
 
+    /// What is exported to cannot be used now, or what could not be exported cannot be read.
+    pub fn export(detail: impl Into<String>) -> Self {
+        let title = "The export cannot do that now";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "export-unavailable", title, detail)
+    }
+
     /// The answer took too long.
     pub fn timeout() -> Self {
         Self::new(

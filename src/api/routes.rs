@@ -4,10 +4,10 @@ use super::host::HostCheck;
 use super::openapi::openapi;
 use super::problem::Problem;
 use super::service::{Api, guard};
-use super::{entries, probes, traces};
+use super::{dead_letters, entries, probes, traces};
 use axum::Router;
 use axum::middleware::from_fn_with_state;
-use axum::routing::{MethodRouter, get};
+use axum::routing::{MethodRouter, get, post};
 use std::sync::Arc;
 
 /// Every path with its methods: the router is made of it, and a test compares it with the
@@ -21,6 +21,8 @@ fn table() -> Vec<(&'static str, MethodRouter<Api>)> {
         ("/api/v1/traces/{*id}", get(traces::trace)),
         ("/api/v1/entries", get(entries::search)),
         ("/api/v1/entries/{id}", get(entries::entry)),
+        ("/api/v1/dead-letters", get(dead_letters::list)),
+        ("/api/v1/dead-letters/replay", post(dead_letters::replay)),
         ("/api/v1/openapi.json", get(openapi)),
     ]
 }

@@ -1,5 +1,6 @@
 //! What the routes share: the state, one question's turn and time, headers, the Host check.
 
+use super::dead_letters::DeadLetterBox;
 use super::health::Health;
 use super::host::HostCheck;
 use super::limits::{
@@ -48,6 +49,8 @@ pub struct Api {
     pub(super) health: Arc<Health>,
     /// What `/metrics` says.
     pub(super) metrics: Metrics,
+    /// What could not be exported; absent when nothing is.
+    pub(super) dead_letters: Option<Arc<dyn DeadLetterBox>>,
     /// Whose evidence is shown.
     tenant: Tenant,
     /// Questions that may be worked on at once.
@@ -95,6 +98,7 @@ impl Api {
             store,
             health,
             metrics,
+            dead_letters: None,
             tenant: Tenant::default(),
             turns: Arc::new(Semaphore::new(bounds.concurrent)),
             waiting: Arc::new(Semaphore::new(bounds.waiting)),
@@ -111,6 +115,17 @@ impl Api {
             bounds,
             ..self
         }
+    }
+
+    /// The same API with the dead letters of an export.
+    #[must_use]
+    pub fn with_dead_letters(self, letters: Option<Arc<dyn DeadLetterBox>>) -> Self {
+        Self { dead_letters: letters, ..self }
+    }
+
+    /// How long an answer may take.
+    pub(super) fn answer_time(&self) -> Duration {
+        self.bounds.answer
     }
 
     /// Whose evidence a request may see. The one place: with credentials it will come from them.

@@ -53,6 +53,8 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Prepare what spanledger writes to: Elasticsearch or OpenSearch
     Setup(SetupArgs),
+    /// Entries that the cluster did not take: list, show, send again
+    DeadLetters(DeadLettersArgs),
     /// Measure what a span costs on this machine
     Bench(BenchArgs),
 }
@@ -344,4 +346,65 @@ mod tests {
             assert_eq!(text.parse::<ExpectedRoot>(), Err(NotARoot), "{text}");
         }
     }
+}
+
+/// `dead-letters`.
+#[derive(Debug, Clone, Args)]
+#[command(
+    after_help = "Examples:\n  spanledger dead-letters list\n  spanledger dead-letters show 1042\n  spanledger dead-letters replay --all\n\nA dead letter is an entry that Elasticsearch refused for good. The entry itself is in the ledger\nand is found by `spanledger search`; after what it was refused for is put right, replay sends it."
+)]
+pub struct DeadLettersArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: DeadLettersCommand,
+
+    /// Where the answers come from.
+    #[command(flatten)]
+    pub source: SourceArgs,
+}
+
+/// What can be done with dead letters.
+#[derive(Debug, Clone, Subcommand)]
+pub enum DeadLettersCommand {
+    /// List them, with the reason
+    List(ListLettersArgs),
+    /// Show one, and its entry
+    Show(ShowLetterArgs),
+    /// Send them again
+    Replay(ReplayArgs),
+}
+
+/// `dead-letters list`.
+#[derive(Debug, Clone, Args)]
+pub struct ListLettersArgs {
+    /// Smallest sequence that is listed
+    #[arg(long, value_name = "SEQUENCE", default_value_t = 0)]
+    pub from: u64,
+
+    /// Letters on one page
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub limit: u32,
+
+    /// Print the API's answer, unchanged
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `dead-letters show`.
+#[derive(Debug, Clone, Args)]
+pub struct ShowLetterArgs {
+    /// Sequence of the entry, as list prints it
+    pub sequence: u64,
+}
+
+/// `dead-letters replay`.
+#[derive(Debug, Clone, Args)]
+pub struct ReplayArgs {
+    /// Sequences of the entries
+    #[arg(required_unless_present = "all")]
+    pub sequences: Vec<u64>,
+
+    /// All of them
+    #[arg(long, conflicts_with = "sequences")]
+    pub all: bool,
 }

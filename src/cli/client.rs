@@ -9,6 +9,7 @@ use axum::Router;
 use axum::body::Body;
 use http_body_util::BodyExt as _;
 use reqwest::Url;
+use serde::Serialize;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -73,6 +74,11 @@ pub enum SourceError {
         /// HTTP status.
         status: u16,
     },
+    /// Only a running server can do it.
+    #[error(
+        "no server runs on this data folder, and only a running one can do that: start it with `spanledger serve`"
+    )]
+    NeedsServer,
     /// There is no server and nothing to read.
     #[error(
         "no server runs on {data} and there is no ledger in it; start one with `spanledger serve`, \
@@ -160,34 +166,52 @@ impl Source {
     /// # Errors
     /// [`SourceError`]; what the server says is wrong comes as [`SourceError::Problem`].
     pub async fn get(&self, path: &[&str], query: &[(&str, &str)]) -> Result<Vec<u8>, SourceError> {
-        let (status, bytes, base) = match self {
+        match self {
             Self::Http { client, base } => {
-                let unreachable =
-                    |source| SourceError::Unreachable { base: base.to_string(), source };
-                let request = client.get(address(base, path, query));
-                let mut response = request.send().await.map_err(unreachable)?;
-                let mut bytes = Vec::new();
-                while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
-                    if bytes.len().saturating_add(chunk.len()) > MAX_ANSWER_BYTES {
-                        return Err(SourceError::TooLarge);
-                    }
-                    bytes.extend_from_slice(&chunk);
-                }
-                (response.status().as_u16(), bytes, base.to_string())
+                answer(base, client.get(address(base, path, query))).await
             }
             Self::Offline(router) => {
                 let (status, bytes) = in_process(router, path, query).await;
-                (status, bytes, "the data folder".to_owned())
+                accepted(status, bytes, "the data folder")
             }
-        };
-        if status == 200 {
-            return Ok(bytes);
         }
-        Err(match serde_json::from_slice::<Problem>(&bytes) {
-            Ok(problem) => SourceError::Problem(problem),
-            Err(_) => SourceError::NotUs { base, status },
-        })
     }
+
+    /// Has a running server do something, and gives the answer's bytes.
+    ///
+    /// # Errors
+    /// [`SourceError`]; [`SourceError::NeedsServer`] when there is a data folder only.
+    pub async fn post(&self, path: &[&str], body: &impl Serialize) -> Result<Vec<u8>, SourceError> {
+        match self {
+            Self::Http { client, base } => {
+                answer(base, client.post(address(base, path, &[])).json(body)).await
+            }
+            Self::Offline(_) => Err(SourceError::NeedsServer),
+        }
+    }
+}
+
+async fn answer(base: &Url, request: reqwest::RequestBuilder) -> Result<Vec<u8>, SourceError> {
+    let unreachable = |source| SourceError::Unreachable { base: base.to_string(), source };
+    let mut response = request.send().await.map_err(unreachable)?;
+    let mut bytes = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
+        if bytes.len().saturating_add(chunk.len()) > MAX_ANSWER_BYTES {
+            return Err(SourceError::TooLarge);
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    accepted(response.status().as_u16(), bytes, base.as_str())
+}
+
+fn accepted(status: u16, bytes: Vec<u8>, base: &str) -> Result<Vec<u8>, SourceError> {
+    if status == 200 {
+        return Ok(bytes);
+    }
+    Err(match serde_json::from_slice::<Problem>(&bytes) {
+        Ok(problem) => SourceError::Problem(problem),
+        Err(_) => SourceError::NotUs { base: base.to_owned(), status },
+    })
 }
 
 fn address(base: &Url, path: &[&str], query: &[(&str, &str)]) -> Url {

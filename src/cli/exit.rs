@@ -47,6 +47,12 @@ pub enum CommandError {
         /// The id, harmless.
         id: String,
     },
+    /// There is no such dead letter.
+    #[error("no dead letter has the sequence {sequence}; `spanledger dead-letters list` shows all")]
+    NoLetter {
+        /// What was asked for.
+        sequence: u64,
+    },
     /// Following needs a server that writes.
     #[error(
         "no server runs on this data folder, so nothing new can come; start one with \

@@ -2,13 +2,15 @@
 
 use super::offline::ledger_name;
 use super::serve::{CURSOR_FOLDER, ServeError};
+use crate::api::{DeadLetterBox, Letter, ReplayAnswer, Replaying};
 use crate::config::Config;
 use crate::elasticsearch::{
-    Client, DeadLetters, ElasticsearchSink, Exporter, ExporterOptions, ExporterState,
+    Client, DeadLetter, DeadLetters, ElasticsearchSink, Exporter, ExporterOptions, ExporterState,
     ExporterStatus,
 };
+use crate::entry::format_ns;
 use crate::export::{Consumer, ConsumerOptions};
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Reader};
 use std::sync::Arc;
 use tokio::runtime::Handle;
 
@@ -63,4 +65,45 @@ pub(super) fn held_up(status: &ExporterStatus) -> Option<String> {
     }
     let what = status.last_error().unwrap_or_else(|| state.as_str().to_owned());
     Some(state.advice().map_or_else(|| what.clone(), |advice| format!("{what}; {advice}")))
+}
+
+/// The dead letters of a running export, for the API.
+pub(super) struct Letters {
+    pub(super) exporter: Exporter<Client>,
+    pub(super) reader: Reader,
+}
+
+impl DeadLetterBox for Letters {
+    fn list(&self, from: u64, limit: usize) -> Result<(Vec<Letter>, u64), String> {
+        let letters = self.exporter.dead_letters();
+        let page = letters.list(from, limit).map_err(|error| error.to_string())?;
+        Ok((page.into_iter().map(letter).collect(), letters.len() as u64))
+    }
+
+    fn replay(&self, sequences: Vec<u64>) -> Replaying<'_> {
+        Box::pin(async move {
+            let done = self.exporter.replay(&self.reader, &sequences).await;
+            let done = done.map_err(|error| error.to_string())?;
+            Ok(ReplayAnswer {
+                delivered: done.delivered as u64,
+                refused: done.refused as u64,
+                unknown: done.unknown as u64,
+            })
+        })
+    }
+}
+
+fn letter(letter: DeadLetter) -> Letter {
+    Letter {
+        sequence: letter.sequence,
+        id: letter.id,
+        tenant: letter.tenant,
+        data_stream: letter.data_stream,
+        status: letter.status,
+        error_type: letter.error_type,
+        reason: letter.reason,
+        first_attempt: format_ns(letter.first_attempt_ns),
+        last_attempt: format_ns(letter.last_attempt_ns),
+        attempts: letter.attempts,
+    }
 }

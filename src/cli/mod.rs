@@ -22,6 +22,7 @@ mod ancestry;
 mod args;
 pub mod bench;
 mod client;
+mod dead_letters;
 pub mod demo;
 mod display;
 mod doc;
@@ -42,6 +43,7 @@ mod verify;
 
 pub use args::*;
 pub use client::{Source, SourceError};
+pub use dead_letters::dead_letters;
 pub use display::{Paint, Style, clean};
 pub use endpoints::{ENDPOINTS_FILE, Endpoints, EndpointsError};
 pub use exit::{CommandError, Exit, end, error_line};

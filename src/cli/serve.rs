@@ -10,10 +10,10 @@
 
 use super::args::ServeArgs;
 use super::endpoints::{ENDPOINTS_FILE, Endpoints, EndpointsError};
-use super::export::{ELASTICSEARCH, Export, held_up};
+use super::export::{ELASTICSEARCH, Export, Letters, held_up};
 use super::offline::{index_dir, ledger_name};
 use super::verify::ledger_dir;
-use crate::api::{self, Api, Bounds, Health, HostCheck};
+use crate::api::{self, Api, Bounds, DeadLetterBox, Health, HostCheck};
 use crate::config::{self, Config, ConfigError, Overrides};
 use crate::convert::{MappingError, Mappings};
 use crate::correlate::JoinRules;
@@ -348,8 +348,13 @@ async fn serve_api(
         answer: index.query_timeout,
         ..Bounds::default()
     });
+    let letters = sources.exporter.clone().map(|exporter| {
+        let reader = sources.ledger.reader();
+        Arc::new(Letters { exporter, reader }) as Arc<dyn DeadLetterBox>
+    });
     let metrics = Arc::new(move || sources.text());
     let api = Api::new(store, Arc::clone(health), metrics).within(bounds);
+    let api = api.with_dead_letters(letters);
     let router = api::router(api, HostCheck::for_listener(address));
     let mut part = Part::new();
     part.tasks.push(tokio::spawn(server.serve(router, part.told())));

@@ -1,0 +1,158 @@
+//! Dead letters: entries that the cluster did not take, and sending them again.
+
+use super::problem::Problem;
+use super::service::{Api, Params, json};
+use axum::Json;
+use axum::extract::State;
+use axum::extract::rejection::JsonRejection;
+use axum::response::Response;
+use serde::{Deserialize, Serialize};
+use std::future::Future;
+use std::pin::Pin;
+use utoipa::{IntoParams, ToSchema};
+
+/// Dead letters on a page when the caller does not say.
+const DEFAULT_LETTERS: usize = 100;
+
+/// Most dead letters on a page, and most that one call sends again.
+const MAX_LETTERS: usize = 1000;
+
+/// An entry that the cluster did not take. Its document is in the ledger, by its sequence.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Letter {
+    /// Its place in the ledger.
+    pub sequence: u64,
+    /// Its id, as `/api/v1/entries/{id}` takes it.
+    pub id: String,
+    /// Whose it is.
+    pub tenant: String,
+    /// Where it should be.
+    pub data_stream: String,
+    /// HTTP status with which it was refused.
+    pub status: u16,
+    /// The cluster's name for the error.
+    pub error_type: String,
+    /// What of the cluster's reason quotes nothing of the document. May be empty.
+    pub reason: String,
+    /// When it was refused first, RFC 3339.
+    pub first_attempt: String,
+    /// When it was refused last, RFC 3339.
+    pub last_attempt: String,
+    /// How often it was refused.
+    pub attempts: u32,
+}
+
+/// A page of dead letters.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LettersAnswer {
+    /// In the order of the ledger.
+    pub dead_letters: Vec<Letter>,
+    /// How many there are in all.
+    pub open: u64,
+    /// `from` of the next page; absent at the end.
+    pub next: Option<u64>,
+}
+
+/// What was done with the letters of a replay.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ReplayAnswer {
+    /// Their documents are in the cluster now.
+    pub delivered: u64,
+    /// They were refused again.
+    pub refused: u64,
+    /// There is no such dead letter.
+    pub unknown: u64,
+}
+
+/// Which dead letters are sent again.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReplayRequest {
+    /// Sequences of the entries, at most 1000 in one call.
+    pub sequences: Vec<u64>,
+}
+
+/// Which page.
+#[derive(Debug, Clone, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct LettersParams {
+    /// Smallest sequence that is listed.
+    #[serde(default)]
+    from: u64,
+    /// Letters on a page, at most 1000; 100 when absent.
+    limit: Option<usize>,
+}
+
+/// The answer of [`DeadLetterBox::replay`].
+pub type Replaying<'a> = Pin<Box<dyn Future<Output = Result<ReplayAnswer, String>> + Send + 'a>>;
+
+/// Where dead letters are. An error is a sentence for the operator.
+pub trait DeadLetterBox: Send + Sync {
+    /// The open ones from that sequence on, at most `limit`, and how many are open in all.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    fn list(&self, from: u64, limit: usize) -> Result<(Vec<Letter>, u64), String>;
+
+    /// Sends entries again and waits until the cluster has answered for each.
+    fn replay(&self, sequences: Vec<u64>) -> Replaying<'_>;
+}
+
+/// Entries that the cluster did not take, and why.
+#[utoipa::path(get, path = "/api/v1/dead-letters", tag = "export", params(LettersParams),
+    responses(
+        (status = 200, description = "A page of dead letters", body = LettersAnswer),
+        (status = 400, description = "A parameter cannot be used", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "Nothing is exported", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn list(
+    State(api): State<Api>,
+    Params(params): Params<LettersParams>,
+) -> Result<Response, Problem> {
+    let limit = params.limit.unwrap_or(DEFAULT_LETTERS);
+    if !(1..=MAX_LETTERS).contains(&limit) {
+        let detail = format!("`limit` is 1 to {MAX_LETTERS}, not {limit}.");
+        return Err(Problem::parameter(detail));
+    }
+    let letters = letters(&api)?;
+    let listed = tokio::task::spawn_blocking(move || letters.list(params.from, limit));
+    let (dead_letters, open) =
+        listed.await.map_err(|_| Problem::store())?.map_err(Problem::export)?;
+    let next = (dead_letters.len() == limit)
+        .then(|| dead_letters.last().map(|last| last.sequence.saturating_add(1)))
+        .flatten();
+    json(&LettersAnswer { dead_letters, open, next })
+}
+
+/// Sends dead letters again, after what they were refused for is put right.
+#[utoipa::path(post, path = "/api/v1/dead-letters/replay", tag = "export",
+    request_body = ReplayRequest,
+    responses(
+        (status = 200, description = "What became of each", body = ReplayAnswer),
+        (status = 400, description = "The body is not what it should be", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "Nothing is exported", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The cluster or the letters cannot be reached now", body = Problem, content_type = "application/problem+json"),
+        (status = 504, description = "The cluster does not answer; the letters stay", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn replay(
+    State(api): State<Api>,
+    body: Result<Json<ReplayRequest>, JsonRejection>,
+) -> Result<Response, Problem> {
+    let Json(request) = body.map_err(|error| Problem::parameter(error.body_text()))?;
+    let count = request.sequences.len();
+    if !(1..=MAX_LETTERS).contains(&count) {
+        let detail = format!("`sequences` has 1 to {MAX_LETTERS} numbers, not {count}.");
+        return Err(Problem::parameter(detail));
+    }
+    let letters = letters(&api)?;
+    let replayed = tokio::time::timeout(api.answer_time(), letters.replay(request.sequences));
+    let answer = replayed.await.map_err(|_| Problem::timeout())?.map_err(Problem::export)?;
+    json(&answer)
+}
+
+fn letters(api: &Api) -> Result<std::sync::Arc<dyn DeadLetterBox>, Problem> {
+    api.dead_letters.clone().ok_or_else(|| {
+        Problem::not_found(
+            "Nothing is exported: `spanledger serve --elasticsearch URL` starts that.",
+        )
+    })
+}
