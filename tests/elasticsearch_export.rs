@@ -187,6 +187,58 @@ async fn an_outage_delays_the_export_and_nothing_else() {
     server.terminate().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_refused_is_kept_with_its_reason_and_delivered_after_a_fix() {
+    let node = SearchNode::start(Engine::Elasticsearch);
+    setup(node.url());
+    let data = tempfile::tempdir().unwrap();
+    let server = Server::start_with(data.path(), &["--elasticsearch", node.url()]).await;
+    send(&server, 0).await;
+    everything_once(&server, &node).await;
+    let pipeline = async |name: Value| {
+        let path = "/spanledger-default/_settings";
+        let body = json!({"index.final_pipeline": name});
+        let (status, answer) = node.ask(Method::Put, path, Some(body)).await;
+        assert_eq!(status, 200, "{answer}");
+    };
+    // Somebody names a pipeline that does not exist: the cluster refuses every document for good.
+    pipeline(json!("not-there")).await;
+    send(&server, SPANS).await;
+    let refused = look_until(SETTLED, async || {
+        let letters = server.get("/api/v1/dead-letters?limit=1000").await;
+        (letters["open"].as_u64() == Some(SPANS)).then_some(letters)
+    })
+    .await;
+    let refused = refused.expect("what is refused becomes dead letters");
+    let first = &refused["dead_letters"][0];
+    assert_eq!(first["status"], 400, "{first}");
+    assert!(!first["error_type"].as_str().unwrap().is_empty(), "{first}");
+
+    let letters = |arguments: &[&str]| {
+        let mut command = Command::new(binary());
+        command.arg("dead-letters").args(arguments).arg("--data").arg(data.path());
+        let done = command.output().unwrap();
+        (done.status.code(), String::from_utf8(done.stdout).unwrap())
+    };
+    let (code, text) = letters(&["list"]);
+    assert_eq!(code, Some(0));
+    assert!(text.ends_with(&format!("{SPANS} of {SPANS} shown\n")), "{text}");
+    let sequence = first["sequence"].to_string();
+    let (code, text) = letters(&["show", &sequence]);
+    assert_eq!(code, Some(0));
+    assert!(text.contains("external-"), "the entry is shown from the ledger: {text}");
+    let (code, text) = letters(&["replay", &sequence]);
+    assert_eq!((code, text.as_str()), (Some(1), "0 delivered, 1 refused again, 0 unknown\n"));
+
+    pipeline(json!("_none")).await;
+    let (code, text) = letters(&["replay", "--all"]);
+    let expected = format!("{SPANS} delivered, 0 refused again, 0 unknown\n");
+    assert_eq!((code, text), (Some(0), expected));
+    everything_once(&server, &node).await;
+    assert_eq!(server.get("/api/v1/dead-letters").await["open"], 0);
+    server.terminate().await;
+}
+
 /// Numbers that look random and are the same each time.
 mod rand_like {
     pub(super) struct Numbers;

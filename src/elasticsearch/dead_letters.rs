@@ -18,11 +18,11 @@
 //! - A torn last group is of a crash and was never relied upon: it is cut off. Damage with anything
 //!   of a later group behind it is an error.
 
+use super::letter::{DeadLetter, Lines, Record, Resolved, line, parse};
 use super::status::{count_type, locked};
-use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead as _, BufReader};
+use std::io::{self, BufReader};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -34,51 +34,6 @@ pub const MAX_OPEN: usize = 100_000;
 
 /// Most letters of one page.
 pub const MAX_LETTERS_PAGE: usize = 1_000;
-
-/// Longest line that is read, in bytes: a record has about 500.
-const MAX_LINE: u64 = 64 * 1024;
-
-/// An entry that the cluster does not take.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DeadLetter {
-    /// Its place in the ledger, where its document is.
-    pub sequence: u64,
-    /// Its id: 32 hexadecimal digits.
-    pub id: String,
-    /// Whose it is.
-    pub tenant: String,
-    /// Where it should be.
-    pub data_stream: String,
-    /// HTTP status of the item.
-    pub status: u16,
-    /// Type of the cluster's error.
-    pub error_type: String,
-    /// What of the reason quotes nothing of the document. May be empty.
-    pub reason: String,
-    /// When it was refused first, nanoseconds since 1970.
-    pub first_attempt_ns: u64,
-    /// When it was refused last, nanoseconds since 1970.
-    pub last_attempt_ns: u64,
-    /// How often it was refused.
-    pub attempts: u32,
-}
-
-/// How a letter was done with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Resolved {
-    /// It was sent again and is in the data stream.
-    Delivered,
-    /// Somebody decided that it stays in the ledger only.
-    Dropped,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Record {
-    Letter(DeadLetter),
-    Resolved { sequence: u64, how: Resolved, at_ns: u64 },
-}
 
 /// Why dead letters could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -343,43 +298,6 @@ fn apply(open: &mut BTreeMap<u64, Place>, record: &Record, at: u64, length: usiz
         Record::Resolved { sequence, .. } => {
             open.remove(sequence);
         }
-    }
-}
-
-fn line(group: u64, record: &Record) -> io::Result<String> {
-    let content = format!("{group} {}", serde_json::to_string(record)?);
-    Ok(format!("{:08x} {content}\n", crc_fast::crc32_iscsi(content.as_bytes())))
-}
-
-/// The start of its group, and the record.
-fn parse(line: &[u8]) -> Option<(u64, Record)> {
-    let line = std::str::from_utf8(line).ok()?.strip_suffix('\n')?;
-    let (crc, content) = line.split_once(' ')?;
-    let known = crc == format!("{:08x}", crc_fast::crc32_iscsi(content.as_bytes()));
-    let (group, json) = content.split_once(' ').filter(|_| known)?;
-    Some((group.parse().ok()?, serde_json::from_str(json).ok()?))
-}
-
-/// The lines of the file with where they start. A longer line than any of ours comes in pieces.
-struct Lines<R> {
-    reader: R,
-    line: Vec<u8>,
-    next: u64,
-    number: u64,
-}
-
-impl<R: io::BufRead> Lines<R> {
-    fn new(reader: R) -> Self {
-        Self { reader, line: Vec::new(), next: 0, number: 0 }
-    }
-
-    fn next(&mut self) -> io::Result<Option<(u64, &[u8])>> {
-        self.line.clear();
-        let n = io::Read::take(&mut self.reader, MAX_LINE).read_until(b'\n', &mut self.line)?;
-        let at = self.next;
-        self.next = at.saturating_add(n as u64);
-        self.number = self.number.saturating_add(1);
-        Ok((n > 0).then_some((at, self.line.as_slice())))
     }
 }
 

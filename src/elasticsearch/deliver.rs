@@ -2,10 +2,11 @@
 //! dead letter. Nothing else ends it but the end of the program.
 
 use super::bulk::{Item, Part};
-use super::dead_letters::{DeadLetter, DeadLetters, Resolved};
+use super::dead_letters::DeadLetters;
 use super::document::data_stream;
 use super::exporter::ExporterOptions;
 use super::gate::Gate;
+use super::letter::{DeadLetter, Resolved};
 use super::lookup::{Found, look_up};
 use super::outcome::{self, Answer, Outcome, Problem, Rejection};
 use super::status::{ExporterState, ExporterStatus, add, locked};

@@ -13,7 +13,7 @@
 //! | `deliver.rs`, `outcome.rs`, `reason.rs` | a bulk to its end; what replies mean; safe texts |
 //! | `gate.rs`, `pace.rs`, `window.rs` | waits all share; how much at once; what is out |
 //! | `lookup.rs`, `streams.rs` | what is there already; streams where clusters do not check |
-//! | `dead_letters.rs`, `replay.rs` | what is not taken, durably; sending it again |
+//! | `dead_letters.rs`, `letter.rs`, `replay.rs` | what is not taken, durably; sending it again |
 //! | `status.rs` | [`ExporterStatus`]: plain numbers |
 
 mod bulk;
@@ -25,6 +25,7 @@ mod exporter;
 pub mod fields;
 mod flavor;
 mod gate;
+mod letter;
 mod lookup;
 mod outcome;
 mod pace;
@@ -39,14 +40,13 @@ mod window;
 
 pub use bulk::{DEFAULT_BULK_TIMEOUT, DEFAULT_MAX_BYTES, DEFAULT_MAX_ITEMS, Filling, Item, Part};
 pub use client::{Client, SET_ASIDE};
-pub use dead_letters::{
-    DeadLetter, DeadLetterError, DeadLetters, MAX_LETTERS_PAGE, MAX_OPEN, Resolved,
-};
+pub use dead_letters::{DeadLetterError, DeadLetters, MAX_LETTERS_PAGE, MAX_OPEN};
 pub use document::{data_stream, write_item};
 pub use exporter::{
     DEFAULT_MAX_IN_FLIGHT, DEFAULT_SENT_AHEAD, ElasticsearchSink, ExporterError, ExporterOptions,
 };
 pub use flavor::{Flavor, FlavorError, Product, Version};
+pub use letter::{DeadLetter, Resolved};
 pub use outcome::{Outcome, Problem, Rejection};
 pub use pace::MIN_BYTES;
 pub use replay::{Exporter, ReplayError, Replayed};
