@@ -45,6 +45,10 @@ impl Mock {
         self.product == Product::Elasticsearch && version >= (major, minor)
     }
 
+    fn has_failure_store(&self) -> bool {
+        self.since(9, 1) || (self.since(8, 19) && !self.since(9, 0))
+    }
+
     fn answer(&self, request: &Request) -> (u16, Value) {
         let path = request.path.as_str();
         let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
@@ -74,6 +78,15 @@ impl Mock {
                     json!({"data_retention": body["data_retention"], "enabled": true});
                 self.put(&stream, value);
                 keys(&body, &["data_retention", "enabled"])
+            }
+            (Method::Put, ["_data_stream", name, "_options"]) if self.has_failure_store() => {
+                let body = body.clone().unwrap();
+                let stream = format!("/_data_stream/{name}");
+                let mut value = self.at(&stream).expect("the stream is there");
+                value["failure_store"] = body["failure_store"].clone();
+                self.put(&stream, value);
+                keys(&body, &["failure_store"])
+                    .and_then(|()| keys(&body["failure_store"], &["enabled"]))
             }
             (Method::Get, [name, "_mapping"]) => return self.mapping(name),
             (Method::Post, [name, "_rollover"]) => {
@@ -122,7 +135,9 @@ impl Mock {
             return (400, json!({"error": {"reason": reason}, "status": 400}));
         }
         self.changes.lock().unwrap().push(format!("{:?} {path}", request.method));
-        if let Some(body) = body.filter(|_| !path.ends_with("/_lifecycle")) {
+        if let Some(body) =
+            body.filter(|_| !path.ends_with("/_lifecycle") && !path.ends_with("/_options"))
+        {
             self.put(path, body);
         }
         (200, json!({"acknowledged": true}))
@@ -167,6 +182,7 @@ impl Mock {
             json!({
                 "name": name, "indices": [], "template": "spanledger", "status": "GREEN",
                 "lifecycle": template["template"]["lifecycle"],
+                "failure_store": template["template"]["data_stream_options"]["failure_store"],
             })
         });
         let indices = stream["indices"].as_array_mut().unwrap();
@@ -229,7 +245,7 @@ impl Mock {
         if self.since(8, 11) {
             known.push("lifecycle");
         }
-        if self.since(9, 1) || (self.since(8, 19) && !self.since(9, 0)) {
+        if self.has_failure_store() {
             known.push("data_stream_options");
         }
         keys(&body["template"], &known)?;

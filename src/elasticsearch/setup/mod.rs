@@ -21,7 +21,7 @@
 //!
 //! Run against real nodes by our tests: templates, data streams, rollover, and on Elasticsearch
 //! roles and the API key. **Not run against a real cluster**: ILM and ISM policies, changing the
-//! retention of a stream that exists, and roles of OpenSearch; they are written to the documented
+//! retention or the failure store of a stream that exists, and roles of OpenSearch; they are written to the documented
 //! interface and checked against a mock that refuses what it does not know.
 //!
 //! | file | holds |

@@ -69,6 +69,8 @@ pub(super) struct Wanted {
     pub(super) means: Means,
     /// Retention of the data streams, by name, where the stream itself carries it.
     pub(super) retention: Vec<(String, String)>,
+    /// Whether streams have a failure store; `None` where the cluster knows none.
+    pub(super) failure_store: Option<bool>,
 }
 
 pub(super) fn wanted(flavor: &Flavor, options: &SetupOptions) -> Result<Wanted, SetupError> {
@@ -112,7 +114,8 @@ pub(super) fn wanted(flavor: &Flavor, options: &SetupOptions) -> Result<Wanted, 
         }
         _ => Vec::new(),
     };
-    Ok(Wanted { objects, means, retention })
+    let failure_store = has_failure_store(flavor).then_some(options.failure_store);
+    Ok(Wanted { objects, means, retention, failure_store })
 }
 
 /// A template or component template with its mark.

@@ -42,6 +42,8 @@ pub enum Reason {
     RollOver,
     /// Its documents stay for another time.
     Retention,
+    /// Its failure store is switched on or off.
+    FailureStore,
 }
 
 impl fmt::Display for Reason {
@@ -52,6 +54,7 @@ impl fmt::Display for Reason {
             Reason::Change => f.write_str("change, the options are others"),
             Reason::RollOver => f.write_str("roll over, new documents get the new mapping"),
             Reason::Retention => f.write_str("change the retention"),
+            Reason::FailureStore => f.write_str("switch its failure store on or off"),
         }
     }
 }
@@ -163,7 +166,7 @@ pub(super) async fn compare<T: Transport>(
             Kind::Stream => {
                 let retention = wanted.retention.iter().find(|(name, _)| *name == object.name);
                 let retention = retention.map(|(_, retention)| retention.as_str());
-                plan.stream(client, object, &reply, retention).await?;
+                plan.stream(client, object, &reply, retention, wanted.failure_store).await?;
             }
             _ => plan.object(object, &reply)?,
         }
@@ -202,6 +205,11 @@ impl Plan {
                 let number = number.ok_or_else(|| unreadable(&object))?;
                 query.push((name, number.to_string()));
             }
+            self.notices.push(format!(
+                "indices that exist keep the older ISM policy until you change it: POST \
+                 /_plugins/_ism/change_policy/spanledger-* with {{\"policy_id\": \"{}\"}}",
+                object.name
+            ));
         }
         self.steps.push(Step {
             what: label,
@@ -242,6 +250,7 @@ impl Plan {
         object: Object,
         reply: &Reply,
         retention: Option<&str>,
+        failure_store: Option<bool>,
     ) -> Result<(), SetupError> {
         let what = format!("data stream {}", object.name);
         let step = |reason, method, path, body| Step {
@@ -273,13 +282,23 @@ impl Plan {
             let path = format!("/{}/_rollover", object.name);
             self.steps.push(step(Reason::RollOver, Method::Post, path, None));
         }
-        // A reply without the template's name is one that does not speak of lifecycles either.
-        if let (Some(wanted), Some(_)) = (retention, stream.get("template")) {
+        // What a template says of these two reaches a stream only when it is created. A reply
+        // without the template's name is one that does not speak of them.
+        let speaks = stream.get("template").is_some();
+        if let Some(wanted) = retention.filter(|_| speaks) {
             let is = stream.pointer("/lifecycle/data_retention").and_then(Value::as_str);
             if is != Some(wanted) {
                 let path = format!("{}/_lifecycle", object.write);
                 let body = json!({"data_retention": wanted});
                 self.steps.push(step(Reason::Retention, Method::Put, path, Some(body)));
+            }
+        }
+        if let Some(wanted) = failure_store.filter(|_| speaks) {
+            let is = stream.pointer("/failure_store/enabled").and_then(Value::as_bool);
+            if is.unwrap_or_default() != wanted {
+                let path = format!("{}/_options", object.write);
+                let body = json!({"failure_store": {"enabled": wanted}});
+                self.steps.push(step(Reason::FailureStore, Method::Put, path, Some(body)));
             }
         }
         if self.steps.len() == steps {

@@ -185,6 +185,7 @@ async fn an_older_policy_is_replaced_where_it_was_read() {
     let upgrade = apply(&mock, &SetupOptions::default()).await;
     assert_eq!(upgrade.steps[0].reason, Reason::Upgrade { from: 0 });
     assert_eq!(upgrade.steps[0].query.len(), 2);
+    assert!(upgrade.notices[0].contains("change_policy"), "{:?}", upgrade.notices);
     assert_eq!(plan(&mock, &SetupOptions::default()).await.unwrap().steps, []);
 }
 
@@ -259,4 +260,19 @@ async fn a_cluster_that_has_just_started_is_asked_again() {
     let plan = plan(&mock, &SetupOptions::default()).await.unwrap();
     mock.busy.store(1, std::sync::atomic::Ordering::SeqCst);
     assert_eq!(plan.apply(&mock).await.unwrap().changed, plan.steps.len());
+}
+
+#[tokio::test]
+async fn a_failure_store_is_switched_for_the_streams_that_are_there() {
+    let mock = Mock::new(Product::Elasticsearch, "9.5.3");
+    apply(&mock, &SetupOptions::default()).await;
+    for enabled in [true, false] {
+        let options = SetupOptions { failure_store: enabled, ..SetupOptions::default() };
+        let changed = apply(&mock, &options).await;
+        let reasons: Vec<Reason> = changed.steps.iter().map(|step| step.reason).collect();
+        assert_eq!(reasons, [Reason::Change, Reason::FailureStore], "{changed:?}");
+        let stream = mock.at("/_data_stream/spanledger-default").unwrap();
+        assert_eq!(stream["failure_store"]["enabled"], enabled);
+        assert_eq!(plan(&mock, &options).await.unwrap().steps, []);
+    }
 }
