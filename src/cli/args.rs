@@ -111,6 +111,7 @@ pub struct SourceArgs {
     /// Data folder: its endpoints.json says where its server listens; when none runs, it is read
     #[arg(
         long,
+        global = true,
         value_name = "DIR",
         env = "SPANLEDGER_DATA",
         default_value = DEFAULT_DATA_DIR,
@@ -122,6 +123,7 @@ pub struct SourceArgs {
     #[allow(missing_docs, reason = "the help text below says it")]
     #[arg(
         long,
+        global = true,
         help = "Address of a running server's API, such as http://127.0.0.1:4380",
         value_name = "URL",
         env = "SPANLEDGER_API",
