@@ -40,7 +40,9 @@ fn chunk() -> Chunk {
     for n in 0..ENTRIES {
         let body = body(n);
         let entry = NewEntry {
-            id: EntryId((u128::from(n) * 0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C835).to_le_bytes()),
+            id: EntryId(
+                u128::from(n).wrapping_mul(0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C835).to_le_bytes(),
+            ),
             tenant: "default",
             tenant_pseudonym: [1; 16],
             retention_class: 0,

@@ -128,13 +128,15 @@ impl<T: Transport> Delivery<T> {
         if job.part.items().is_empty() {
             return self.recycle(job);
         }
-        if !self.shared.require_data_stream.load(Ordering::Relaxed) {
+        // Read once: another bulk may find out in between that the cluster does not know it.
+        let guarded = self.shared.require_data_stream.load(Ordering::Relaxed);
+        if !guarded {
             let classes: BTreeSet<u8> = job.part.items().iter().map(|item| item.class).collect();
             for class in classes {
                 ensure_stream(&self.shared, class, &mut self.held).await;
             }
         }
-        let Some(answer) = self.send(&mut job).await else {
+        let Some(answer) = self.send(&mut job, guarded).await else {
             return self.jobs.push_front(job);
         };
         job.attempts = job.attempts.saturating_add(1);
@@ -184,7 +186,7 @@ impl<T: Transport> Delivery<T> {
     }
 
     /// Sends a job; `None` when there is nothing to say about it.
-    async fn send(&mut self, job: &mut Job) -> Option<Answer> {
+    async fn send(&mut self, job: &mut Job, guarded: bool) -> Option<Answer> {
         let shared = self.shared.clone();
         if job.part.wire().is_none() {
             // Compressing a few MB takes tens of milliseconds: not on a thread that others need.
@@ -196,8 +198,7 @@ impl<T: Transport> Delivery<T> {
             });
             job.part = made.await.ok()?;
         }
-        let known = shared.require_data_stream.load(Ordering::Relaxed);
-        let request = job.part.request(known, shared.options.timeout)?;
+        let request = job.part.request(guarded, shared.options.timeout)?;
         let wire = job.part.wire().map_or(0, |wire| wire.bytes.len());
         let ticket = shared.gate.enter().await;
         add(&shared.status.requests, 1);

@@ -108,7 +108,7 @@ mod tests {
         assert_eq!((pace.in_flight(), pace.bytes()), (1, MIN_BYTES));
         for step in 0..8 * 7 {
             assert!(pace.in_flight() < 4, "slowly: {step}");
-            let request = pace.begin();
+            pace.begin();
             pace.good();
         }
         assert_eq!((pace.in_flight(), pace.bytes()), (4, 1_000_000));
@@ -129,7 +129,7 @@ mod tests {
         let mut pace = Pace::new(1, 5_000_000);
         pace.too_large(4_000_000);
         for _ in 0..1_000 {
-            let request = pace.begin();
+            pace.begin();
             pace.good();
         }
         assert_eq!(pace.bytes(), 2_000_000);
