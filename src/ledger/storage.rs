@@ -60,8 +60,8 @@ struct DiskFile {
 }
 
 impl DiskFile {
-    fn new(file: File) -> Box<Self> {
-        Box::new(Self { file, uncached: cfg!(target_os = "linux") })
+    fn new(file: File) -> Self {
+        Self { file, uncached: cfg!(target_os = "linux") }
     }
 
     /// One call of the system. Where each new page of memory is dear, as in virtual machines, a
@@ -147,13 +147,13 @@ impl Storage for Disk {
         // IMPORTANT: without this the file may be nameless after a crash, with entries in it. A
         // failure is final, whatever it is: the name is there, and may not be tomorrow.
         sync_dir(dir).map_err(|error| io::Error::other(error.to_string()))?;
-        Ok(DiskFile::new(file))
+        Ok(Box::new(DiskFile::new(file)))
     }
 
     fn open(&mut self, dir: &Path, first: u64) -> io::Result<Box<dyn SegmentFile>> {
         let path = path(dir, first, SEGMENT);
         let file = OpenOptions::new().read(true).write(true).open(path)?;
-        Ok(DiskFile::new(file))
+        Ok(Box::new(DiskFile::new(file)))
     }
 
     fn probe(&mut self, dir: &Path, bytes: u64) -> io::Result<()> {

@@ -223,8 +223,8 @@ fn exporter_numbers(status: &ExporterStatus, dead_letters: u64, page: &mut Page)
     page.gauge("elasticsearch_held_bytes", "Bytes of entries held in memory", status.held_bytes());
     let state = status.state();
     let is = |known: &ExporterState| (known.as_str(), u64::from(*known == state));
-    let states: Vec<_> = ExporterState::ALL.iter().map(is).collect();
-    page.gauges("elasticsearch_state", "1 for what it is doing", "state", &states);
+    let known: Vec<_> = ExporterState::ALL.iter().map(is).collect();
+    page.gauges("elasticsearch_state", "1 for what it is doing", "state", &known);
     page.latency("elasticsearch_bulk", "Time to the reply of a bulk", &status.latency());
 }
 

@@ -133,7 +133,7 @@ impl Shared {
         let bytes = reply.bytes().await.map_err(io::Error::other)?;
         let body = match fault {
             Fault::CutAfter => return Err(cut()),
-            Fault::CutHalfway => halfway(bytes),
+            Fault::CutHalfway => halfway(&bytes),
             _ => Full::new(bytes).map_err(|never| match never {}).boxed(),
         };
         let mut response = Response::new(body);
@@ -151,7 +151,7 @@ fn cut() -> io::Error {
     io::Error::other("cut by the proxy")
 }
 
-fn halfway(bytes: Bytes) -> BoxBody<Bytes, io::Error> {
+fn halfway(bytes: &Bytes) -> BoxBody<Bytes, io::Error> {
     let half = bytes.slice(..bytes.len() / 2);
     let frames = [Ok(Frame::data(half)), Err(cut())];
     BodyExt::boxed(StreamBody::new(tokio_stream::iter(frames)))
