@@ -17,7 +17,7 @@ fn the_help_of_the_program_says_where_to_start() {
 
 #[test]
 fn the_help_of_each_command_has_examples() {
-    for command in ["serve", "demo", "search", "trace", "tail", "verify"] {
+    for command in ["serve", "demo", "search", "trace", "tail", "verify", "setup", "dead-letters"] {
         insta::assert_snapshot!(command, help(command));
     }
 }
@@ -28,6 +28,8 @@ fn a_wrong_flag_ends_with_code_2() {
     for line in [
         vec!["spanledger", "search"],
         vec!["spanledger", "trace", "x", "--limit", "0"],
+        vec!["spanledger", "trace", "x", "--limit", "5"],
+        vec!["spanledger", "dead-letters", "replay"],
         vec!["spanledger", "verify", "--expect", "12"],
         vec!["spanledger", "serve", "--listen-api", "4380"],
     ] {

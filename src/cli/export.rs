@@ -34,6 +34,9 @@ impl Export {
     pub(super) fn start(config: &Config, ledger: &Ledger) -> Result<Option<Self>, ServeError> {
         let Some(settings) = &config.elasticsearch else { return Ok(None) };
         let client = Client::new(&settings.connection).map_err(ServeError::Elasticsearch)?;
+        for notice in settings.connection.notices() {
+            tracing::warn!("{notice}");
+        }
         let letters = DeadLetters::open(&config.data.join(DEAD_LETTERS));
         let letters = letters.map_err(ServeError::DeadLetters)?;
         let reader = ledger.reader();

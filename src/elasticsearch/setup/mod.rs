@@ -27,7 +27,7 @@
 //! | file | holds |
 //! |---|---|
 //! | `mod.rs` | [`SetupOptions`], [`plan`] |
-//! | `objects.rs` | [`objects::wanted`]: templates and data streams |
+//! | `objects.rs` | templates and data streams |
 //! | `lifecycle.rs` | how long documents stay: data stream lifecycle, ILM, ISM |
 //! | `roles.rs` | who may do what, and the exporter's key |
 //! | `mark.rs` | the mark by which an object is known as ours |
