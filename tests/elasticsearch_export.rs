@@ -239,6 +239,54 @@ async fn what_is_refused_is_kept_with_its_reason_and_delivered_after_a_fix() {
     server.terminate().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_user_that_is_locked_out_holds_the_export_up_until_it_is_let_in_again() {
+    let node = SearchNode::start(Engine::SecureElasticsearch);
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    std::fs::write(path("superuser"), node.password().unwrap()).unwrap();
+    std::fs::write(path("exporter"), "geheim-geheim").unwrap();
+    let (url, ca) = (node.url(), node.ca().unwrap().display().to_string());
+    let done = Command::new(binary())
+        .args(["setup", "elasticsearch", "--roles", "--exporter-reads", "--url", url])
+        .args(["--ca-file", &ca, "--user", node.user().unwrap()])
+        .args(["--password-file", &path("superuser")])
+        .output()
+        .unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let user = "/_security/user/exporter";
+    let body = json!({"password": "geheim-geheim", "roles": ["spanledger-exporter"]});
+    post(&node, user, &body).await;
+    let config = format!(
+        "elasticsearch:\n  urls: [\"{url}\"]\n  ca: \"{ca}\"\n  username: exporter\n  password: {{file: \"{}\"}}\n",
+        path("exporter")
+    );
+    std::fs::write(path("config.yaml"), config).unwrap();
+    let data = tempfile::tempdir().unwrap();
+    let server = Server::start_with(data.path(), &["--config", &path("config.yaml")]).await;
+    send(&server, 0).await;
+    everything_once(&server, &node).await;
+
+    let switch = async |how: &str| {
+        let (status, answer) = node.ask(Method::Put, &format!("{user}/{how}"), None).await;
+        assert_eq!(status, 200, "{answer}");
+    };
+    switch("_disable").await;
+    send(&server, SPANS).await;
+    let said = look_until(SETTLED, async || {
+        let ready = server.get("/readyz").await;
+        (!ready["held_up"].as_array().unwrap().is_empty()).then_some(ready)
+    })
+    .await;
+    let said = said.expect("/readyz says that the export is held up");
+    assert_eq!(said["ready"], true, "evidence is still taken: {said}");
+    switch("_enable").await;
+    everything_once(&server, &node).await;
+    assert_eq!(server.get("/api/v1/dead-letters").await["open"], 0);
+    assert!(!server.stderr().contains("geheim"), "no secret in a log");
+    server.terminate().await;
+}
+
 /// Numbers that look random and are the same each time.
 mod rand_like {
     pub(super) struct Numbers;
