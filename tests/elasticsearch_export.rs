@@ -287,6 +287,35 @@ async fn a_user_that_is_locked_out_holds_the_export_up_until_it_is_let_in_again(
     server.terminate().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_read_only_index_holds_the_export_up_and_nothing_becomes_a_dead_letter() {
+    let node = SearchNode::start(Engine::Elasticsearch);
+    setup(node.url());
+    let data = tempfile::tempdir().unwrap();
+    let server = Server::start_with(data.path(), &["--elasticsearch", node.url()]).await;
+    send(&server, 0).await;
+    everything_once(&server, &node).await;
+    let block = async |value: Value| {
+        let body = json!({"index.blocks.write": value});
+        let (status, answer) =
+            node.ask(Method::Put, "/spanledger-default/_settings", Some(body)).await;
+        assert_eq!(status, 200, "{answer}");
+    };
+    // What a disk at its watermark does to every index.
+    block(json!(true)).await;
+    send(&server, SPANS).await;
+    let said = look_until(SETTLED, async || {
+        let ready = server.get("/readyz").await;
+        (!ready["held_up"].as_array().unwrap().is_empty()).then_some(ready)
+    })
+    .await;
+    assert_eq!(said.expect("/readyz says that the export is held up")["ready"], true);
+    block(Value::Null).await;
+    everything_once(&server, &node).await;
+    assert_eq!(server.get("/api/v1/dead-letters").await["open"], 0);
+    server.terminate().await;
+}
+
 /// Numbers that look random and are the same each time.
 mod rand_like {
     pub(super) struct Numbers;
