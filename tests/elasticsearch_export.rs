@@ -8,6 +8,7 @@ use rand_like::Numbers;
 use serde_json::{Value, json};
 use spanledger::elasticsearch::Method;
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 use support::fault_proxy::{Fault, FaultProxy};
@@ -36,6 +37,32 @@ async fn send(server: &Server, first: u64) {
     let mut client =
         TraceServiceClient::connect(format!("http://{}", server.grpc())).await.unwrap();
     client.export(numbered(first, SPANS)).await.unwrap();
+}
+
+/// A node without security that is set up, and a server with an empty ledger that exports to it.
+async fn node_and_server(data: &Path) -> (SearchNode, Server) {
+    let node = SearchNode::start(Engine::Elasticsearch);
+    setup(node.url());
+    let server = Server::start_with(data, &["--elasticsearch", node.url()]).await;
+    (node, server)
+}
+
+/// Waits until `/readyz` says that the export is held up, and checks that intake is not.
+async fn held_up(server: &Server) {
+    let said = look_until(SETTLED, async || {
+        let ready = server.get("/readyz").await;
+        (!ready["held_up"].as_array().unwrap().is_empty()).then_some(ready)
+    })
+    .await;
+    let said = said.expect("/readyz says that the export is held up");
+    assert_eq!(said["ready"], true, "evidence is still taken: {said}");
+}
+
+/// Changes settings of the stream's indices.
+async fn change_settings(node: &SearchNode, settings: Value) {
+    let path = "/spanledger-default/_settings";
+    let (status, answer) = node.ask(Method::Put, path, Some(settings)).await;
+    assert_eq!(status, 200, "{answer}");
 }
 
 /// Asks the node; its JSON.
@@ -111,10 +138,8 @@ async fn everything_once(server: &Server, node: &SearchNode) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_query_in_the_cluster_finds_the_story_by_its_external_id() {
-    let node = SearchNode::start(Engine::Elasticsearch);
-    setup(node.url());
     let data = tempfile::tempdir().unwrap();
-    let server = Server::start_with(data.path(), &["--elasticsearch", node.url()]).await;
+    let (node, server) = node_and_server(data.path()).await;
     send(&server, 0).await;
     everything_once(&server, &node).await;
     let query = json!({"query": {"term": {"trace_id": "external-3"}}, "size": 100});
@@ -169,11 +194,8 @@ async fn cuts_refusals_rollovers_and_kills_lose_nothing_and_double_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_outage_delays_the_export_and_nothing_else() {
-    let mut node = SearchNode::start(Engine::Elasticsearch);
-    setup(node.url());
-    let url = node.url().to_owned();
     let data = tempfile::tempdir().unwrap();
-    let server = Server::start_with(data.path(), &["--elasticsearch", &url]).await;
+    let (mut node, server) = node_and_server(data.path()).await;
     send(&server, 0).await;
     everything_once(&server, &node).await;
     node.stop();
@@ -189,20 +211,13 @@ async fn an_outage_delays_the_export_and_nothing_else() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_refused_is_kept_with_its_reason_and_delivered_after_a_fix() {
-    let node = SearchNode::start(Engine::Elasticsearch);
-    setup(node.url());
     let data = tempfile::tempdir().unwrap();
-    let server = Server::start_with(data.path(), &["--elasticsearch", node.url()]).await;
+    let (node, server) = node_and_server(data.path()).await;
     send(&server, 0).await;
     everything_once(&server, &node).await;
-    let pipeline = async |name: Value| {
-        let path = "/spanledger-default/_settings";
-        let body = json!({"index.final_pipeline": name});
-        let (status, answer) = node.ask(Method::Put, path, Some(body)).await;
-        assert_eq!(status, 200, "{answer}");
-    };
+    let pipeline = async |name| change_settings(&node, json!({"index.final_pipeline": name})).await;
     // Somebody names a pipeline that does not exist: the cluster refuses every document for good.
-    pipeline(json!("not-there")).await;
+    pipeline("not-there").await;
     send(&server, SPANS).await;
     let refused = look_until(SETTLED, async || {
         let letters = server.get("/api/v1/dead-letters?limit=1000").await;
@@ -230,7 +245,7 @@ async fn what_is_refused_is_kept_with_its_reason_and_delivered_after_a_fix() {
     let (code, text) = letters(&["replay", &sequence]);
     assert_eq!((code, text.as_str()), (Some(1), "0 delivered, 1 refused again, 0 unknown\n"));
 
-    pipeline(json!("_none")).await;
+    pipeline("_none").await;
     let (code, text) = letters(&["replay", "--all"]);
     let expected = format!("{SPANS} delivered, 0 refused again, 0 unknown\n");
     assert_eq!((code, text), (Some(0), expected));
@@ -273,13 +288,7 @@ async fn a_user_that_is_locked_out_holds_the_export_up_until_it_is_let_in_again(
     };
     switch("_disable").await;
     send(&server, SPANS).await;
-    let said = look_until(SETTLED, async || {
-        let ready = server.get("/readyz").await;
-        (!ready["held_up"].as_array().unwrap().is_empty()).then_some(ready)
-    })
-    .await;
-    let said = said.expect("/readyz says that the export is held up");
-    assert_eq!(said["ready"], true, "evidence is still taken: {said}");
+    held_up(&server).await;
     switch("_enable").await;
     everything_once(&server, &node).await;
     assert_eq!(server.get("/api/v1/dead-letters").await["open"], 0);
@@ -289,27 +298,15 @@ async fn a_user_that_is_locked_out_holds_the_export_up_until_it_is_let_in_again(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_read_only_index_holds_the_export_up_and_nothing_becomes_a_dead_letter() {
-    let node = SearchNode::start(Engine::Elasticsearch);
-    setup(node.url());
     let data = tempfile::tempdir().unwrap();
-    let server = Server::start_with(data.path(), &["--elasticsearch", node.url()]).await;
+    let (node, server) = node_and_server(data.path()).await;
     send(&server, 0).await;
     everything_once(&server, &node).await;
-    let block = async |value: Value| {
-        let body = json!({"index.blocks.write": value});
-        let (status, answer) =
-            node.ask(Method::Put, "/spanledger-default/_settings", Some(body)).await;
-        assert_eq!(status, 200, "{answer}");
-    };
+    let block = async |on: Value| change_settings(&node, json!({"index.blocks.write": on})).await;
     // What a disk at its watermark does to every index.
     block(json!(true)).await;
     send(&server, SPANS).await;
-    let said = look_until(SETTLED, async || {
-        let ready = server.get("/readyz").await;
-        (!ready["held_up"].as_array().unwrap().is_empty()).then_some(ready)
-    })
-    .await;
-    assert_eq!(said.expect("/readyz says that the export is held up")["ready"], true);
+    held_up(&server).await;
     block(Value::Null).await;
     everything_once(&server, &node).await;
     assert_eq!(server.get("/api/v1/dead-letters").await["open"], 0);

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::time::MissedTickBehavior;
 
 /// How long anything may take that a test waits for. Far beyond what is ever needed, because two
 /// busy cores share their time with other tests.
@@ -34,15 +35,17 @@ pub async fn look_until<T>(
     deadline: Duration,
     mut look: impl AsyncFnMut() -> Option<T>,
 ) -> Option<T> {
+    let mut looks = tokio::time::interval(POLL);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let end = Instant::now() + deadline;
     loop {
+        looks.tick().await;
         if let Some(seen) = look().await {
             return Some(seen);
         }
         if Instant::now() >= end {
             return None;
         }
-        tokio::time::sleep(POLL).await;
     }
 }
 
