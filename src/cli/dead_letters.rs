@@ -8,8 +8,8 @@ use super::search::unchanged;
 use crate::api::{Letter, LettersAnswer, ReplayAnswer, ReplayRequest};
 use std::io::Write;
 
-/// Dead letters that are sent again by one call: the most that the server takes.
-const CALL: usize = 1000;
+/// Dead letters that are listed, and sent again, by one call: the most that the server takes.
+const CALL: u32 = 1000;
 
 /// Lists, shows or sends again.
 ///
@@ -97,18 +97,18 @@ async fn send_again(
     let mut from = 0;
     loop {
         let sequences: Vec<u64> = if args.all {
-            let page = read(&page(source, from, 1000).await?)?;
+            let page = read(&page(source, from, CALL).await?)?;
             from = page.next.unwrap_or(u64::MAX);
             page.dead_letters.iter().map(|letter| letter.sequence).collect()
         } else {
-            let (now, later) = rest.split_at(rest.len().min(CALL));
+            let (now, later) = rest.split_at(rest.len().min(CALL as usize));
             rest = later;
             now.to_vec()
         };
         if sequences.is_empty() {
             break;
         }
-        let last = sequences.len() < CALL;
+        let last = sequences.len() < CALL as usize;
         let path = ["api", "v1", "dead-letters", "replay"];
         let answer = source.post(&path, &ReplayRequest { sequences }).await?;
         let answer: ReplayAnswer = serde_json::from_slice(&answer).map_err(CommandError::Answer)?;

@@ -104,8 +104,8 @@ pub enum ServeError {
         source: std::io::Error,
     },
     /// The cluster cannot be exported to with these settings.
-    #[error("elasticsearch: {0}")]
-    Elasticsearch(#[source] SettingsError),
+    #[error(transparent)]
+    Elasticsearch(SettingsError),
     /// What could not be delivered cannot be kept.
     #[error(transparent)]
     DeadLetters(DeadLetterError),
@@ -250,8 +250,11 @@ impl Running {
             let name = consumer.name().to_owned();
             stopping.spawn_blocking(move || (name, consumer.stop(deadlines.consumers)));
         }
-        while let Some(Ok((consumer, stopped))) = stopping.join_next().await {
-            tracing::debug!(?stopped, consumer, "consumer stopped");
+        while let Some(done) = stopping.join_next().await {
+            match done {
+                Ok((consumer, stopped)) => tracing::debug!(?stopped, consumer, "consumer stopped"),
+                Err(error) => tracing::error!(%error, "a consumer did not stop in order"),
+            }
         }
         self.api.end().await;
         match closed {
