@@ -4,7 +4,8 @@
 //! |---|---|
 //! | `mod.rs` | [`Mappings`] and the way of one record through the other files |
 //! | `file.rs`, `compile.rs`, `error.rs` | a mapping as people write it, and how it becomes tables, with the line of each mistake |
-//! | `table.rs` | the tables: one hash look-up for each attribute |
+//! | `table.rs` | the tables |
+//! | `names.rs` | what an attribute's name means: one look-up for each attribute |
 //! | `target.rs`, `decode.rs` | the fields that a mapping can fill, and the ways to read a value |
 //! | `context.rs` | [`ResourceContext`], [`ScopeContext`]: made once, borrowed by every entry |
 //! | `plain.rs` | what a record says by itself: ids, times, status |
@@ -28,6 +29,7 @@ mod file;
 mod finish;
 pub mod ids;
 mod inside;
+mod names;
 mod plain;
 mod record;
 mod table;

@@ -1,11 +1,7 @@
-//! The compiled form of all mappings: one look-up for each attribute.
-//!
-//! ```text
-//! attribute name ─► names (hash) ─► NameRules: fields, payload, nested values, kind, family
-//!                └► patterns (by first byte, then prefix and rest) for names with a number inside
-//! ```
+//! The compiled form of all mappings.
 
 use super::decode::Decoder;
+use super::names::Names;
 use super::target::Target;
 use crate::entry::{Kind, PayloadKind};
 use foldhash::fast::FixedState;
@@ -201,7 +197,7 @@ impl Glob {
     }
 
     /// The pattern as it was written.
-    fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         let mut text = self.first.to_string();
         for part in &self.rest {
             text.push('*');
@@ -213,6 +209,11 @@ impl Glob {
     /// What stands in front of the first `*`.
     pub(super) fn prefix(&self) -> &str {
         &self.first
+    }
+
+    /// Whether anything may follow the prefix.
+    pub(super) fn ends_open(&self) -> bool {
+        self.rest.iter().all(|part| part.is_empty())
     }
 
     pub(super) fn matches(&self, name: &str) -> bool {
@@ -236,119 +237,6 @@ impl Glob {
             }
         }
         rest.ends_with(&**last)
-    }
-}
-
-/// Rules of the names that share a prefix.
-#[derive(Debug, Clone)]
-struct Prefixed {
-    prefix: Box<str>,
-    /// The first bytes of the prefix, and which of them it has: nearly every name that does not
-    /// begin with it is told apart here, without a call.
-    start: (u128, u128),
-    patterns: Vec<(Glob, u32)>,
-}
-
-impl Prefixed {
-    fn new(prefix: &str) -> Self {
-        let ones = vec![0xff; prefix.len()];
-        let start = (first_bytes(prefix.as_bytes()), first_bytes(&ones));
-        Self { prefix: prefix.into(), start, patterns: Vec::new() }
-    }
-}
-
-/// The first sixteen bytes as a number; zeros where there are none.
-fn first_bytes(bytes: &[u8]) -> u128 {
-    match bytes.first_chunk() {
-        Some(first) => u128::from_le_bytes(*first),
-        None => bytes.iter().rev().fold(0, |number, byte| number << 8 | u128::from(*byte)),
-    }
-}
-
-/// The place of patterns that begin with `*`: no name begins with this byte.
-const NO_PREFIX: u8 = 0xff;
-
-/// What every name of an attribute means.
-#[derive(Debug, Default)]
-pub(super) struct Names {
-    exact: Map<u32>,
-    /// By the first byte of the prefix, 256 places.
-    prefixed: Vec<Vec<Prefixed>>,
-    rules: Vec<NameRules>,
-}
-
-impl Names {
-    /// The rules of a name.
-    pub(super) fn get(&self, name: &str) -> Option<&NameRules> {
-        let at = match self.exact.get(name) {
-            Some(at) => *at,
-            None => self.pattern(name)?,
-        };
-        self.rules.get(at as usize)
-    }
-
-    fn pattern(&self, name: &str) -> Option<u32> {
-        let first = first_bytes(name.as_bytes());
-        let of_first = |byte: u8| {
-            let group = self.prefixed.get(usize::from(byte))?.iter();
-            let begins = |prefixed: &&Prefixed| first & prefixed.start.1 == prefixed.start.0;
-            group.filter(begins).find_map(|prefixed| {
-                let rest = name.strip_prefix(&*prefixed.prefix)?;
-                let found = prefixed.patterns.iter().find(|(glob, _)| glob.matches_rest(rest));
-                found.map(|(_, at)| *at)
-            })
-        };
-        of_first(*name.as_bytes().first()?).or_else(|| of_first(NO_PREFIX))
-    }
-
-    /// The rules at a name or pattern, made if they are not there.
-    pub(super) fn at(&mut self, name: &str) -> &mut NameRules {
-        let next = u32::try_from(self.rules.len()).unwrap_or(u32::MAX);
-        let at = if name.contains('*') {
-            self.pattern_at(name, next)
-        } else {
-            *self.exact.entry(name.into()).or_insert(next)
-        };
-        if at == next {
-            self.rules.push(NameRules::default());
-        }
-        #[allow(clippy::indexing_slicing, reason = "found or just pushed")]
-        &mut self.rules[at as usize]
-    }
-
-    fn pattern_at(&mut self, pattern: &str, next: u32) -> u32 {
-        if self.prefixed.is_empty() {
-            self.prefixed.resize_with(256, Vec::new);
-        }
-        let glob = Glob::new(pattern);
-        let first = usize::from(glob.prefix().as_bytes().first().copied().unwrap_or(NO_PREFIX));
-        let Some(group) = self.prefixed.get_mut(first) else { return next };
-        let place = group.iter().position(|there| *there.prefix == *glob.prefix());
-        let place = place.unwrap_or_else(|| {
-            let prefixed = Prefixed::new(glob.prefix());
-            // Longer prefixes first: the more exact one answers.
-            let at = group.partition_point(|there| there.prefix.len() >= prefixed.prefix.len());
-            group.insert(at, prefixed);
-            at
-        });
-        let Some(prefixed) = group.get_mut(place) else { return next };
-        if let Some((_, at)) = prefixed.patterns.iter().find(|(there, _)| there.text() == pattern) {
-            return *at;
-        }
-        prefixed.patterns.push((glob, next));
-        // A bare `prefix*` answers last.
-        prefixed.patterns.sort_by_key(|(glob, _)| glob.rest.iter().all(|part| part.is_empty()));
-        next
-    }
-
-    /// Every exact name, with its rules.
-    pub(super) fn exact(&self) -> impl Iterator<Item = (&str, u32)> {
-        self.exact.iter().map(|(name, at)| (&**name, *at))
-    }
-
-    /// The rules at a position that [`Names::exact`] gave.
-    pub(super) fn rules_mut(&mut self, at: u32) -> Option<&mut NameRules> {
-        self.rules.get_mut(at as usize)
     }
 }
 
@@ -428,20 +316,5 @@ mod tests {
         assert!(!glob.matches("llm.input_messages.12.message.role"));
         assert!(Glob::new("*Interrupt(*").matches("GraphInterrupt((…"));
         assert!(Glob::new("exact").matches("exact") && !Glob::new("exact").matches("exactly"));
-    }
-
-    #[test]
-    fn an_exact_name_answers_before_a_pattern_and_a_longer_prefix_before_a_shorter() {
-        let mut names = Names::default();
-        names.at("a.*").detects = 1;
-        names.at("a.b.*").detects = 2;
-        names.at("a.b.c").detects = 4;
-        names.at("*.x").detects = 8;
-        let families = |name: &str| names.get(name).map(|rules| rules.detects);
-        assert_eq!(families("a.x"), Some(1));
-        assert_eq!(families("a.b.x"), Some(2));
-        assert_eq!(families("a.b.c"), Some(4));
-        assert_eq!(families("b"), None);
-        assert_eq!(families("b.x"), Some(8), "a star in front answers last");
     }
 }
