@@ -79,8 +79,10 @@ impl Batch {
             return;
         }
         if self.bytes.is_empty() {
-            // Growing would move what is not there. Round, so that it suits the next one too.
-            self.bytes = Vec::with_capacity(wanted.next_power_of_two());
+            // Growing would move what is not there. Rounded, so that it suits the next one too.
+            const STEP: usize = 64 * 1024;
+            let rounded = wanted.checked_next_multiple_of(STEP).unwrap_or(wanted);
+            self.bytes = Vec::with_capacity(rounded);
         } else {
             self.bytes.reserve(wanted.saturating_sub(self.bytes.len()));
         }

@@ -12,7 +12,8 @@
 //! | `recover.rs`, `survey.rs` | opening: what is there, what is torn, where to go on |
 //! | `frame.rs`, `leaf.rs`, `segment.rs`, `sidecar.rs` | the bytes on disk |
 //! | `merkle.rs`, `chain.rs` | the tree, and what follows from the entries before |
-//! | `walk.rs`, `storage.rs`, `reserve.rs`, `bytes.rs` | reading frame by frame; the disk; small tools |
+//! | `walk.rs`, `reserve.rs`, `bytes.rs` | reading frame by frame; small tools |
+//! | `storage.rs`, `direct.rs` | the disk; large groups past the system's memory |
 //! | `options.rs`, `status.rs`, `error.rs` | settings, numbers, errors |
 //!
 //! # Files
@@ -71,6 +72,7 @@
 mod batch;
 mod bytes;
 mod chain;
+mod direct;
 mod error;
 mod frame;
 mod group;

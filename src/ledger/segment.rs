@@ -160,14 +160,19 @@ pub(super) fn read_once(file: &File, buffer: &mut [u8], offset: u64) -> io::Resu
     })
 }
 
-/// `RWF_DONTCACHE` of `preadv2` and `pwritev2`, since Linux 6.14: pages that a call brought into
-/// memory do not stay there.
-#[cfg(target_os = "linux")]
-pub(super) const DONT_CACHE: rustix::io::ReadWriteFlags =
-    rustix::io::ReadWriteFlags::from_bits_retain(0x80);
-
+/// `RWF_DONTCACHE`: pages that the call brought into memory do not stay there. Asked for since Linux
+/// 6.16 only: it is two versions older, but had defects there.
 #[cfg(target_os = "linux")]
 fn read_uncached(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    const DONT_CACHE: rustix::io::ReadWriteFlags =
+        rustix::io::ReadWriteFlags::from_bits_retain(0x80);
+    static SOUND: std::sync::LazyLock<bool> = std::sync::LazyLock::new(|| {
+        let system = rustix::system::uname();
+        is_at_least(system.release().to_str().unwrap_or_default(), (6, 16))
+    });
+    if !*SOUND {
+        return file.read_at(buffer, offset);
+    }
     let mut slices = [io::IoSliceMut::new(buffer)];
     Ok(rustix::io::preadv2(file, &mut slices, offset, DONT_CACHE)?)
 }
@@ -175,6 +180,13 @@ fn read_uncached(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usiz
 #[cfg(not(target_os = "linux"))]
 fn read_uncached(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
     file.read_at(buffer, offset)
+}
+
+/// Whether a release of the system, as `6.18.4-generic`, is that version or a later one.
+#[cfg(target_os = "linux")]
+fn is_at_least(release: &str, wanted: (u32, u32)) -> bool {
+    let mut numbers = release.split(['.', '-', '+']).map(|number| number.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= wanted
 }
 
 fn read_with(
@@ -240,6 +252,20 @@ mod tests {
         let crc = crc32c(&bytes[..CRC]);
         put(&mut bytes, CRC, &crc.to_le_bytes());
         assert_eq!(Header::decode(&bytes), Err(HeaderError::Version { found: 2 }));
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_release_is_compared_by_its_numbers() {
+        for (release, newer) in [
+            ("6.16.0", true),
+            ("6.18.44-fc-v657", true),
+            ("7.0-rc1", true),
+            ("6.9.1", false),
+            ("", false),
+        ] {
+            assert_eq!(is_at_least(release, (6, 16)), newer, "{release}");
+        }
     }
 
     #[test]

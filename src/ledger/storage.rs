@@ -1,6 +1,7 @@
 //! What the writer asks of the disk, as a trait with two implementations: files, and in tests
 //! files that fail on purpose.
 
+use super::direct::{Direct, DirectError, LARGE_WRITE_BYTES};
 use super::segment::{NEW, SEGMENT, path};
 use rustix::io::Errno;
 use std::fs::{File, OpenOptions};
@@ -11,10 +12,6 @@ use std::path::Path;
 
 /// Most parts that one call of the system takes. Source: `IOV_MAX` of Linux.
 const MAX_PARTS: usize = 1024;
-
-/// Bytes from which a write is not kept in memory: so much comes under load, when consumers are
-/// behind and read from the disk anyway.
-const LARGE_WRITE_BYTES: usize = 128 * 1024;
 
 /// The active segment, as the writer sees it.
 pub(super) trait SegmentFile: Send {
@@ -55,61 +52,30 @@ pub(super) struct Disk;
 
 struct DiskFile {
     file: File,
-    /// Whether the system can write without keeping the pages: found out by trying.
-    uncached: bool,
+    /// For large groups, where the file system can do that.
+    direct: Option<Direct>,
 }
 
 impl DiskFile {
-    fn new(file: File) -> Self {
-        Self { file, uncached: cfg!(target_os = "linux") }
+    fn new(file: File, path: &Path) -> Self {
+        Self { file, direct: Direct::open(path) }
     }
-
-    /// One call of the system. Where each new page of memory is dear, as in virtual machines, a
-    /// write whose pages are given back at once costs half; small ones stay in memory, where
-    /// consumers find them without asking the disk.
-    fn write_some(
-        &mut self,
-        parts: &[IoSlice<'_>],
-        offset: u64,
-        large: bool,
-    ) -> rustix::io::Result<usize> {
-        if large && self.uncached {
-            match write_uncached(&self.file, parts, offset) {
-                Err(Errno::OPNOTSUPP | Errno::INVAL | Errno::NOSYS) => self.uncached = false,
-                done => return done,
-            }
-        }
-        rustix::io::pwritev(&self.file, parts, offset)
-    }
-}
-
-#[cfg(target_os = "linux")]
-fn write_uncached(file: &File, parts: &[IoSlice<'_>], offset: u64) -> rustix::io::Result<usize> {
-    rustix::io::pwritev2(file, parts, offset, super::segment::DONT_CACHE)
-}
-
-#[cfg(not(target_os = "linux"))]
-fn write_uncached(file: &File, parts: &[IoSlice<'_>], offset: u64) -> rustix::io::Result<usize> {
-    rustix::io::pwritev(file, parts, offset)
 }
 
 impl SegmentFile for DiskFile {
-    fn write(&mut self, mut parts: &mut [IoSlice<'_>], mut offset: u64) -> io::Result<()> {
-        // Empty parts in front would look like a disk that takes nothing.
-        IoSlice::advance_slices(&mut parts, 0);
-        let large = parts.iter().map(|part| part.len()).sum::<usize>() >= LARGE_WRITE_BYTES;
-        while let Some(some) = parts.get(..parts.len().min(MAX_PARTS)).filter(|p| !p.is_empty()) {
-            match self.write_some(some, offset, large) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(written) => {
-                    IoSlice::advance_slices(&mut parts, written);
-                    offset = offset.saturating_add(written as u64);
-                }
-                Err(Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
+    fn write(&mut self, parts: &mut [IoSlice<'_>], offset: u64) -> io::Result<()> {
+        let length: usize = parts.iter().map(|part| part.len()).sum();
+        let Some(direct) = self.direct.as_mut().filter(|_| length >= LARGE_WRITE_BYTES) else {
+            return write_through_memory(&self.file, parts, offset);
+        };
+        match direct.write(&self.file, &mut parts.to_vec(), offset) {
+            Ok(()) => Ok(()),
+            Err(DirectError::Io(error)) => Err(error),
+            Err(DirectError::Unsupported) => {
+                self.direct = None;
+                write_through_memory(&self.file, parts, offset)
             }
         }
-        Ok(())
     }
 
     fn sync(&mut self) -> io::Result<()> {
@@ -124,6 +90,28 @@ impl SegmentFile for DiskFile {
         // Only advice: a file system that does not take it loses nothing.
         let _ = rustix::fs::fadvise(&self.file, 0, length, rustix::fs::Advice::DontNeed);
     }
+}
+
+/// Writes the parts one after the other; the system writes them to the disk when it is asked to.
+fn write_through_memory(
+    file: &File,
+    mut parts: &mut [IoSlice<'_>],
+    mut offset: u64,
+) -> io::Result<()> {
+    // Empty parts in front would look like a disk that takes nothing.
+    IoSlice::advance_slices(&mut parts, 0);
+    while let Some(some) = parts.get(..parts.len().min(MAX_PARTS)).filter(|p| !p.is_empty()) {
+        match rustix::io::pwritev(file, some, offset) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => {
+                IoSlice::advance_slices(&mut parts, written);
+                offset = offset.saturating_add(written as u64);
+            }
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
 }
 
 impl Storage for Disk {
@@ -147,13 +135,13 @@ impl Storage for Disk {
         // IMPORTANT: without this the file may be nameless after a crash, with entries in it. A
         // failure is final, whatever it is: the name is there, and may not be tomorrow.
         sync_dir(dir).map_err(|error| io::Error::other(error.to_string()))?;
-        Ok(Box::new(DiskFile::new(file)))
+        Ok(Box::new(DiskFile::new(file, &path(dir, first, SEGMENT))))
     }
 
     fn open(&mut self, dir: &Path, first: u64) -> io::Result<Box<dyn SegmentFile>> {
         let path = path(dir, first, SEGMENT);
-        let file = OpenOptions::new().read(true).write(true).open(path)?;
-        Ok(Box::new(DiskFile::new(file)))
+        let file = OpenOptions::new().read(true).write(true).open(&path)?;
+        Ok(Box::new(DiskFile::new(file, &path)))
     }
 
     fn probe(&mut self, dir: &Path, bytes: u64) -> io::Result<()> {
@@ -205,4 +193,49 @@ pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
 pub(super) fn is_full(error: &io::Error) -> bool {
     use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
     matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Lengths around what decides how a group is written.
+    fn lengths() -> impl Strategy<Value = usize> {
+        prop_oneof![0..9_000_usize, 120_000..140_000_usize, 1_040_000..1_060_000_usize]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+        #[test]
+        fn groups_of_any_size_stand_one_after_the_other_and_nothing_behind_them(
+            groups in prop::collection::vec((lengths(), 1..9_usize), 1..8),
+            // Where a file is opened again, and where one is cut back.
+            reopened in 0..8_usize,
+            cut in 0..8_usize,
+        ) {
+            let dir = tempfile::tempdir_in(".").unwrap();
+            let mut disk = Disk;
+            let mut file = disk.create(dir.path(), 0, b"header", 1 << 20).unwrap();
+            let mut expected = b"header".to_vec();
+            for (number, (length, parts)) in groups.into_iter().enumerate() {
+                if number == reopened {
+                    file = disk.open(dir.path(), 0).unwrap();
+                }
+                let group: Vec<u8> = (0..=250).cycle().skip(number).take(length).collect();
+                let mut slices: Vec<IoSlice<'_>> =
+                    group.chunks(length / parts + 1).map(IoSlice::new).collect();
+                file.write(&mut slices, expected.len() as u64).unwrap();
+                if number == cut {
+                    file.truncate(expected.len() as u64).unwrap();
+                } else {
+                    expected.extend(&group);
+                }
+                file.sync().unwrap();
+                // Somebody reads along, through the system's memory.
+                let found = std::fs::read(path(dir.path(), 0, SEGMENT)).unwrap();
+                prop_assert!(found == expected, "group {}, {} bytes", number, length);
+            }
+        }
+    }
 }

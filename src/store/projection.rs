@@ -13,7 +13,6 @@
 use super::scan::Scan;
 use super::{EntryView, Envelope};
 use crate::entry::format_ns;
-use serde::de::IgnoredAny;
 
 /// What a projection says of the ledger that an entry came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,8 +30,7 @@ pub struct Origin<'a> {
 /// with the envelope alone, and as text under `audit.ledger.unreadable_body`.
 pub fn write_document(entry: &EntryView<'_>, origin: Origin<'_>, out: &mut Vec<u8>) {
     let start = out.len();
-    let is_json = serde_json::from_slice::<IgnoredAny>(entry.body).is_ok();
-    if !is_json || splice(entry, origin, out).is_none() {
+    if splice(entry, origin, out).is_none() {
         out.truncate(start);
         write_alone(entry, origin, out);
     }
@@ -141,20 +139,22 @@ pub(crate) fn write_hex(bytes: &[u8], out: &mut Vec<u8>) {
 }
 
 impl Places {
-    /// Walks the top level of the body; what is within values is skipped, so a text that looks
-    /// like a key is none.
+    /// Walks the body; `None` when it is not JSON. Only keys of the top level count: a text that
+    /// looks like a key is none.
     fn find(body: &str) -> Option<Self> {
         let mut scan = Scan::new(body);
         scan.expect(b'{')?;
         let (mut head, mut event, mut audit) = (None, None, None);
         let (mut has_time, mut has_organization) = (false, false);
         loop {
-            let (key, _) = scan.string()?;
+            let start = scan.at.checked_add(1)?;
+            scan.check_string()?;
+            let key = body.get(start..scan.at.checked_sub(1)?)?;
             scan.expect(b':')?;
             let opens = scan.peek() == Some(b'{');
             let inside = scan.at.checked_add(1)?;
             let is_empty = body.as_bytes().get(inside) == Some(&b'}');
-            scan.skip_value()?;
+            scan.check_value()?;
             match key {
                 "@timestamp" => has_time = true,
                 "organization" => has_organization = true,

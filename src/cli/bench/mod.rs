@@ -40,6 +40,10 @@ pub struct BenchArgs {
     /// Spans per subject and round.
     #[arg(long, default_value_t = 200_000)]
     spans: u64,
+    /// Spans that each subject gets before anything is measured: a process that has just started
+    /// pays for its first memory, which says nothing of the next million spans.
+    #[arg(long, default_value_t = 200_000)]
+    warm_up: u64,
     /// Rounds; the table shows the median.
     #[arg(long, default_value_t = 3)]
     rounds: usize,
@@ -100,6 +104,7 @@ struct Row {
 #[derive(Debug, Serialize)]
 struct Report {
     spans: u64,
+    warm_up: u64,
     rounds: usize,
     fdatasync_p50_ms: f64,
     fdatasync_p99_ms: f64,
@@ -145,17 +150,28 @@ async fn measure_in(subject: Subject, args: &BenchArgs, data: &Path) -> Result<F
     let (running, grpc, api) = start(subject, data)?;
     let pid = running.0.id();
     let load = Load { spans: args.spans, spans_per_request: 100, connections: 4, in_flight: 4 };
-    let seed = fresh_seed()?;
-    let sent = load::send(&grpc, load, seed).await?;
-    if let Some(api) = &api {
-        wait_for_consumers(api).await?;
+    let mut before = (Usage::default(), 0);
+    if args.warm_up > 0 {
+        let warm_up = Load { spans: args.warm_up, ..load };
+        load::send(&grpc, warm_up, fresh_seed()?).await?;
+        before = settled(pid, api.as_deref(), data).await?;
     }
-    let used = usage(pid)?;
-    let ledger_bytes = directory_bytes(&data.join("ledger"));
+    let sent = load::send(&grpc, load, fresh_seed()?).await?;
+    let (after, ledger_bytes) = settled(pid, api.as_deref(), data).await?;
+    let used = after.since(before.0);
+    let ledger_bytes = ledger_bytes.saturating_sub(before.1);
     // Latency with one request in flight, after the CPU was read: it is another question.
     let single = Load { spans: 20_000, connections: 1, in_flight: 1, ..load };
     let alone = load::send(&grpc, single, fresh_seed()?).await?;
     Ok(figures(&sent, &alone, used, ledger_bytes))
+}
+
+/// What a subject has used, and the bytes of its ledger, when every consumer is at the end.
+async fn settled(pid: u32, api: Option<&str>, data: &Path) -> Result<(Usage, u64)> {
+    if let Some(api) = api {
+        wait_for_consumers(api).await?;
+    }
+    Ok((usage(pid)?, directory_bytes(&data.join("ledger"))))
 }
 
 #[allow(clippy::cast_precision_loss, reason = "figures for people")]
@@ -289,6 +305,7 @@ fn report(args: &BenchArgs, rounds: &[[Figures; 3]], sync: &[Duration]) -> Repor
     let base = medians.first().map_or(1.0, |figures| figures.cpu_us_per_span).max(f64::EPSILON);
     Report {
         spans: args.spans,
+        warm_up: args.warm_up,
         rounds: rounds.len(),
         fdatasync_p50_ms: milliseconds(percentile(sync, 0.5)),
         fdatasync_p99_ms: milliseconds(percentile(sync, 0.99)),
@@ -325,7 +342,11 @@ fn median(rounds: &[Figures]) -> Figures {
 }
 
 fn print(report: &Report, out: &mut impl std::io::Write) -> std::io::Result<()> {
-    writeln!(out, "{} spans, 100 a request, median of {} rounds", report.spans, report.rounds)?;
+    writeln!(
+        out,
+        "{} spans after {} unmeasured ones, 100 a request, median of {} rounds",
+        report.spans, report.warm_up, report.rounds
+    )?;
     writeln!(
         out,
         "{:<28} {:>9} {:>6} {:>9} {:>8} {:>10} {:>9} {:>9} {:>11} {:>11}",

@@ -16,6 +16,17 @@ pub(super) struct Usage {
     pub(super) peak_memory: u64,
 }
 
+impl Usage {
+    /// What was used since an earlier look; the largest memory is that of the whole time.
+    pub(super) fn since(self, earlier: Self) -> Self {
+        Self {
+            cpu: self.cpu.saturating_sub(earlier.cpu),
+            written: self.written.saturating_sub(earlier.written),
+            peak_memory: self.peak_memory,
+        }
+    }
+}
+
 /// Reads what a process used from `/proc`.
 pub(super) fn usage(pid: u32) -> Result<Usage> {
     let proc = Path::new("/proc").join(pid.to_string());
