@@ -28,6 +28,7 @@ struct Export {
     cluster: Cluster,
     runtime: Runtime,
     change: fn(&mut ExporterOptions),
+    idle_after: Duration,
     letters: Cell<Weak<DeadLetters>>,
 }
 
@@ -52,7 +53,8 @@ impl Export {
             .build()
             .unwrap();
         let (fixture, cluster) = (Fixture::new(), Cluster::new(seed));
-        Self { fixture, cluster, runtime, change: |_| {}, letters: Cell::default() }
+        let idle_after = Duration::from_millis(1);
+        Self { fixture, cluster, runtime, change: |_| {}, idle_after, letters: Cell::default() }
     }
 
     fn append(&mut self, from: u64, to: u64, bad: impl Fn(u64) -> Option<&'static str>) {
@@ -88,7 +90,7 @@ impl Export {
         let exporter = sink.exporter();
         let options = ConsumerOptions {
             chunk_bytes: 4096,
-            idle_after: Duration::from_millis(1),
+            idle_after: self.idle_after,
             cursor_every: Duration::ZERO,
             retry: (Duration::from_millis(1), Duration::from_millis(4)),
             ..ConsumerOptions::new(&cursors)
@@ -300,6 +302,51 @@ fn bulks_are_bounded_in_bytes_and_memory_too_and_intake_is_not_waited_for() {
         export.append_one_if_idle(&running);
         status.in_flight_limit() == 4
     });
+}
+
+#[test]
+fn a_trickle_is_exported_soon_whether_its_pauses_are_long_or_short() {
+    let mut export = Export::new(12);
+    export.idle_after = Duration::from_hours(1);
+    export.change = |options| options.max_age = Duration::from_millis(20);
+    let running = export.start();
+    export.append(0, 3, good);
+    wait("documents after a pause", || export.cluster.documents().len() == 3);
+    // No pause is long enough for a look at the clock while nothing comes.
+    let mut count = 3;
+    wait("documents without a pause", || {
+        export.append(count, count + 1, good);
+        count += 1;
+        export.cluster.documents().len() > 3
+    });
+    export.settle(&running);
+    export.assert_complete(&running, 0);
+}
+
+#[test]
+fn a_trickle_in_an_outage_holds_no_more_than_a_flood_does_and_all_of_it_is_delivered() {
+    let mut export = Export::new(13);
+    let long: &'static str = "x".repeat(100_000).leak();
+    export.change = |options| {
+        options.max_bytes = 2 * MIN_BYTES;
+        options.max_items = 5_000;
+        options.max_age = Duration::ZERO;
+    };
+    export.cluster.set(Faults { always: Some(401), ..Faults::default() });
+    let running = export.start();
+    let status = running.exporter.status().clone();
+    for n in 0..30 {
+        export.append(n, n + 1, |_| Some(long));
+        // Either the sink is told that nothing comes, or it waits for room within an entry.
+        let requests = status.requests() + status.lookups() + 30;
+        wait("attempts", || status.requests() + status.lookups() > requests);
+        let bound = 8 * 2 * MIN_BYTES as u64;
+        assert!(status.held_bytes() <= bound, "{} after {n} entries", status.held_bytes());
+    }
+    assert!(running.status.applied() < 30, "the ledger keeps the rest");
+    export.cluster.set(Faults::default());
+    export.settle(&running);
+    export.assert_complete(&running, 0);
 }
 
 impl Export {

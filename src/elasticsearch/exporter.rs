@@ -8,8 +8,10 @@
 //!                                                          dead letters, durable ◄─┘ rejected
 //! ```
 //!
-//! - At most `2 × max_in_flight × max_bytes` of entries are in memory; then [`Sink::apply`] waits,
-//!   and the ledger keeps the rest.
+//! - A bulk goes out when it is full, or when its first entry has waited for `max_age`.
+//! - At most `2 × max_in_flight × max_bytes` of entries are out, and one bulk is being filled; then
+//!   [`Sink::apply`] waits, and the ledger keeps the rest.
+//! - What is old waits too while `2 × max_in_flight` bulks are out: in an outage bulks become full.
 //! - After a restart, what was sent and is not behind the cursor is sent again. What may have been
 //!   sent is looked up first, so a rollover in between makes no duplicate: a file says how far
 //!   that may be, written before anything beyond it is sent.
@@ -41,6 +43,10 @@ pub const DEFAULT_MAX_IN_FLIGHT: usize = 4;
 /// How many entries ahead it is noted that they may have been sent.
 pub const DEFAULT_SENT_AHEAD: u64 = 50_000;
 
+/// How long an entry waits for others to fill its bulk with. Entries are to be found in the cluster
+/// soon, and a request a second costs it nothing.
+pub const DEFAULT_MAX_AGE: Duration = Duration::from_secs(1);
+
 /// How often a wait looks whether it should end.
 const LOOK_UP: Duration = Duration::from_millis(50);
 
@@ -57,6 +63,8 @@ pub struct ExporterOptions {
     pub max_bytes: usize,
     /// Most items of a bulk.
     pub max_items: usize,
+    /// How long an entry waits for others to fill its bulk with.
+    pub max_age: Duration,
     /// Most bulk requests in flight.
     pub max_in_flight: usize,
     /// Whether bodies are compressed.
@@ -88,6 +96,7 @@ impl ExporterOptions {
             cursors: cursors.into(),
             max_bytes: DEFAULT_MAX_BYTES,
             max_items: DEFAULT_MAX_ITEMS,
+            max_age: DEFAULT_MAX_AGE,
             max_in_flight: DEFAULT_MAX_IN_FLIGHT,
             gzip: true,
             timeout: DEFAULT_BULK_TIMEOUT,
@@ -163,6 +172,8 @@ pub struct ElasticsearchSink<T: Transport> {
     /// Ends with the sink: what is not delivered then is sent after the restart.
     tasks: JoinSet<()>,
     filling: Filling,
+    /// When the first entry of what is being filled came.
+    filling_since: Instant,
     /// Sequence after the last entry that was taken; `None` before the first.
     next: Option<u64>,
     sent: Sent,
@@ -203,6 +214,7 @@ impl<T: Transport> ElasticsearchSink<T> {
             runtime,
             tasks: JoinSet::new(),
             filling: Filling::default(),
+            filling_since: Instant::now(),
             next: None,
             sent,
             consumer: None,
@@ -245,21 +257,37 @@ impl<T: Transport> ElasticsearchSink<T> {
         let shared = self.shared.clone();
         let memory = locked(&shared.spare).pop().unwrap_or_default();
         let part = self.filling.take(shared.gate.bytes(), memory);
+        self.filling_since = Instant::now();
         let in_doubt = first < self.sent.in_doubt_below;
         let bulk = shared.window.add(first, part.held_bytes(), &shared.status);
         self.tasks.spawn_on(deliver(shared, part, in_doubt, Some(bulk)), &self.runtime);
         Ok(())
     }
 
+    /// Hands over what is held, as far as there is room. Twice when the last entry did not fit.
+    fn dispatch_what_fits(&mut self) -> Result<(), SinkError> {
+        let max = self.shared.options.max_held();
+        let most_bulks = self.shared.options.max_in_flight.saturating_mul(2);
+        while !self.filling.is_empty()
+            && self.shared.window.has_room(self.filling.bytes(), max, most_bulks)
+        {
+            self.dispatch()?;
+        }
+        Ok(())
+    }
+
     /// Waits for the last replies, unless they do not come.
     fn finish(&mut self) -> Result<(), SinkError> {
         let since = Instant::now();
-        while !self.shared.window.wait_until_empty(LOOK_UP) {
+        while !(self.shared.window.wait_until_empty(LOOK_UP) && self.filling.is_empty()) {
+            self.dispatch_what_fits()?;
             let state = self.shared.status.state();
             let passing = [ExporterState::Running, ExporterState::HeldUp(Problem::Busy)];
             if since.elapsed() >= self.shared.options.stop_grace || !passing.contains(&state) {
                 self.tasks.abort_all();
-                return Err(ExporterError::Undelivered { bulks: self.shared.window.len() }.into());
+                let held = usize::from(!self.filling.is_empty());
+                let bulks = self.shared.window.len().saturating_add(held);
+                return Err(ExporterError::Undelivered { bulks }.into());
             }
         }
         // All of it was answered: the next start has nothing to look up.
@@ -292,9 +320,12 @@ impl<T: Transport> Sink for ElasticsearchSink<T> {
                 self.dispatch()?;
             }
             self.next = Some(entry.sequence.saturating_add(1));
+            if self.filling.is_empty() {
+                self.filling_since = Instant::now();
+            }
             self.filling.push(entry, origin);
         }
-        Ok(())
+        self.tick()
     }
 
     fn settled(&mut self) -> Option<u64> {
@@ -304,10 +335,16 @@ impl<T: Transport> Sink for ElasticsearchSink<T> {
     }
 
     fn idle(&mut self) -> Result<(), SinkError> {
-        // Twice when the last entry did not fit. Does not wait for room: at most one bulk more.
-        while !self.filling.is_empty() {
-            self.dispatch()?;
-        }
+        // Without room it stays, and goes out with a later tick.
+        self.dispatch_what_fits()?;
         if self.is_stopping() { self.finish() } else { Ok(()) }
+    }
+
+    fn tick(&mut self) -> Result<(), SinkError> {
+        self.reap()?;
+        if self.filling_since.elapsed() < self.shared.options.max_age {
+            return Ok(());
+        }
+        self.dispatch_what_fits()
     }
 }

@@ -43,7 +43,8 @@ pub use client::{Client, SET_ASIDE};
 pub use dead_letters::{DeadLetterError, DeadLetters, MAX_LETTERS_PAGE, MAX_OPEN};
 pub use document::{data_stream, write_item};
 pub use exporter::{
-    DEFAULT_MAX_IN_FLIGHT, DEFAULT_SENT_AHEAD, ElasticsearchSink, ExporterError, ExporterOptions,
+    DEFAULT_MAX_AGE, DEFAULT_MAX_IN_FLIGHT, DEFAULT_SENT_AHEAD, ElasticsearchSink, ExporterError,
+    ExporterOptions,
 };
 pub use flavor::{Flavor, FlavorError, Product, Version};
 pub use letter::{DeadLetter, Resolved};

@@ -30,6 +30,14 @@ struct Out {
     bytes: usize,
 }
 
+impl Bulks {
+    /// Whether that many bytes more may go out. Something always may when nothing is out.
+    fn takes(&self, bytes: usize, max_bytes: usize) -> bool {
+        let fits = self.bytes.saturating_add(bytes) <= max_bytes;
+        self.by_number.is_empty() || fits && self.by_number.len() < MAX_BULKS
+    }
+}
+
 impl Window {
     /// A bulk goes out; gives its number.
     pub(super) fn add(&self, lowest: u64, bytes: usize, status: &ExporterStatus) -> u64 {
@@ -68,18 +76,20 @@ impl Window {
         locked(&self.out).by_number.values().map(|out| out.lowest).min()
     }
 
+    /// Whether that many bytes more may go out when fewer than `most_bulks` are.
+    pub(super) fn has_room(&self, bytes: usize, max_bytes: usize, most_bulks: usize) -> bool {
+        let bulks = locked(&self.out);
+        bulks.by_number.len() < most_bulks.min(MAX_BULKS) && bulks.takes(bytes, max_bytes)
+    }
+
     /// How many bulks are out.
     pub(super) fn len(&self) -> usize {
         locked(&self.out).by_number.len()
     }
 
-    /// Waits a moment until that many bytes more may go out; whether they may. Something always
-    /// may when nothing is out.
+    /// Waits a moment until that many bytes more may go out; whether they may.
     pub(super) fn wait_for_room(&self, bytes: usize, max_bytes: usize, most: Duration) -> bool {
-        let is_full = |bulks: &mut Bulks| {
-            let fits = bulks.bytes.saturating_add(bytes) <= max_bytes;
-            !(bulks.by_number.is_empty() || fits && bulks.by_number.len() < MAX_BULKS)
-        };
+        let is_full = |bulks: &mut Bulks| !bulks.takes(bytes, max_bytes);
         let waited = self.changed.wait_timeout_while(locked(&self.out), most, is_full);
         !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }

@@ -224,17 +224,19 @@ impl Driver {
             if self.reader.wait_beyond(next, LOOK_UP) > next {
                 return Ok(());
             }
-            if !told && since.elapsed() >= self.options.idle_after {
+            self.sink.tick()?;
+            let tell = !told && since.elapsed() >= self.options.idle_after;
+            if tell {
                 self.sink.idle()?;
-                self.note_settled();
-                self.save()?;
-                self.succeed();
                 told = true;
             }
-            if told && self.saved_at.elapsed() >= self.options.cursor_every {
-                // A sink that answers later settles while nothing comes.
-                self.note_settled();
+            // A sink that answers later settles while nothing comes.
+            self.note_settled();
+            if tell || self.saved_at.elapsed() >= self.options.cursor_every {
                 self.save()?;
+            }
+            if tell {
+                self.succeed();
             }
             if self.reader.has_ended() {
                 // Nothing more will come: the wait returned at once. Wait to be told to end.

@@ -72,4 +72,13 @@ pub trait Sink: Send {
     fn idle(&mut self) -> Result<(), SinkError> {
         Ok(())
     }
+
+    /// Called many times a second while there are no entries, for what a sink does by the clock.
+    /// Must not block.
+    ///
+    /// # Errors
+    /// As [`Sink::apply`].
+    fn tick(&mut self) -> Result<(), SinkError> {
+        Ok(())
+    }
 }
