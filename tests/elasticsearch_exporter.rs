@@ -440,6 +440,25 @@ fn what_was_sent_before_a_crash_is_not_there_twice_even_after_a_rollover() {
 }
 
 #[test]
+fn a_task_that_panics_stops_the_export_visibly_until_a_restart_which_delivers_everything() {
+    let mut export = Export::new(14);
+    export.append(0, 20, good);
+    export.cluster.set(Faults { panics: true, ..Faults::default() });
+    let running = export.start();
+    wait("the end of a task", || running.status.last_error().is_some());
+    export.cluster.set(Faults::default());
+    let failures = running.status.failures();
+    export.append(20, 40, good);
+    wait("attempts that fail too", || running.status.failures() > failures + 3);
+    assert!(running.status.last_error().unwrap().contains("restart"), "it stays visible");
+    export.assert_cursor_is_honest(&running);
+    running.stop();
+    let running = export.start();
+    export.settle(&running);
+    export.assert_complete(&running, 0);
+}
+
+#[test]
 fn on_a_cluster_that_does_not_know_the_parameter_no_plain_index_is_ever_made() {
     let mut export = Export::new(11);
     export.append(0, 100, good);

@@ -31,7 +31,7 @@ use crate::ledger::{Chunk, Reader};
 use crate::store::projection::Origin;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
@@ -125,7 +125,7 @@ pub enum ExporterError {
         /// How many.
         bulks: usize,
     },
-    /// A defect of the program.
+    /// A defect of the program. Nothing more is taken until the restart.
     #[error("a task of the exporter ended by itself; restart the program and report this")]
     TaskEnded,
 }
@@ -193,22 +193,8 @@ impl<T: Transport> ElasticsearchSink<T> {
         runtime: Handle,
     ) -> std::io::Result<Self> {
         std::fs::create_dir_all(&options.cursors)?;
-        let status = Arc::new(ExporterStatus::default());
-        let pace = Pace::new(options.max_in_flight, options.max_bytes);
-        let backoff = Backoff::new(options.retry.0, options.retry.1);
         let sent = Sent::open(&options.cursors, &options.name, reader);
-        let shared = Shared {
-            transport,
-            gate: Gate::new(pace, backoff, status.clone()),
-            status,
-            dead,
-            window: Window::default(),
-            spare: Mutex::new(Vec::new()),
-            require_data_stream: AtomicBool::new(options.require_data_stream),
-            streams: Mutex::new(BTreeSet::new()),
-            accepted: AtomicU64::new(0),
-            options,
-        };
+        let shared = Shared::new(transport, options, dead);
         Ok(Self {
             shared: Arc::new(shared),
             runtime,
@@ -230,18 +216,24 @@ impl<T: Transport> ElasticsearchSink<T> {
         self.consumer.as_ref().is_some_and(|consumer| consumer.is_stopping())
     }
 
-    /// Lets go of tasks that are at their end.
+    /// Lets go of tasks that are at their end. Once one has panicked or lost its bulk, that is
+    /// what every call says: the cursor never passes that bulk, and only a restart sends it again.
     fn reap(&mut self) -> Result<(), SinkError> {
         while let Some(ended) = self.tasks.try_join_next() {
-            // Its bulk stays out, so the cursor never passes it.
-            ended.map_err(|_| ExporterError::TaskEnded)?;
+            if ended.is_err() {
+                self.shared.broken.store(true, Ordering::Relaxed);
+            }
+        }
+        if self.shared.broken.load(Ordering::Relaxed) {
+            return Err(ExporterError::TaskEnded.into());
         }
         Ok(())
     }
 
-    fn wait_for_room(&self) -> Result<(), SinkError> {
+    fn wait_for_room(&mut self) -> Result<(), SinkError> {
         let (bytes, max) = (self.filling.bytes(), self.shared.options.max_held());
         while !self.shared.window.wait_for_room(bytes, max, LOOK_UP) {
+            self.reap()?;
             if self.is_stopping() {
                 return Err(ExporterError::Stopping.into());
             }
@@ -280,6 +272,7 @@ impl<T: Transport> ElasticsearchSink<T> {
     fn finish(&mut self) -> Result<(), SinkError> {
         let since = Instant::now();
         while !(self.shared.window.wait_until_empty(LOOK_UP) && self.filling.is_empty()) {
+            self.reap()?;
             self.dispatch_what_fits()?;
             let state = self.shared.status.state();
             let passing = [ExporterState::Running, ExporterState::HeldUp(Problem::Busy)];
@@ -335,6 +328,7 @@ impl<T: Transport> Sink for ElasticsearchSink<T> {
     }
 
     fn idle(&mut self) -> Result<(), SinkError> {
+        self.reap()?;
         // Without room it stays, and goes out with a later tick.
         self.dispatch_what_fits()?;
         if self.is_stopping() { self.finish() } else { Ok(()) }

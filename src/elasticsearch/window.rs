@@ -50,22 +50,24 @@ impl Window {
         number
     }
 
-    /// What is left of a bulk; nothing when `lowest` is `None`.
-    pub(super) fn note(
-        &self,
-        number: u64,
-        lowest: Option<u64>,
-        bytes: usize,
-        status: &ExporterStatus,
-    ) {
+    /// What is left of a bulk: its first entry that is not done with, and the bytes that it holds.
+    pub(super) fn note(&self, number: u64, lowest: u64, bytes: usize, status: &ExporterStatus) {
+        self.change(number, Some(Out { lowest, bytes }), status);
+    }
+
+    /// IMPORTANT: only for a bulk of which every entry was delivered or is a durable dead letter.
+    /// The cursor passes it.
+    pub(super) fn done(&self, number: u64, status: &ExporterStatus) {
+        self.change(number, None, status);
+    }
+
+    fn change(&self, number: u64, left: Option<Out>, status: &ExporterStatus) {
         let mut bulks = locked(&self.out);
-        let Some(mut out) = bulks.by_number.remove(&number) else { return };
+        let Some(out) = bulks.by_number.remove(&number) else { return };
         bulks.bytes = bulks.bytes.saturating_sub(out.bytes);
-        if let Some(lowest) = lowest {
-            bulks.bytes = bulks.bytes.saturating_add(bytes);
-            out.lowest = lowest;
-            out.bytes = bytes;
-            bulks.by_number.insert(number, out);
+        if let Some(left) = left {
+            bulks.bytes = bulks.bytes.saturating_add(left.bytes);
+            bulks.by_number.insert(number, left);
         }
         status.held_bytes.store(bulks.bytes, Ordering::Relaxed);
         self.changed.notify_all();

@@ -29,6 +29,8 @@ pub struct Faults {
     pub rollover: u8,
     /// Every request is answered with that status, and nothing is done.
     pub always: Option<u16>,
+    /// Whether sending a request panics: a defect of ours.
+    pub panics: bool,
     /// Bulk bodies above are answered with 413.
     pub max_body: Option<usize>,
     /// Whether there is no template.
@@ -150,6 +152,8 @@ impl Transport for Cluster {
         }
         let place = Place(self.clone());
         tokio::task::yield_now().await;
+        let panics = self.0.lock().unwrap().faults.panics;
+        assert!(!panics, "told to");
         let sent = self.0.lock().unwrap().answer(&request);
         tokio::task::yield_now().await;
         drop(place);
