@@ -440,6 +440,24 @@ fn what_was_sent_before_a_crash_is_not_there_twice_even_after_a_rollover() {
 }
 
 #[test]
+fn the_first_start_over_a_ledger_looks_nothing_up_and_a_start_without_its_files_everything() {
+    let mut export = Export::new(15);
+    export.append(0, 50, good);
+    let running = export.start();
+    export.settle(&running);
+    assert_eq!(running.exporter.status().lookups(), 0, "nothing was ever sent");
+    running.stop();
+    export.cluster.roll_over();
+    let cursors = export.fixture.dir.path().join("cursors");
+    std::fs::write(cursors.join("elasticsearch-sent.cursor"), "damaged").unwrap();
+    std::fs::remove_file(cursors.join("elasticsearch.cursor")).unwrap();
+    let running = export.start();
+    export.settle(&running);
+    export.assert_complete(&running, 0);
+    assert_eq!(running.exporter.status().found_by_lookup(), 50);
+}
+
+#[test]
 fn a_task_that_panics_stops_the_export_visibly_until_a_restart_which_delivers_everything() {
     let mut export = Export::new(14);
     export.append(0, 20, good);

@@ -143,8 +143,14 @@ struct Sent {
 impl Sent {
     fn open(dir: &Path, name: &str, reader: &Reader) -> Self {
         let file = CursorFile::new(dir, &format!("{name}-sent"), reader.origin());
-        // Without the file anything that is in the ledger may have been sent.
-        let noted = file.read().unwrap_or_else(|| reader.watermark());
+        let cursor = CursorFile::new(dir, name, reader.origin());
+        let noted = match file.read() {
+            Some(noted) => noted,
+            // The file is written before anything is sent: nothing was.
+            None if !file.exists() && !cursor.exists() => 0,
+            // It is lost or damaged: anything that is in the ledger may have been sent.
+            None => reader.watermark(),
+        };
         Self { file, noted, in_doubt_below: noted }
     }
 
