@@ -7,7 +7,7 @@ use super::document::data_stream;
 use super::exporter::ExporterOptions;
 use super::gate::Gate;
 use super::letter::{DeadLetter, Resolved};
-use super::lookup::{Found, look_up};
+use super::lookup::look_up;
 use super::outcome::{self, Answer, Outcome, Problem, Rejection};
 use super::pace::Pace;
 use super::status::{ExporterState, ExporterStatus, add, locked};
@@ -202,25 +202,23 @@ impl<T: Transport> Delivery<T> {
     /// Takes out what is there already.
     async fn resolve_doubt(&mut self, job: &mut Job) {
         let entries: Vec<_> = job.part.items().iter().map(|item| (item.class, item.id)).collect();
-        let count = entries.len();
-        match look_up(&self.shared, entries.into_iter(), &mut self.held).await {
-            Found::There(there) => {
-                let (mut done, mut sequences) = (0_usize, Vec::new());
-                job.part.retain(|_, item| {
-                    let found = there.contains(&item.id);
-                    if found {
-                        done = done.saturating_add(1);
-                        sequences.push(item.sequence);
-                    }
-                    !found
-                });
-                add(&self.shared.status.already_there, done);
-                add(&self.shared.status.found_by_lookup, done);
-                self.done_with(done);
-                self.resolve_letters(sequences).await;
+        let found = look_up(&self.shared, entries.into_iter(), &mut self.held).await;
+        let (mut done, mut unresolved, mut sequences) = (0_usize, 0_usize, Vec::new());
+        job.part.retain(|_, item| {
+            let is_there = found.there.contains(&item.id);
+            if is_there {
+                done = done.saturating_add(1);
+                sequences.push(item.sequence);
+            } else if found.unreadable.contains(&item.class) {
+                unresolved = unresolved.saturating_add(1);
             }
-            Found::Unreadable => add(&self.shared.status.unresolved, count),
-        }
+            !is_there
+        });
+        add(&self.shared.status.already_there, done);
+        add(&self.shared.status.found_by_lookup, done);
+        add(&self.shared.status.unresolved, unresolved);
+        self.done_with(done);
+        self.resolve_letters(sequences).await;
         job.in_doubt = false;
     }
 
@@ -250,6 +248,14 @@ impl<T: Transport> Delivery<T> {
         let (answer, retry_after) = match &result {
             Ok(reply) => (outcome::of_reply(reply, job.part.items().len()), reply.retry_after),
             Err(error) => (outcome::of_send_error(error), None),
+        };
+        let answer = match answer {
+            // It was not among ours: whatever answers, it did not read the request.
+            Answer::UnknownParameter if !guarded => Answer::Later(
+                Problem::Refused,
+                "the cluster refuses a parameter that was not sent".to_owned(),
+            ),
+            answer => answer,
         };
         match &answer {
             Answer::Items(outcomes) => {

@@ -90,7 +90,7 @@ macro_rules! counters {
             latency: [AtomicU64; LATENCY_BUCKETS_MS.len() + 1],
             latency_us: AtomicU64,
             /// How many parts of the exporter are in each state but the first.
-            held_up: [AtomicUsize; 8],
+            held_up: [AtomicUsize; ExporterState::ALL.len()],
             last_error: Mutex<Option<String>>,
         }
 

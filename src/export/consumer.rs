@@ -1,6 +1,6 @@
 //! The consumer: a thread that brings the entries of the ledger to a sink.
 
-use super::{Backoff, ConsumerState, ConsumerStatus, CursorFile, Sink, SinkError};
+use super::{Backoff, ConsumerState, ConsumerStatus, CursorFile, Sink, SinkError, chain};
 use crate::ledger::{Reader, Scan};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -293,10 +293,4 @@ impl Driver {
         }
         Ok(())
     }
-}
-
-/// An error with what caused it, in one line.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

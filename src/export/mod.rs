@@ -33,6 +33,7 @@ pub use status::{ConsumerState, ConsumerStatus};
 pub use store_sink::StoreSink;
 
 use crate::ledger::Chunk;
+use std::error::Error;
 use std::sync::Arc;
 
 /// Why a sink did not take entries. Its text is logged and shown: it must not have payloads.
@@ -81,4 +82,10 @@ pub trait Sink: Send {
     fn tick(&mut self) -> Result<(), SinkError> {
         Ok(())
     }
+}
+
+/// An error with what caused it, in one line.
+pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
