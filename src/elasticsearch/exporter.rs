@@ -19,20 +19,17 @@
 use super::bulk::{DEFAULT_BULK_TIMEOUT, DEFAULT_MAX_BYTES, DEFAULT_MAX_ITEMS, Filling};
 use super::dead_letters::DeadLetters;
 use super::deliver::{Shared, deliver};
-use super::gate::Gate;
 use super::outcome::Problem;
-use super::pace::Pace;
 use super::replay::Exporter;
-use super::status::{ExporterState, ExporterStatus, locked};
+use super::status::{ExporterState, locked};
 use super::transport::Transport;
-use super::window::Window;
-use crate::export::{Backoff, ConsumerStatus, CursorFile, Sink, SinkError};
+use super::watch::Watch;
+use crate::export::{ConsumerStatus, CursorFile, Sink, SinkError};
 use crate::ledger::{Chunk, Reader};
 use crate::store::projection::Origin;
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
@@ -184,6 +181,7 @@ pub struct ElasticsearchSink<T: Transport> {
     next: Option<u64>,
     sent: Sent,
     consumer: Option<Arc<ConsumerStatus>>,
+    watch: Watch,
 }
 
 impl<T: Transport> ElasticsearchSink<T> {
@@ -210,6 +208,7 @@ impl<T: Transport> ElasticsearchSink<T> {
             next: None,
             sent,
             consumer: None,
+            watch: Watch::new(Instant::now()),
         })
     }
 
@@ -222,9 +221,10 @@ impl<T: Transport> ElasticsearchSink<T> {
         self.consumer.as_ref().is_some_and(|consumer| consumer.is_stopping())
     }
 
-    /// Lets go of tasks that are at their end. Once one has panicked or lost its bulk, that is
+    /// Looks after the tasks: tells what holds them up, lets go of those at their end. Once one has panicked or lost its bulk, that is
     /// what every call says: the cursor never passes that bulk, and only a restart sends it again.
     fn reap(&mut self) -> Result<(), SinkError> {
+        self.watch.look(&self.shared.status);
         while let Some(ended) = self.tasks.try_join_next() {
             if ended.is_err() {
                 self.shared.broken.store(true, Ordering::Relaxed);
@@ -331,6 +331,10 @@ impl<T: Transport> Sink for ElasticsearchSink<T> {
         let next = self.next?;
         let held = self.filling.first_sequence().unwrap_or(next);
         Some(self.shared.window.lowest().map_or(held, |lowest| lowest.min(held)))
+    }
+
+    fn arrived(&mut self) -> Option<u64> {
+        self.settled()
     }
 
     fn idle(&mut self) -> Result<(), SinkError> {

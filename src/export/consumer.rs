@@ -189,6 +189,7 @@ impl Driver {
         let from = self.sink.position().or_else(|| self.settled_so_far()).unwrap_or(0);
         self.status.set_applied(from);
         self.status.set_settled(from);
+        self.status.set_arrived(from);
         self.reader.scan_once(from)
     }
 
@@ -250,6 +251,8 @@ impl Driver {
         let applied = self.status.applied();
         let settled = self.sink.settled().unwrap_or(applied).min(applied);
         self.status.set_settled(settled);
+        let arrived = self.sink.arrived().unwrap_or(applied).min(applied);
+        self.status.set_arrived(arrived);
     }
 
     fn succeed(&mut self) {

@@ -33,7 +33,6 @@ pub use status::{ConsumerState, ConsumerStatus};
 pub use store_sink::StoreSink;
 
 use crate::ledger::Chunk;
-use std::error::Error;
 use std::sync::Arc;
 
 /// Why a sink did not take entries. Its text is logged and shown: it must not have payloads.
@@ -66,6 +65,12 @@ pub trait Sink: Send {
         None
     }
 
+    /// The sequence number up to which everything is where it is found, when that is less than
+    /// what was applied: what the lag is measured by. `None`: all that was applied.
+    fn arrived(&mut self) -> Option<u64> {
+        None
+    }
+
     /// Called when there are no entries for now, and once at the end: write what is still held.
     ///
     /// # Errors
@@ -85,7 +90,7 @@ pub trait Sink: Send {
 }
 
 /// An error with what caused it, in one line.
-pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
+pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source());
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
