@@ -37,6 +37,8 @@ pub struct Faults {
     pub no_template: bool,
     /// Whether the write index is read-only.
     pub block: bool,
+    /// Whether reading is blocked, for whatever key.
+    pub read_block: bool,
     /// What the key may not do.
     pub no_read: bool,
     pub no_refresh: bool,
@@ -59,6 +61,8 @@ struct State {
     largest_body: usize,
     most_items: usize,
     seed: u64,
+    /// Which exporter is alive: see [`Cluster::cut_off`].
+    life: u64,
     gzip: usize,
     rollovers: usize,
 }
@@ -70,11 +74,19 @@ struct Doc {
 }
 
 #[derive(Debug, Clone)]
-pub struct Cluster(Arc<Mutex<State>>);
+pub struct Cluster(Arc<Mutex<State>>, u64);
 
 impl Cluster {
     pub fn new(seed: u64) -> Self {
-        Self(Arc::new(Mutex::new(State { seed: seed | 1, ..State::default() })))
+        Self(Arc::new(Mutex::new(State { seed: seed | 1, ..State::default() })), 0)
+    }
+
+    /// The cluster for the next exporter. What the last one sends from now on neither arrives nor
+    /// is answered, as if it had been killed.
+    pub fn cut_off(&mut self) {
+        let mut state = self.0.lock().unwrap();
+        state.life += 1;
+        self.1 = state.life;
     }
 
     pub fn set(&self, faults: Faults) {
@@ -154,7 +166,14 @@ impl Transport for Cluster {
         tokio::task::yield_now().await;
         let panics = self.0.lock().unwrap().faults.panics;
         assert!(!panics, "told to");
-        let sent = self.0.lock().unwrap().answer(&request);
+        let sent = {
+            let mut state = self.0.lock().unwrap();
+            (state.life == self.1).then(|| state.answer(&request))
+        };
+        let Some(sent) = sent else {
+            drop(place);
+            return std::future::pending().await;
+        };
         tokio::task::yield_now().await;
         drop(place);
         match sent {
@@ -249,6 +268,9 @@ impl State {
     }
 
     fn refresh(&mut self, stream: &str) -> Reply {
+        if self.faults.read_block {
+            return failure(403, "cluster_block_exception", "index [x] blocked by: [FORBIDDEN/7]");
+        }
         if self.faults.no_refresh || self.faults.no_read {
             return failure(403, "security_exception", "action [indices:admin/refresh]");
         }
