@@ -327,7 +327,7 @@ fn bulks_are_bounded_in_bytes_and_memory_too_and_intake_is_not_waited_for() {
     let bound = 8 * 2 * MIN_BYTES as u64;
     wait("back-pressure", || status.held_bytes() + 2 * (MIN_BYTES as u64) > bound);
     until(
-        || status.requests() + status.lookups() > 50,
+        || export.cluster.asked() > 50,
         || format!("{status:?}"),
         || assert!(status.held_bytes() <= bound),
     );
@@ -376,8 +376,8 @@ fn a_trickle_in_an_outage_holds_no_more_than_a_flood_does_and_all_of_it_is_deliv
     for n in 0..30 {
         export.append(n, n + 1, |_| Some(long));
         // Either the sink is told that nothing comes, or it waits for room within an entry.
-        let requests = status.requests() + status.lookups() + 30;
-        wait("attempts", || status.requests() + status.lookups() > requests);
+        let asked = export.cluster.asked() + 30;
+        wait("attempts", || export.cluster.asked() > asked);
         let bound = 8 * 2 * MIN_BYTES as u64;
         assert!(status.held_bytes() <= bound, "{} after {n} entries", status.held_bytes());
     }
@@ -534,6 +534,45 @@ fn a_block_on_reading_is_waited_for_and_not_taken_for_a_key_that_may_not_read() 
 }
 
 #[test]
+fn another_cluster_is_noticed_and_gets_the_history_when_somebody_says_so() {
+    let mut export = Export::new(17);
+    export.append(0, 30, good);
+    let running = export.start();
+    export.settle(&running);
+    wait("the cursor", || export.cursor() == 30);
+    // Replaced during an outage, while the exporter runs.
+    export.cluster.set(Faults { refused: 255, ..Faults::default() });
+    export.append(30, 40, good);
+    let status = running.exporter.status().clone();
+    wait("an outage", || status.state() == ExporterState::HeldUp(Problem::Unavailable));
+    export.cluster.replace();
+    export.cluster.set(Faults::default());
+    let other = ExporterState::HeldUp(Problem::OtherCluster);
+    wait("the difference", || status.state() == other);
+    assert!(other.advice().unwrap().contains("cursors/elasticsearch.cursor"));
+    running.stop();
+    let running = export.start();
+    let status = running.exporter.status().clone();
+    wait("the difference after a restart", || status.state() == other);
+    assert_eq!(export.cluster.documents().len(), 0);
+    running.stop();
+    std::fs::remove_file(export.files.join("cursors/elasticsearch.cursor")).unwrap();
+    let running = export.start();
+    export.settle(&running);
+    export.assert_complete(&running, 0);
+}
+
+#[test]
+fn a_key_that_may_not_ask_which_cluster_it_is_exports_all_the_same() {
+    let mut export = Export::new(18);
+    export.append(0, 30, good);
+    export.cluster.set(Faults { no_monitor: true, ..Faults::default() });
+    let running = export.start();
+    export.settle(&running);
+    export.assert_complete(&running, 0);
+}
+
+#[test]
 fn on_a_cluster_that_does_not_know_the_parameter_no_plain_index_is_ever_made() {
     let mut export = Export::new(11);
     export.append(0, 100, good);
@@ -598,6 +637,9 @@ proptest! {
         }
         export.cluster.set(Faults { bad: true, ..Faults::default() });
         let running = export.start();
+        // What is refused alone becomes a dead letter when something else is accepted: only then
+        // is it known that not every request is refused.
+        export.append(count, count + 1, good);
         export.settle(&running);
         export.assert_complete(&running, 0);
     }

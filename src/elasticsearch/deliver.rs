@@ -6,6 +6,7 @@ use super::dead_letters::DeadLetters;
 use super::document::data_stream;
 use super::exporter::ExporterOptions;
 use super::gate::Gate;
+use super::identity::{Identity, ensure_cluster};
 use super::letter::{DeadLetter, Resolved};
 use super::lookup::look_up;
 use super::outcome::{self, Answer, Outcome, Problem, Rejection};
@@ -43,10 +44,18 @@ pub(super) struct Shared<T> {
     pub(super) accepted: AtomicU64,
     /// Whether a bulk was given up because of a defect: the cursor stays before it for good.
     pub(super) broken: AtomicBool,
+    /// Which cluster the cursor means.
+    pub(super) identity: Arc<Identity>,
 }
 
 impl<T: Transport> Shared<T> {
-    pub(super) fn new(transport: T, options: ExporterOptions, dead: Arc<DeadLetters>) -> Self {
+    /// For the ledger with that random number.
+    pub(super) fn new(
+        transport: T,
+        options: ExporterOptions,
+        dead: Arc<DeadLetters>,
+        ledger: [u8; 16],
+    ) -> Self {
         let status = Arc::new(ExporterStatus::default());
         let pace = Pace::new(options.max_in_flight, options.max_bytes);
         let backoff = Backoff::new(options.retry.0, options.retry.1);
@@ -61,6 +70,7 @@ impl<T: Transport> Shared<T> {
             streams: Mutex::new(BTreeSet::new()),
             accepted: AtomicU64::new(0),
             broken: AtomicBool::new(false),
+            identity: Arc::new(Identity::new(&options.cursors, &options.name, ledger)),
             options,
         }
     }
@@ -169,6 +179,7 @@ impl<T: Transport> Delivery<T> {
             self.recycle(job);
             return Ok(());
         }
+        ensure_cluster(&self.shared, &mut self.held).await;
         // Read once: another bulk may find out in between that the cluster does not know it.
         let guarded = self.shared.require_data_stream.load(Ordering::Relaxed);
         if !guarded {
@@ -245,6 +256,9 @@ impl<T: Transport> Delivery<T> {
         let since = Instant::now();
         let result = shared.transport.send(request).await;
         shared.status.note_latency(since.elapsed());
+        if result.is_err() {
+            shared.identity.doubt();
+        }
         let (answer, retry_after) = match &result {
             Ok(reply) => (outcome::of_reply(reply, job.part.items().len()), reply.retry_after),
             Err(error) => (outcome::of_send_error(error), None),

@@ -15,7 +15,7 @@ impl Transport for Always {
 fn delivery(dir: &std::path::Path, answer: Always, texts: &[&str]) -> Delivery<Always> {
     let options = ExporterOptions::new("test/ledger", dir);
     let dead = Arc::new(DeadLetters::open(&dir.join("letters")).unwrap());
-    let shared = Arc::new(Shared::new(answer, options, dead));
+    let shared = Arc::new(Shared::new(answer, options, dead, [1; 16]));
     let texts: Vec<String> = texts.iter().map(ToString::to_string).collect();
     let bulk = shared.window.add(0, 10, &shared.status);
     Delivery::new(shared, part(&texts), false, Some(bulk))

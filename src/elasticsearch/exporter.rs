@@ -198,7 +198,7 @@ impl<T: Transport> ElasticsearchSink<T> {
     ) -> std::io::Result<Self> {
         std::fs::create_dir_all(&options.cursors)?;
         let sent = Sent::open(&options.cursors, &options.name, reader);
-        let shared = Shared::new(transport, options, dead);
+        let shared = Shared::new(transport, options, dead, reader.origin());
         Ok(Self {
             shared: Arc::new(shared),
             runtime,

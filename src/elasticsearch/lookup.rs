@@ -147,7 +147,10 @@ async fn until_said<T: Transport, A>(
                 let text = format!("the cluster answered a lookup with {}", reply.status);
                 (of_reply(&reply, read), reply.retry_after, text)
             }
-            Err(error) => (Err(Problem::Unavailable), None, said_of_send_error(&error)),
+            Err(error) => {
+                shared.identity.doubt();
+                (Err(Problem::Unavailable), None, said_of_send_error(&error))
+            }
         };
         match said {
             Err(problem) => {

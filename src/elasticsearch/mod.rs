@@ -13,6 +13,7 @@
 //! | `deliver.rs`, `outcome.rs`, `reason.rs` | a bulk to its end; what replies mean; safe texts |
 //! | `gate.rs`, `pace.rs`, `window.rs` | waits all share; how much at once; what is out |
 //! | `lookup.rs`, `streams.rs` | what is there already; streams where clusters do not check |
+//! | `identity.rs` | whether the cluster is the one that the cursor means |
 //! | `dead_letters.rs`, `letter.rs`, `replay.rs` | what is not taken, durably; sending it again |
 //! | `status.rs`, `watch.rs` | [`ExporterStatus`]: plain numbers; what holds it up, in the log |
 
@@ -25,6 +26,7 @@ mod exporter;
 pub mod fields;
 mod flavor;
 mod gate;
+mod identity;
 mod letter;
 mod lookup;
 mod outcome;

@@ -38,6 +38,8 @@ pub enum Problem {
     SetupMissing,
     /// The key is not valid or may not write.
     Unauthorized,
+    /// It is not the cluster that has the earlier entries.
+    OtherCluster,
 }
 
 /// What became of one entry.

@@ -42,6 +42,7 @@ pub struct Faults {
     /// What the key may not do.
     pub no_read: bool,
     pub no_refresh: bool,
+    pub no_monitor: bool,
     /// Whether it is OpenSearch, which does not know `require_data_stream`.
     pub opensearch: bool,
     /// Messages of documents that are rejected, by an item of 400, by the failure store, and by a
@@ -55,12 +56,15 @@ struct State {
     /// Backing indices by stream, the last is written to.
     streams: BTreeMap<String, Vec<HashMap<String, Doc>>>,
     failure_store: usize,
+    asked: usize,
     bulks: usize,
     in_flight: usize,
     most_in_flight: usize,
     largest_body: usize,
     most_items: usize,
     seed: u64,
+    /// Stands for its `cluster_uuid`.
+    number: u64,
     /// Which exporter is alive: see [`Cluster::cut_off`].
     life: u64,
     gzip: usize,
@@ -112,6 +116,18 @@ impl Cluster {
 
     pub fn roll_over(&self) {
         self.0.lock().unwrap().roll_over();
+    }
+
+    /// Another cluster, empty, at the same address.
+    pub fn replace(&self) {
+        let mut state = self.0.lock().unwrap();
+        state.streams.clear();
+        state.number += 1;
+    }
+
+    /// Requests of any kind, answered or not.
+    pub fn asked(&self) -> usize {
+        self.0.lock().unwrap().asked
     }
 
     pub fn bulks(&self) -> usize {
@@ -205,6 +221,7 @@ impl State {
 
     fn answer(&mut self, request: &Request) -> Happened {
         assert!(request.timeout > Duration::ZERO);
+        self.asked += 1;
         if let Some(status) = self.faults.always {
             return Happened::Replied(reply(status, "<html>no</html>"));
         }
@@ -246,6 +263,12 @@ impl State {
     fn route(&mut self, request: &Request) -> Reply {
         let path: Vec<&str> = request.path.split('/').collect();
         match (request.method, path.as_slice()) {
+            (Method::Get, ["", ""]) if self.faults.no_monitor => {
+                failure(403, "security_exception", "action [cluster:monitor/main]")
+            }
+            (Method::Get, ["", ""]) => {
+                reply(200, &json!({"cluster_uuid": format!("number-{}", self.number)}).to_string())
+            }
             (Method::Post, ["", "_bulk"]) => self.bulk(request),
             (Method::Post, ["", stream, "_refresh"]) => self.refresh(stream),
             (Method::Post, ["", stream, "_search"]) => self.search(stream, request),
