@@ -14,7 +14,7 @@ use std::time::Duration;
 use support::fault_proxy::{Fault, FaultProxy};
 use support::requests::numbered;
 use support::search_node::{Engine, SearchNode};
-use support::server::{Server, binary, look_until};
+use support::server::{Server, binary, look_until, wait_until};
 
 /// Spans in one request.
 const SPANS: u64 = 50;
@@ -56,6 +56,21 @@ async fn held_up(server: &Server) {
     .await;
     let said = said.expect("/readyz says that the export is held up");
     assert_eq!(said["ready"], true, "evidence is still taken: {said}");
+}
+
+/// What the proxy does to bulk requests, in an order that looks random.
+const FAULTS: [Fault; 7] = [
+    Fault::CutAfter,
+    Fault::Status(429),
+    Fault::None,
+    Fault::CutBefore,
+    Fault::Status(503),
+    Fault::CutHalfway,
+    Fault::Status(502),
+];
+
+async fn roll_over(node: &SearchNode) {
+    post(node, "/spanledger-default/_rollover", &json!({})).await;
 }
 
 /// Changes settings of the stream's indices.
@@ -160,35 +175,38 @@ async fn cuts_refusals_rollovers_and_kills_lose_nothing_and_double_nothing() {
     setup(node.url());
     let data = tempfile::tempdir().unwrap();
     let proxy = FaultProxy::start(node.url(), |bulk| {
-        let faults = [
-            Fault::CutAfter,
-            Fault::Status(429),
-            Fault::None,
-            Fault::CutBefore,
-            Fault::Status(503),
-            Fault::CutHalfway,
-            Fault::None,
-            Fault::Status(502),
-            Fault::None,
-        ];
-        faults[usize::try_from(Numbers::at(bulk) % faults.len() as u64).unwrap()]
+        FAULTS[usize::try_from(Numbers::at(bulk) % FAULTS.len() as u64).unwrap()]
     })
     .await;
     let url = proxy.url();
     let mut server = Server::start_with(data.path(), &["--elasticsearch", &url]).await;
-    for round in 0..rounds() {
+    let all_happened = || FAULTS.iter().all(|fault| proxy.times(*fault) > 0);
+    let mut round = 0;
+    while round < rounds() || !all_happened() {
+        assert!(round < rounds() + 100, "{} bulk requests do not meet all faults", proxy.bulks());
+        let bulks = proxy.bulks();
         for request in 0..4 {
-            send(&server, (round * 4 + request) * SPANS).await;
+            send(&server, (round * 5 + request) * SPANS).await;
         }
+        wait_until("a bulk of this round is on its way", || proxy.bulks() > bulks).await;
         if round % 2 == 1 {
-            post(&node, "/spanledger-default/_rollover", &json!({})).await;
+            roll_over(&node).await;
         }
         if round % 3 == 2 {
+            // The node has done what the exporter will never hear of; then it rolls over.
+            proxy.hold_replies();
+            let held = proxy.held();
+            send(&server, (round * 5 + 4) * SPANS).await;
+            wait_until("a reply is held", || proxy.held() > held).await;
+            roll_over(&node).await;
+            server.kill();
+            proxy.release_replies();
             server.restart().await;
         }
+        round += 1;
     }
+    assert!(proxy.held() > 0, "no kill with a bulk in flight in {round} rounds");
     everything_once(&server, &node).await;
-    assert!(proxy.faults() > 0, "{} bulk requests, none disturbed", proxy.bulks());
     server.terminate().await;
 }
 

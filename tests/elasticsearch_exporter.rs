@@ -13,6 +13,7 @@ use spanledger::entry::Kind;
 use spanledger::export::{Consumer, ConsumerOptions, ConsumerStatus, CursorFile, Stopped};
 use std::cell::Cell;
 use std::collections::HashSet;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 use store_support::*;
@@ -28,6 +29,10 @@ struct Export {
     cluster: Cluster,
     runtime: Runtime,
     change: fn(&mut ExporterOptions),
+    idle_after: Duration,
+    /// Where the exporter's files lie: each kill goes on with a copy.
+    files: PathBuf,
+    kills: usize,
     letters: Cell<Weak<DeadLetters>>,
 }
 
@@ -52,7 +57,16 @@ impl Export {
             .build()
             .unwrap();
         let (fixture, cluster) = (Fixture::new(), Cluster::new(seed));
-        Self { fixture, cluster, runtime, change: |_| {}, letters: Cell::default() }
+        Self {
+            files: fixture.dir.path().join("exporter"),
+            kills: 0,
+            fixture,
+            cluster,
+            runtime,
+            change: |_| {},
+            idle_after: Duration::from_millis(1),
+            letters: Cell::default(),
+        }
     }
 
     fn append(&mut self, from: u64, to: u64, bad: impl Fn(u64) -> Option<&'static str>) {
@@ -66,7 +80,7 @@ impl Export {
     }
 
     fn start(&self) -> Running {
-        let cursors = self.fixture.dir.path().join("cursors");
+        let cursors = self.files.join("cursors");
         let mut options = ExporterOptions {
             max_items: 7,
             retry: (Duration::from_millis(1), Duration::from_millis(4)),
@@ -78,7 +92,7 @@ impl Export {
         // A thread of the last run may still be writing: a process that is killed has none.
         let last = self.letters.take();
         wait("the end of the last run", || last.strong_count() == 0);
-        let letters = self.fixture.dir.path().join("dead-letters");
+        let letters = self.files.join("dead-letters");
         let dead = Arc::new(DeadLetters::open(&letters).unwrap());
         self.letters.set(Arc::downgrade(&dead));
         let reader = self.fixture.reader();
@@ -88,7 +102,7 @@ impl Export {
         let exporter = sink.exporter();
         let options = ConsumerOptions {
             chunk_bytes: 4096,
-            idle_after: Duration::from_millis(1),
+            idle_after: self.idle_after,
             cursor_every: Duration::ZERO,
             retry: (Duration::from_millis(1), Duration::from_millis(4)),
             ..ConsumerOptions::new(&cursors)
@@ -97,8 +111,21 @@ impl Export {
         Running { status: consumer.status(), consumer, exporter }
     }
 
+    /// The next start finds the files as they are at some moment while requests are in flight.
+    fn kill(&mut self, running: Running) {
+        self.cluster.cut_off();
+        self.kills += 1;
+        let copy = self.fixture.dir.path().join(format!("exporter-{}", self.kills));
+        // The cursor first: it never passes what becomes durable later.
+        for folder in ["cursors", "dead-letters"] {
+            copy_files(&self.files.join(folder), &copy.join(folder));
+        }
+        running.stop();
+        self.files = copy;
+    }
+
     fn cursor(&self) -> u64 {
-        let cursors = self.fixture.dir.path().join("cursors");
+        let cursors = self.files.join("cursors");
         let origin = self.fixture.reader().origin();
         CursorFile::new(&cursors, "elasticsearch", origin).read().unwrap_or(0)
     }
@@ -133,6 +160,19 @@ impl Export {
         assert!(dead.iter().all(|sequence| !all.contains(sequence)), "both");
         all.extend(dead);
         assert_eq!(all, (0..self.fixture.reader().watermark()).collect());
+    }
+}
+
+fn copy_files(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    let mut names: Vec<_> =
+        from.read_dir().unwrap().map(|file| file.unwrap().file_name()).collect();
+    names.sort();
+    for name in names {
+        // A file that is being replaced has another name for a moment.
+        if let Ok(bytes) = std::fs::read(from.join(&name)) {
+            std::fs::write(to.join(&name), bytes).unwrap();
+        }
     }
 }
 
@@ -287,7 +327,7 @@ fn bulks_are_bounded_in_bytes_and_memory_too_and_intake_is_not_waited_for() {
     let bound = 8 * 2 * MIN_BYTES as u64;
     wait("back-pressure", || status.held_bytes() + 2 * (MIN_BYTES as u64) > bound);
     until(
-        || status.requests() + status.lookups() > 50,
+        || export.cluster.asked() > 50,
         || format!("{status:?}"),
         || assert!(status.held_bytes() <= bound),
     );
@@ -300,6 +340,51 @@ fn bulks_are_bounded_in_bytes_and_memory_too_and_intake_is_not_waited_for() {
         export.append_one_if_idle(&running);
         status.in_flight_limit() == 4
     });
+}
+
+#[test]
+fn a_trickle_is_exported_soon_whether_its_pauses_are_long_or_short() {
+    let mut export = Export::new(12);
+    export.idle_after = Duration::from_hours(1);
+    export.change = |options| options.max_age = Duration::from_millis(20);
+    let running = export.start();
+    export.append(0, 3, good);
+    wait("documents after a pause", || export.cluster.documents().len() == 3);
+    // No pause is long enough for a look at the clock while nothing comes.
+    let mut count = 3;
+    wait("documents without a pause", || {
+        export.append(count, count + 1, good);
+        count += 1;
+        export.cluster.documents().len() > 3
+    });
+    export.settle(&running);
+    export.assert_complete(&running, 0);
+}
+
+#[test]
+fn a_trickle_in_an_outage_holds_no_more_than_a_flood_does_and_all_of_it_is_delivered() {
+    let mut export = Export::new(13);
+    let long: &'static str = "x".repeat(100_000).leak();
+    export.change = |options| {
+        options.max_bytes = 2 * MIN_BYTES;
+        options.max_items = 5_000;
+        options.max_age = Duration::ZERO;
+    };
+    export.cluster.set(Faults { always: Some(401), ..Faults::default() });
+    let running = export.start();
+    let status = running.exporter.status().clone();
+    for n in 0..30 {
+        export.append(n, n + 1, |_| Some(long));
+        // Either the sink is told that nothing comes, or it waits for room within an entry.
+        let asked = export.cluster.asked() + 30;
+        wait("attempts", || export.cluster.asked() > asked);
+        let bound = 8 * 2 * MIN_BYTES as u64;
+        assert!(status.held_bytes() <= bound, "{} after {n} entries", status.held_bytes());
+    }
+    assert!(running.status.applied() < 30, "the ledger keeps the rest");
+    export.cluster.set(Faults::default());
+    export.settle(&running);
+    export.assert_complete(&running, 0);
 }
 
 impl Export {
@@ -393,6 +478,101 @@ fn what_was_sent_before_a_crash_is_not_there_twice_even_after_a_rollover() {
 }
 
 #[test]
+fn the_first_start_over_a_ledger_looks_nothing_up_and_a_start_without_its_files_everything() {
+    let mut export = Export::new(15);
+    export.append(0, 50, good);
+    let running = export.start();
+    export.settle(&running);
+    assert_eq!(running.exporter.status().lookups(), 0, "nothing was ever sent");
+    running.stop();
+    export.cluster.roll_over();
+    let cursors = export.files.join("cursors");
+    std::fs::write(cursors.join("elasticsearch-sent.cursor"), "damaged").unwrap();
+    std::fs::remove_file(cursors.join("elasticsearch.cursor")).unwrap();
+    let running = export.start();
+    export.settle(&running);
+    export.assert_complete(&running, 0);
+    assert_eq!(running.exporter.status().found_by_lookup(), 50);
+}
+
+#[test]
+fn a_task_that_panics_stops_the_export_visibly_until_a_restart_which_delivers_everything() {
+    let mut export = Export::new(14);
+    export.append(0, 20, good);
+    export.cluster.set(Faults { panics: true, ..Faults::default() });
+    let running = export.start();
+    wait("the end of a task", || running.status.last_error().is_some());
+    export.cluster.set(Faults::default());
+    let failures = running.status.failures();
+    export.append(20, 40, good);
+    wait("attempts that fail too", || running.status.failures() > failures + 3);
+    assert!(running.status.last_error().unwrap().contains("restart"), "it stays visible");
+    export.assert_cursor_is_honest(&running);
+    running.stop();
+    let running = export.start();
+    export.settle(&running);
+    export.assert_complete(&running, 0);
+}
+
+#[test]
+fn a_block_on_reading_is_waited_for_and_not_taken_for_a_key_that_may_not_read() {
+    let mut export = Export::new(16);
+    export.append(0, 50, good);
+    export.cluster.set(Faults { lost_after: 255, ..Faults::default() });
+    let running = export.start();
+    wait("documents", || export.cluster.documents().len() > 6);
+    running.stop();
+    export.cluster.roll_over();
+    export.cluster.set(Faults { read_block: true, ..Faults::default() });
+    let running = export.start();
+    let status = running.exporter.status().clone();
+    wait("the block", || status.state() == ExporterState::HeldUp(Problem::Blocked));
+    export.cluster.set(Faults::default());
+    export.settle(&running);
+    export.assert_complete(&running, 0);
+    assert_eq!(status.unresolved(), 0);
+}
+
+#[test]
+fn another_cluster_is_noticed_and_gets_the_history_when_somebody_says_so() {
+    let mut export = Export::new(17);
+    export.append(0, 30, good);
+    let running = export.start();
+    export.settle(&running);
+    wait("the cursor", || export.cursor() == 30);
+    // Replaced during an outage, while the exporter runs.
+    export.cluster.set(Faults { refused: 255, ..Faults::default() });
+    export.append(30, 40, good);
+    let status = running.exporter.status().clone();
+    wait("an outage", || status.state() == ExporterState::HeldUp(Problem::Unavailable));
+    export.cluster.replace();
+    export.cluster.set(Faults::default());
+    let other = ExporterState::HeldUp(Problem::OtherCluster);
+    wait("the difference", || status.state() == other);
+    assert!(other.advice().unwrap().contains("cursors/elasticsearch.cursor"));
+    running.stop();
+    let running = export.start();
+    let status = running.exporter.status().clone();
+    wait("the difference after a restart", || status.state() == other);
+    assert_eq!(export.cluster.documents().len(), 0);
+    running.stop();
+    std::fs::remove_file(export.files.join("cursors/elasticsearch.cursor")).unwrap();
+    let running = export.start();
+    export.settle(&running);
+    export.assert_complete(&running, 0);
+}
+
+#[test]
+fn a_key_that_may_not_ask_which_cluster_it_is_exports_all_the_same() {
+    let mut export = Export::new(18);
+    export.append(0, 30, good);
+    export.cluster.set(Faults { no_monitor: true, ..Faults::default() });
+    let running = export.start();
+    export.settle(&running);
+    export.assert_complete(&running, 0);
+}
+
+#[test]
 fn on_a_cluster_that_does_not_know_the_parameter_no_plain_index_is_ever_made() {
     let mut export = Export::new(11);
     export.append(0, 100, good);
@@ -428,13 +608,14 @@ proptest! {
 
     #[test]
     fn whatever_fails_and_whenever_it_is_killed_documents_and_dead_letters_are_all_entries(
-        rounds in proptest::collection::vec((faults(), 1..40_u64, 0..30_usize), 1..5),
+        rounds in proptest::collection::vec((faults(), 1..40_u64, 0..30_usize, any::<bool>()), 1..5),
         seed: u64,
         bad_every in 3..40_u64,
     ) {
         let mut export = Export::new(seed);
+        export.change = |options| options.stop_grace = Duration::ZERO;
         let mut count = 0;
-        for (faults, more, bulks) in rounds {
+        for (faults, more, bulks, killed) in rounds {
             export.cluster.set(faults);
             let running = export.start();
             export.append(count, count + more, |n| {
@@ -448,11 +629,17 @@ proptest! {
                 || export.assert_cursor_is_honest(&running),
             );
             export.assert_cursor_is_honest(&running);
-            // Lets go of what is in flight, as a kill does; the cursor is what was written.
-            prop_assert_eq!(running.stop(), Stopped::Cleanly);
+            if killed {
+                export.kill(running);
+            } else {
+                prop_assert_eq!(running.stop(), Stopped::Cleanly);
+            }
         }
         export.cluster.set(Faults { bad: true, ..Faults::default() });
         let running = export.start();
+        // What is refused alone becomes a dead letter when something else is accepted: only then
+        // is it known that not every request is refused.
+        export.append(count, count + 1, good);
         export.settle(&running);
         export.assert_complete(&running, 0);
     }

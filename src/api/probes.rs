@@ -66,5 +66,9 @@ pub(super) async fn readyz(State(api): State<Api>) -> Response {
 #[utoipa::path(get, path = "/metrics", tag = "process", responses(
     (status = 200, description = "OpenMetrics text", content_type = "application/openmetrics-text", body = String)))]
 pub(super) async fn metrics(State(api): State<Api>) -> Response {
-    ([(header::CONTENT_TYPE, OPENMETRICS)], (api.metrics)()).into_response()
+    // How old what waits is stands in the ledger, on the disk.
+    match tokio::task::spawn_blocking(move || (api.metrics)()).await {
+        Ok(text) => ([(header::CONTENT_TYPE, OPENMETRICS)], text).into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
 }

@@ -18,7 +18,7 @@ use crate::config::{self, Config, ConfigError, Overrides};
 use crate::convert::{MappingError, Mappings};
 use crate::correlate::JoinRules;
 use crate::elasticsearch::{Client, DeadLetterError, Exporter, SettingsError};
-use crate::export::{Consumer, ConsumerOptions, StoreSink};
+use crate::export::{Consumer, ConsumerOptions, ConsumerStatus, StoreSink};
 use crate::intake::Intake;
 use crate::ledger::{CloseError, Ledger, OpenError, Recovery};
 use crate::protect::{Keys, KeysError, Protector, ProtectorError};
@@ -207,15 +207,16 @@ pub async fn start(config: Config, mappings: Mappings) -> Result<Running, ServeE
         receiver: receiver.clone(),
         intake,
         ledger: ledger.clone(),
-        consumers: progress,
+        consumers: progress.clone(),
         exporter: exporter.clone(),
     };
     let (api_address, api) = serve_api(&config, &receiver, store, &health, sources).await?;
     let (grpc, http, receivers) = serve_otlp(&config, &receiver).await?;
     let endpoints = Endpoints { grpc, http, api: api_address, pid: std::process::id() };
     endpoints.write(&config.data)?;
-    look_at(&ledger, exporter.as_ref(), &health);
-    let watch = tokio::spawn(watch_health(ledger.clone(), exporter, Arc::clone(&health)));
+    let looked_at = LookedAt { ledger: ledger.clone(), consumers: progress, exporter };
+    look_at(&looked_at, &health);
+    let watch = tokio::spawn(watch_health(looked_at, Arc::clone(&health)));
     Ok(Running { endpoints, config, recovery, ledger, consumers, receivers, api, health, watch })
 }
 
@@ -415,19 +416,31 @@ where
     })
 }
 
-/// Keeps `/readyz` true to what the ledger says of itself.
-async fn watch_health(ledger: Ledger, exporter: Option<Exporter<Client>>, health: Arc<Health>) {
+/// What `/readyz` tells of.
+struct LookedAt {
+    ledger: Ledger,
+    consumers: Vec<(&'static str, Arc<ConsumerStatus>)>,
+    exporter: Option<Exporter<Client>>,
+}
+
+/// Keeps `/readyz` true to what the ledger and the consumers say of themselves.
+async fn watch_health(looked_at: LookedAt, health: Arc<Health>) {
     let mut looks = tokio::time::interval(HEALTH_INTERVAL);
     loop {
         looks.tick().await;
-        look_at(&ledger, exporter.as_ref(), &health);
+        look_at(&looked_at, &health);
     }
 }
 
-fn look_at(ledger: &Ledger, exporter: Option<&Exporter<Client>>, health: &Health) {
-    match exporter.and_then(|exporter| held_up(exporter.status())) {
-        Some(reason) => health.held_up(ELASTICSEARCH, reason),
-        None => health.flows(ELASTICSEARCH),
+fn look_at(LookedAt { ledger, consumers, exporter }: &LookedAt, health: &Health) {
+    for (name, status) in consumers {
+        // A thread that failed comes first: deliveries may be fine and nothing new reach them.
+        let exporter = exporter.as_ref().filter(|_| *name == ELASTICSEARCH);
+        let delivery = || exporter.and_then(|exporter| held_up(exporter.status()));
+        match status.trouble().or_else(delivery) {
+            Some(reason) => health.held_up(name, reason),
+            None => health.flows(name),
+        }
     }
     let status = ledger.status();
     match (status.poisoned, status.disk_full) {

@@ -238,14 +238,14 @@ impl Part {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use flate2::read::GzDecoder;
     use proptest::prelude::*;
     use std::io::Read as _;
 
     /// A part whose items are these texts.
-    fn part(texts: &[String]) -> Part {
+    pub(in super::super) fn part(texts: &[String]) -> Part {
         let mut filling = Filling::default();
         for (n, text) in texts.iter().enumerate() {
             add(&mut filling, n, text);

@@ -6,9 +6,11 @@ use super::dead_letters::DeadLetters;
 use super::document::data_stream;
 use super::exporter::ExporterOptions;
 use super::gate::Gate;
+use super::identity::{Identity, ensure_cluster};
 use super::letter::{DeadLetter, Resolved};
-use super::lookup::{Found, look_up};
+use super::lookup::look_up;
 use super::outcome::{self, Answer, Outcome, Problem, Rejection};
+use super::pace::Pace;
 use super::status::{ExporterState, ExporterStatus, add, locked};
 use super::streams::ensure_stream;
 use super::transport::Transport;
@@ -40,6 +42,38 @@ pub(super) struct Shared<T> {
     pub(super) streams: Mutex<BTreeSet<u8>>,
     /// Bulk requests that were answered item by item.
     pub(super) accepted: AtomicU64,
+    /// Whether a bulk was given up because of a defect: the cursor stays before it for good.
+    pub(super) broken: AtomicBool,
+    /// Which cluster the cursor means.
+    pub(super) identity: Arc<Identity>,
+}
+
+impl<T: Transport> Shared<T> {
+    /// For the ledger with that random number.
+    pub(super) fn new(
+        transport: T,
+        options: ExporterOptions,
+        dead: Arc<DeadLetters>,
+        ledger: [u8; 16],
+    ) -> Self {
+        let status = Arc::new(ExporterStatus::default());
+        let pace = Pace::new(options.max_in_flight, options.max_bytes);
+        let backoff = Backoff::new(options.retry.0, options.retry.1);
+        Self {
+            transport,
+            gate: Gate::new(pace, backoff, status.clone()),
+            status,
+            dead,
+            window: Window::default(),
+            spare: Mutex::new(Vec::new()),
+            require_data_stream: AtomicBool::new(options.require_data_stream),
+            streams: Mutex::new(BTreeSet::new()),
+            accepted: AtomicU64::new(0),
+            broken: AtomicBool::new(false),
+            identity: Arc::new(Identity::new(&options.cursors, &options.name, ledger)),
+            options,
+        }
+    }
 }
 
 /// What holds a bulk up, as its part of the exporter's state.
@@ -90,30 +124,24 @@ struct Job {
     attempts: u32,
 }
 
-/// Brings a part to its end. `bulk` is its number in the window; `None` when it has none.
+/// A part was lost to a defect of the program, not to the cluster.
+struct Lost;
+
+/// Brings a part to its end. `bulk` is its number in the window; `None` when it has none. When the
+/// part is lost, nothing of it counts as done with, and [`Shared::broken`] says so.
 pub(super) async fn deliver<T: Transport>(
     shared: Arc<Shared<T>>,
     part: Part,
     in_doubt: bool,
     bulk: Option<u64>,
 ) {
-    let first_attempt_ns = now_ns();
-    let job = Job { part, in_doubt, refused_at: None, refusals: 0, first_attempt_ns, attempts: 0 };
-    let mut delivery = Delivery {
-        held: Held::new(&shared.status),
-        backoff: Backoff::new(shared.options.retry.0, shared.options.retry.1),
-        jobs: VecDeque::from([job]),
-        bulk,
-        shared,
-    };
-    while let Some(job) = delivery.jobs.pop_front() {
-        delivery.step(job).await;
-        delivery.note_progress();
-    }
+    Delivery::new(shared, part, in_doubt, bulk).run().await;
 }
 
 struct Delivery<T> {
     shared: Arc<Shared<T>>,
+    /// Entries that were neither delivered nor made a dead letter.
+    left: usize,
     jobs: VecDeque<Job>,
     held: Held,
     backoff: Backoff,
@@ -121,13 +149,37 @@ struct Delivery<T> {
 }
 
 impl<T: Transport> Delivery<T> {
-    async fn step(&mut self, mut job: Job) {
+    fn new(shared: Arc<Shared<T>>, part: Part, in_doubt: bool, bulk: Option<u64>) -> Self {
+        let (left, first_attempt_ns) = (part.items().len(), now_ns());
+        let job =
+            Job { part, in_doubt, refused_at: None, refusals: 0, first_attempt_ns, attempts: 0 };
+        Self {
+            left,
+            held: Held::new(&shared.status),
+            backoff: Backoff::new(shared.options.retry.0, shared.options.retry.1),
+            jobs: VecDeque::from([job]),
+            bulk,
+            shared,
+        }
+    }
+
+    async fn run(mut self) {
+        while let Some(job) = self.jobs.pop_front() {
+            if self.step(job).await.and_then(|()| self.note_progress()).is_err() {
+                return self.shared.broken.store(true, Ordering::Relaxed);
+            }
+        }
+    }
+
+    async fn step(&mut self, mut job: Job) -> Result<(), Lost> {
         if job.in_doubt {
             self.resolve_doubt(&mut job).await;
         }
         if job.part.items().is_empty() {
-            return self.recycle(job);
+            self.recycle(job);
+            return Ok(());
         }
+        ensure_cluster(&self.shared, &mut self.held).await;
         // Read once: another bulk may find out in between that the cluster does not know it.
         let guarded = self.shared.require_data_stream.load(Ordering::Relaxed);
         if !guarded {
@@ -136,21 +188,17 @@ impl<T: Transport> Delivery<T> {
                 ensure_stream(&self.shared, class, &mut self.held).await;
             }
         }
-        let Some(answer) = self.send(&mut job, guarded).await else {
-            return self.jobs.push_front(job);
-        };
+        let answer = self.send(&mut job, guarded).await?;
         job.attempts = job.attempts.saturating_add(1);
         match answer {
-            Answer::Items(outcomes) => self.apply(job, outcomes).await,
-            Answer::Later(problem, said) => {
-                self.put_back(job, problem, &said);
-            }
+            Answer::Items(outcomes) => self.apply(job, outcomes).await?,
+            Answer::Later(problem, said) => self.put_back(job, problem, &said),
             Answer::InDoubt(said) => {
                 add(&self.shared.status.in_doubt, 1);
                 job.in_doubt = true;
                 self.put_back(job, Problem::Unavailable, &said);
             }
-            Answer::Halve(rejection) => self.halve(job, rejection).await,
+            Answer::Halve(rejection) => self.halve(job, rejection).await?,
             Answer::TooLarge => self.too_large(job).await,
             Answer::UnknownParameter => {
                 if self.shared.require_data_stream.swap(false, Ordering::Relaxed) {
@@ -159,34 +207,34 @@ impl<T: Transport> Delivery<T> {
                 self.jobs.push_front(job);
             }
         }
+        Ok(())
     }
 
     /// Takes out what is there already.
     async fn resolve_doubt(&mut self, job: &mut Job) {
         let entries: Vec<_> = job.part.items().iter().map(|item| (item.class, item.id)).collect();
-        let count = entries.len();
-        match look_up(&self.shared, entries.into_iter(), &mut self.held).await {
-            Found::There(there) => {
-                let (mut done, mut sequences) = (0_usize, Vec::new());
-                job.part.retain(|_, item| {
-                    let found = there.contains(&item.id);
-                    if found {
-                        done = done.saturating_add(1);
-                        sequences.push(item.sequence);
-                    }
-                    !found
-                });
-                add(&self.shared.status.already_there, done);
-                add(&self.shared.status.found_by_lookup, done);
-                self.resolve_letters(sequences).await;
+        let found = look_up(&self.shared, entries.into_iter(), &mut self.held).await;
+        let (mut done, mut unresolved, mut sequences) = (0_usize, 0_usize, Vec::new());
+        job.part.retain(|_, item| {
+            let is_there = found.there.contains(&item.id);
+            if is_there {
+                done = done.saturating_add(1);
+                sequences.push(item.sequence);
+            } else if found.unreadable.contains(&item.class) {
+                unresolved = unresolved.saturating_add(1);
             }
-            Found::Unreadable => add(&self.shared.status.unresolved, count),
-        }
+            !is_there
+        });
+        add(&self.shared.status.already_there, done);
+        add(&self.shared.status.found_by_lookup, done);
+        add(&self.shared.status.unresolved, unresolved);
+        self.done_with(done);
+        self.resolve_letters(sequences).await;
         job.in_doubt = false;
     }
 
-    /// Sends a job; `None` when there is nothing to say about it.
-    async fn send(&mut self, job: &mut Job, guarded: bool) -> Option<Answer> {
+    /// Sends a job.
+    async fn send(&mut self, job: &mut Job, guarded: bool) -> Result<Answer, Lost> {
         let shared = self.shared.clone();
         if job.part.wire().is_none() {
             // Compressing a few MB takes tens of milliseconds: not on a thread that others need.
@@ -196,9 +244,10 @@ impl<T: Transport> Delivery<T> {
                 part.make_wire(gzip);
                 part
             });
-            job.part = made.await.ok()?;
+            // The part went with a thread that panicked, or the runtime ends.
+            job.part = made.await.map_err(|_| Lost)?;
         }
-        let request = job.part.request(guarded, shared.options.timeout)?;
+        let request = job.part.request(guarded, shared.options.timeout).ok_or(Lost)?;
         let wire = job.part.wire().map_or(0, |wire| wire.bytes.len());
         let ticket = shared.gate.enter().await;
         add(&shared.status.requests, 1);
@@ -207,9 +256,20 @@ impl<T: Transport> Delivery<T> {
         let since = Instant::now();
         let result = shared.transport.send(request).await;
         shared.status.note_latency(since.elapsed());
+        if result.is_err() {
+            shared.identity.doubt();
+        }
         let (answer, retry_after) = match &result {
             Ok(reply) => (outcome::of_reply(reply, job.part.items().len()), reply.retry_after),
             Err(error) => (outcome::of_send_error(error), None),
+        };
+        let answer = match answer {
+            // It was not among ours: whatever answers, it did not read the request.
+            Answer::UnknownParameter if !guarded => Answer::Later(
+                Problem::Refused,
+                "the cluster refuses a parameter that was not sent".to_owned(),
+            ),
+            answer => answer,
         };
         match &answer {
             Answer::Items(outcomes) => {
@@ -223,7 +283,11 @@ impl<T: Transport> Delivery<T> {
                 ticket.answered(false);
             }
         }
-        Some(answer)
+        Ok(answer)
+    }
+
+    fn done_with(&mut self, entries: usize) {
+        self.left = self.left.saturating_sub(entries);
     }
 
     fn put_back(&mut self, job: Job, problem: Problem, said: &str) {
@@ -233,7 +297,7 @@ impl<T: Transport> Delivery<T> {
     }
 
     /// Goes through the outcomes of all items.
-    async fn apply(&mut self, mut job: Job, outcomes: Vec<Outcome>) {
+    async fn apply(&mut self, mut job: Job, outcomes: Vec<Outcome>) -> Result<(), Lost> {
         let (mut created, mut there) = (0_usize, 0_usize);
         let (mut again, mut in_doubt) = (None, false);
         let (mut letters, mut done) = (Vec::new(), Vec::new());
@@ -255,42 +319,49 @@ impl<T: Transport> Delivery<T> {
         add(&self.shared.status.delivered, created);
         add(&self.shared.status.already_there, there);
         self.resolve_letters(done).await;
+        let finished = created.saturating_add(there).saturating_add(letters.len());
         // Before anything counts as done with.
         self.write_letters(letters).await;
+        self.done_with(finished);
         job.part
             .retain(|position, _| matches!(outcomes.get(position), Some(Outcome::Retry { .. })));
         let Some(problem) = again else {
             self.held.clear();
             self.backoff.reset();
-            return self.recycle(job);
+            self.recycle(job);
+            return Ok(());
         };
         job.in_doubt = in_doubt;
         let left = job.part.items().len();
         let said = format!("{left} documents of a bulk were not taken for now");
         self.put_back(job, problem, &said);
-        self.note_progress();
+        self.note_progress()?;
         tokio::time::sleep(self.backoff.next_wait()).await;
+        Ok(())
     }
 
     /// The cluster refused the request as a whole: finds the entry.
-    async fn halve(&mut self, mut job: Job, rejection: Rejection) {
+    async fn halve(&mut self, mut job: Job, rejection: Rejection) -> Result<(), Lost> {
         let accepted = self.shared.accepted.load(Ordering::Relaxed);
         let refused_at = *job.refused_at.get_or_insert(accepted);
         if job.part.items().len() > 1 {
-            return self.split(job);
+            self.split(job);
+            return Ok(());
         }
         job.refusals = job.refusals.saturating_add(1);
         // Something was accepted since: it is not every request that is refused.
         let others_pass = accepted > refused_at;
         if others_pass || (accepted > 0 && job.refusals >= LONELY_REFUSALS) {
-            return self.reject(job, rejection).await;
+            self.reject(job, rejection).await;
+            return Ok(());
         }
         self.held
             .set(Problem::Refused, &format!("the cluster answered 400 {}", rejection.error_type));
         add(&self.shared.status.retried, 1);
         self.jobs.push_back(job);
-        self.note_progress();
+        self.note_progress()?;
         tokio::time::sleep(self.backoff.next_wait()).await;
+        Ok(())
     }
 
     async fn too_large(&mut self, job: Job) {
@@ -315,8 +386,11 @@ impl<T: Transport> Delivery<T> {
 
     /// Makes the one entry of a job a dead letter.
     async fn reject(&mut self, job: Job, rejection: Rejection) {
-        let letters = job.part.items().iter().map(|item| letter(item, &rejection, &job)).collect();
+        let letters: Vec<DeadLetter> =
+            job.part.items().iter().map(|item| letter(item, &rejection, &job)).collect();
+        let count = letters.len();
         self.write_letters(letters).await;
+        self.done_with(count);
         self.held.clear();
         self.recycle(job);
     }
@@ -354,13 +428,23 @@ impl<T: Transport> Delivery<T> {
         }
     }
 
-    fn note_progress(&self) {
-        let Some(bulk) = self.bulk else { return };
-        let items = self.jobs.iter().flat_map(|job| job.part.items());
-        let lowest = items.map(|item| item.sequence).min();
-        let bytes =
-            self.jobs.iter().map(|job| job.part.held_bytes()).fold(0, usize::saturating_add);
-        self.shared.window.note(bulk, lowest, bytes, &self.shared.status);
+    /// Tells the window what is left. Whatever is left must be in a job: else something was lost.
+    fn note_progress(&self) -> Result<(), Lost> {
+        let parts = || self.jobs.iter().map(|job| &job.part);
+        let items = || parts().flat_map(Part::items);
+        if items().count() != self.left {
+            return Err(Lost);
+        }
+        let Some(bulk) = self.bulk else { return Ok(()) };
+        let (window, status) = (&self.shared.window, &self.shared.status);
+        match items().map(|item| item.sequence).min() {
+            Some(lowest) => {
+                let bytes = parts().map(Part::held_bytes).fold(0, usize::saturating_add);
+                window.note(bulk, lowest, bytes, status);
+            }
+            None => window.done(bulk, status),
+        }
+        Ok(())
     }
 
     fn recycle(&self, job: Job) {
@@ -395,3 +479,7 @@ fn now_ns() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     since.map_or(0, |since: Duration| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
 }
+
+#[cfg(test)]
+#[path = "deliver_tests.rs"]
+mod tests;

@@ -8,8 +8,10 @@
 //!                                                          dead letters, durable ◄─┘ rejected
 //! ```
 //!
-//! - At most `2 × max_in_flight × max_bytes` of entries are in memory; then [`Sink::apply`] waits,
-//!   and the ledger keeps the rest.
+//! - A bulk goes out when it is full, or when its first entry has waited for `max_age`.
+//! - At most `2 × max_in_flight × max_bytes` of entries are out, and one bulk is being filled; then
+//!   [`Sink::apply`] waits, and the ledger keeps the rest.
+//! - What is old waits too while `2 × max_in_flight` bulks are out: in an outage bulks become full.
 //! - After a restart, what was sent and is not behind the cursor is sent again. What may have been
 //!   sent is looked up first, so a rollover in between makes no duplicate: a file says how far
 //!   that may be, written before anything beyond it is sent.
@@ -17,20 +19,17 @@
 use super::bulk::{DEFAULT_BULK_TIMEOUT, DEFAULT_MAX_BYTES, DEFAULT_MAX_ITEMS, Filling};
 use super::dead_letters::DeadLetters;
 use super::deliver::{Shared, deliver};
-use super::gate::Gate;
 use super::outcome::Problem;
-use super::pace::Pace;
 use super::replay::Exporter;
-use super::status::{ExporterState, ExporterStatus, locked};
+use super::status::{ExporterState, locked};
 use super::transport::Transport;
-use super::window::Window;
-use crate::export::{Backoff, ConsumerStatus, CursorFile, Sink, SinkError};
+use super::watch::Watch;
+use crate::export::{ConsumerStatus, CursorFile, Sink, SinkError};
 use crate::ledger::{Chunk, Reader};
 use crate::store::projection::Origin;
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
@@ -40,6 +39,10 @@ pub const DEFAULT_MAX_IN_FLIGHT: usize = 4;
 
 /// How many entries ahead it is noted that they may have been sent.
 pub const DEFAULT_SENT_AHEAD: u64 = 50_000;
+
+/// How long an entry waits for others to fill its bulk with. Entries are to be found in the cluster
+/// soon, and a request a second costs it nothing.
+pub const DEFAULT_MAX_AGE: Duration = Duration::from_secs(1);
 
 /// How often a wait looks whether it should end.
 const LOOK_UP: Duration = Duration::from_millis(50);
@@ -57,6 +60,8 @@ pub struct ExporterOptions {
     pub max_bytes: usize,
     /// Most items of a bulk.
     pub max_items: usize,
+    /// How long an entry waits for others to fill its bulk with.
+    pub max_age: Duration,
     /// Most bulk requests in flight.
     pub max_in_flight: usize,
     /// Whether bodies are compressed.
@@ -88,6 +93,7 @@ impl ExporterOptions {
             cursors: cursors.into(),
             max_bytes: DEFAULT_MAX_BYTES,
             max_items: DEFAULT_MAX_ITEMS,
+            max_age: DEFAULT_MAX_AGE,
             max_in_flight: DEFAULT_MAX_IN_FLIGHT,
             gzip: true,
             timeout: DEFAULT_BULK_TIMEOUT,
@@ -116,7 +122,7 @@ pub enum ExporterError {
         /// How many.
         bulks: usize,
     },
-    /// A defect of the program.
+    /// A defect of the program. Nothing more is taken until the restart.
     #[error("a task of the exporter ended by itself; restart the program and report this")]
     TaskEnded,
 }
@@ -134,8 +140,14 @@ struct Sent {
 impl Sent {
     fn open(dir: &Path, name: &str, reader: &Reader) -> Self {
         let file = CursorFile::new(dir, &format!("{name}-sent"), reader.origin());
-        // Without the file anything that is in the ledger may have been sent.
-        let noted = file.read().unwrap_or_else(|| reader.watermark());
+        let cursor = CursorFile::new(dir, name, reader.origin());
+        let noted = match file.read() {
+            Some(noted) => noted,
+            // The file is written before anything is sent: nothing was.
+            None if !file.exists() && !cursor.exists() => 0,
+            // It is lost or damaged: anything that is in the ledger may have been sent.
+            None => reader.watermark(),
+        };
         Self { file, noted, in_doubt_below: noted }
     }
 
@@ -163,10 +175,13 @@ pub struct ElasticsearchSink<T: Transport> {
     /// Ends with the sink: what is not delivered then is sent after the restart.
     tasks: JoinSet<()>,
     filling: Filling,
+    /// When the first entry of what is being filled came.
+    filling_since: Instant,
     /// Sequence after the last entry that was taken; `None` before the first.
     next: Option<u64>,
     sent: Sent,
     consumer: Option<Arc<ConsumerStatus>>,
+    watch: Watch,
 }
 
 impl<T: Transport> ElasticsearchSink<T> {
@@ -182,30 +197,18 @@ impl<T: Transport> ElasticsearchSink<T> {
         runtime: Handle,
     ) -> std::io::Result<Self> {
         std::fs::create_dir_all(&options.cursors)?;
-        let status = Arc::new(ExporterStatus::default());
-        let pace = Pace::new(options.max_in_flight, options.max_bytes);
-        let backoff = Backoff::new(options.retry.0, options.retry.1);
         let sent = Sent::open(&options.cursors, &options.name, reader);
-        let shared = Shared {
-            transport,
-            gate: Gate::new(pace, backoff, status.clone()),
-            status,
-            dead,
-            window: Window::default(),
-            spare: Mutex::new(Vec::new()),
-            require_data_stream: AtomicBool::new(options.require_data_stream),
-            streams: Mutex::new(BTreeSet::new()),
-            accepted: AtomicU64::new(0),
-            options,
-        };
+        let shared = Shared::new(transport, options, dead, reader.origin());
         Ok(Self {
             shared: Arc::new(shared),
             runtime,
             tasks: JoinSet::new(),
             filling: Filling::default(),
+            filling_since: Instant::now(),
             next: None,
             sent,
             consumer: None,
+            watch: Watch::new(Instant::now()),
         })
     }
 
@@ -218,18 +221,25 @@ impl<T: Transport> ElasticsearchSink<T> {
         self.consumer.as_ref().is_some_and(|consumer| consumer.is_stopping())
     }
 
-    /// Lets go of tasks that are at their end.
+    /// Looks after the tasks: tells what holds them up, lets go of those at their end. Once one has panicked or lost its bulk, that is
+    /// what every call says: the cursor never passes that bulk, and only a restart sends it again.
     fn reap(&mut self) -> Result<(), SinkError> {
+        self.watch.look(&self.shared.status);
         while let Some(ended) = self.tasks.try_join_next() {
-            // Its bulk stays out, so the cursor never passes it.
-            ended.map_err(|_| ExporterError::TaskEnded)?;
+            if ended.is_err() {
+                self.shared.broken.store(true, Ordering::Relaxed);
+            }
+        }
+        if self.shared.broken.load(Ordering::Relaxed) {
+            return Err(ExporterError::TaskEnded.into());
         }
         Ok(())
     }
 
-    fn wait_for_room(&self) -> Result<(), SinkError> {
+    fn wait_for_room(&mut self) -> Result<(), SinkError> {
         let (bytes, max) = (self.filling.bytes(), self.shared.options.max_held());
         while !self.shared.window.wait_for_room(bytes, max, LOOK_UP) {
+            self.reap()?;
             if self.is_stopping() {
                 return Err(ExporterError::Stopping.into());
             }
@@ -245,21 +255,38 @@ impl<T: Transport> ElasticsearchSink<T> {
         let shared = self.shared.clone();
         let memory = locked(&shared.spare).pop().unwrap_or_default();
         let part = self.filling.take(shared.gate.bytes(), memory);
+        self.filling_since = Instant::now();
         let in_doubt = first < self.sent.in_doubt_below;
         let bulk = shared.window.add(first, part.held_bytes(), &shared.status);
         self.tasks.spawn_on(deliver(shared, part, in_doubt, Some(bulk)), &self.runtime);
         Ok(())
     }
 
+    /// Hands over what is held, as far as there is room. Twice when the last entry did not fit.
+    fn dispatch_what_fits(&mut self) -> Result<(), SinkError> {
+        let max = self.shared.options.max_held();
+        let most_bulks = self.shared.options.max_in_flight.saturating_mul(2);
+        while !self.filling.is_empty()
+            && self.shared.window.has_room(self.filling.bytes(), max, most_bulks)
+        {
+            self.dispatch()?;
+        }
+        Ok(())
+    }
+
     /// Waits for the last replies, unless they do not come.
     fn finish(&mut self) -> Result<(), SinkError> {
         let since = Instant::now();
-        while !self.shared.window.wait_until_empty(LOOK_UP) {
+        while !(self.shared.window.wait_until_empty(LOOK_UP) && self.filling.is_empty()) {
+            self.reap()?;
+            self.dispatch_what_fits()?;
             let state = self.shared.status.state();
             let passing = [ExporterState::Running, ExporterState::HeldUp(Problem::Busy)];
             if since.elapsed() >= self.shared.options.stop_grace || !passing.contains(&state) {
                 self.tasks.abort_all();
-                return Err(ExporterError::Undelivered { bulks: self.shared.window.len() }.into());
+                let held = usize::from(!self.filling.is_empty());
+                let bulks = self.shared.window.len().saturating_add(held);
+                return Err(ExporterError::Undelivered { bulks }.into());
             }
         }
         // All of it was answered: the next start has nothing to look up.
@@ -292,9 +319,12 @@ impl<T: Transport> Sink for ElasticsearchSink<T> {
                 self.dispatch()?;
             }
             self.next = Some(entry.sequence.saturating_add(1));
+            if self.filling.is_empty() {
+                self.filling_since = Instant::now();
+            }
             self.filling.push(entry, origin);
         }
-        Ok(())
+        self.tick()
     }
 
     fn settled(&mut self) -> Option<u64> {
@@ -303,11 +333,22 @@ impl<T: Transport> Sink for ElasticsearchSink<T> {
         Some(self.shared.window.lowest().map_or(held, |lowest| lowest.min(held)))
     }
 
+    fn arrived(&mut self) -> Option<u64> {
+        self.settled()
+    }
+
     fn idle(&mut self) -> Result<(), SinkError> {
-        // Twice when the last entry did not fit. Does not wait for room: at most one bulk more.
-        while !self.filling.is_empty() {
-            self.dispatch()?;
-        }
+        self.reap()?;
+        // Without room it stays, and goes out with a later tick.
+        self.dispatch_what_fits()?;
         if self.is_stopping() { self.finish() } else { Ok(()) }
+    }
+
+    fn tick(&mut self) -> Result<(), SinkError> {
+        self.reap()?;
+        if self.filling_since.elapsed() < self.shared.options.max_age {
+            return Ok(());
+        }
+        self.dispatch_what_fits()
     }
 }

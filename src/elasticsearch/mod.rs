@@ -13,8 +13,9 @@
 //! | `deliver.rs`, `outcome.rs`, `reason.rs` | a bulk to its end; what replies mean; safe texts |
 //! | `gate.rs`, `pace.rs`, `window.rs` | waits all share; how much at once; what is out |
 //! | `lookup.rs`, `streams.rs` | what is there already; streams where clusters do not check |
+//! | `identity.rs` | whether the cluster is the one that the cursor means |
 //! | `dead_letters.rs`, `letter.rs`, `replay.rs` | what is not taken, durably; sending it again |
-//! | `status.rs` | [`ExporterStatus`]: plain numbers |
+//! | `status.rs`, `watch.rs` | [`ExporterStatus`]: plain numbers; what holds it up, in the log |
 
 mod bulk;
 mod client;
@@ -25,6 +26,7 @@ mod exporter;
 pub mod fields;
 mod flavor;
 mod gate;
+mod identity;
 mod letter;
 mod lookup;
 mod outcome;
@@ -36,6 +38,7 @@ pub mod setup;
 mod status;
 mod streams;
 mod transport;
+mod watch;
 mod window;
 
 pub use bulk::{DEFAULT_BULK_TIMEOUT, DEFAULT_MAX_BYTES, DEFAULT_MAX_ITEMS, Filling, Item, Part};
@@ -43,7 +46,8 @@ pub use client::{Client, SET_ASIDE};
 pub use dead_letters::{DeadLetterError, DeadLetters, MAX_LETTERS_PAGE, MAX_OPEN};
 pub use document::{data_stream, write_item};
 pub use exporter::{
-    DEFAULT_MAX_IN_FLIGHT, DEFAULT_SENT_AHEAD, ElasticsearchSink, ExporterError, ExporterOptions,
+    DEFAULT_MAX_AGE, DEFAULT_MAX_IN_FLIGHT, DEFAULT_SENT_AHEAD, ElasticsearchSink, ExporterError,
+    ExporterOptions,
 };
 pub use flavor::{Flavor, FlavorError, Product, Version};
 pub use letter::{DeadLetter, Resolved};

@@ -19,6 +19,7 @@
 
 use super::reason::{safe_reason, safe_type};
 use super::transport::{Reply, SendError};
+use crate::export::chain;
 use serde::Deserialize;
 use std::borrow::Cow;
 
@@ -37,6 +38,8 @@ pub enum Problem {
     SetupMissing,
     /// The key is not valid or may not write.
     Unauthorized,
+    /// It is not the cluster that has the earlier entries.
+    OtherCluster,
 }
 
 /// What became of one entry.
@@ -153,10 +156,21 @@ const NOT_THE_DOCUMENT: &[(&str, Problem)] = &[
 
 /// What a request without a reply means.
 pub(super) fn of_send_error(error: &SendError) -> Answer {
-    // The error names the host, without credentials, and nothing of the request.
+    let said = said_of_send_error(error);
     match error {
-        SendError::NotSent { .. } => Answer::Later(Problem::Unavailable, error.to_string()),
-        SendError::NoReply { .. } => Answer::InDoubt(error.to_string()),
+        SendError::NotSent { .. } => Answer::Later(Problem::Unavailable, said),
+        SendError::NoReply { .. } => Answer::InDoubt(said),
+    }
+}
+
+/// Why there is no reply, and what to do when that is a certificate. Names the host, without
+/// credentials, and nothing of the request.
+pub(super) fn said_of_send_error(error: &SendError) -> String {
+    let said = chain(error);
+    if said.contains("certificate") {
+        format!("{said}; check the authority in elasticsearch.ca and the name in the address")
+    } else {
+        said
     }
 }
 
@@ -201,7 +215,7 @@ fn names_our_parameter(error: &ErrorReply<'_>) -> bool {
     reason.contains("unrecognized parameter") && reason.contains("[require_data_stream]")
 }
 
-fn not_the_document(kind: &str) -> Option<Problem> {
+pub(super) fn not_the_document(kind: &str) -> Option<Problem> {
     NOT_THE_DOCUMENT.iter().find(|(name, _)| *name == kind).map(|(_, problem)| *problem)
 }
 
@@ -288,6 +302,22 @@ mod tests {
             panic!("a bad document is a dead letter");
         };
         assert_eq!(rejection, Rejection::new(400, "mapper_parsing_exception", ""));
+    }
+
+    #[test]
+    fn a_request_without_a_reply_says_why_and_what_to_do_about_a_certificate() {
+        let host = || "https://es:9200".to_owned();
+        let source = || "invalid peer certificate: UnknownIssuer".into();
+        let Answer::Later(Problem::Unavailable, said) =
+            of_send_error(&SendError::NotSent { host: host(), source: source() })
+        else {
+            panic!("nothing was written");
+        };
+        assert!(said.starts_with("cannot connect to https://es:9200: invalid peer"), "{said}");
+        assert!(said.contains("elasticsearch.ca"), "{said}");
+        let closed = SendError::NoReply { host: host(), source: "connection closed".into() };
+        let expected = "no reply from https://es:9200: connection closed".to_owned();
+        assert_eq!(of_send_error(&closed), Answer::InDoubt(expected));
     }
 
     #[test]

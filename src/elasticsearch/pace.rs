@@ -56,6 +56,11 @@ impl Pace {
         self.begun
     }
 
+    /// The number of the request that begins next.
+    pub(super) fn next_request(&self) -> u64 {
+        self.begun.saturating_add(1)
+    }
+
     /// The cluster took a request and was not busy.
     pub(super) fn good(&mut self) {
         self.good = self.good.saturating_add(1);
@@ -76,7 +81,7 @@ impl Pace {
         if request < self.valid_from {
             return;
         }
-        self.valid_from = self.begun.saturating_add(1);
+        self.valid_from = self.next_request();
         if self.in_flight > 1 {
             self.in_flight /= 2;
         } else {

@@ -35,6 +35,7 @@ impl ExporterState {
         Self::HeldUp(Problem::Refused),
         Self::HeldUp(Problem::SetupMissing),
         Self::HeldUp(Problem::Unauthorized),
+        Self::HeldUp(Problem::OtherCluster),
         Self::DeadLettersStuck,
     ];
 
@@ -48,6 +49,7 @@ impl ExporterState {
             Self::HeldUp(Problem::Refused) => "refused",
             Self::HeldUp(Problem::SetupMissing) => "setup_missing",
             Self::HeldUp(Problem::Unauthorized) => "unauthorized",
+            Self::HeldUp(Problem::OtherCluster) => "other_cluster",
             Self::DeadLettersStuck => "dead_letters_stuck",
         }
     }
@@ -68,6 +70,11 @@ impl ExporterState {
             Self::HeldUp(Problem::Unauthorized) => {
                 Some("the key is not valid or may not create documents: check its privileges")
             }
+            Self::HeldUp(Problem::OtherCluster) => Some(
+                "correct the address; or stop and remove cursors/elasticsearch.cursor from the data \
+                 folder to export everything to this cluster, or cursors/elasticsearch-cluster.id to \
+                 export only what is new",
+            ),
             Self::DeadLettersStuck => {
                 Some("dead letters cannot be kept: check the disk, or replay what is there")
             }
@@ -90,7 +97,7 @@ macro_rules! counters {
             latency: [AtomicU64; LATENCY_BUCKETS_MS.len() + 1],
             latency_us: AtomicU64,
             /// How many parts of the exporter are in each state but the first.
-            held_up: [AtomicUsize; 8],
+            held_up: [AtomicUsize; ExporterState::ALL.len()],
             last_error: Mutex<Option<String>>,
         }
 

@@ -6,7 +6,7 @@
 
 use super::deliver::{Held, Shared};
 use super::document::data_stream;
-use super::outcome::Problem;
+use super::outcome::{Problem, said_of_send_error};
 use super::status::locked;
 use super::transport::{Method, Request, Transport};
 use std::time::Duration;
@@ -43,8 +43,12 @@ pub(super) async fn ensure_stream<T: Transport>(shared: &Shared<T>, class: u8, h
                 locked(&shared.streams).insert(class);
             }
             Some(problem) => {
+                let why = match &reply {
+                    Ok(reply) => format!("the cluster answered {}", reply.status),
+                    Err(error) => said_of_send_error(error),
+                };
                 ticket.failed(problem, reply.ok().and_then(|reply| reply.retry_after));
-                held.set(problem, "cannot find the data stream");
+                held.set(problem, &format!("cannot find the data stream: {why}"));
             }
         }
     }

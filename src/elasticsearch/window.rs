@@ -30,6 +30,14 @@ struct Out {
     bytes: usize,
 }
 
+impl Bulks {
+    /// Whether that many bytes more may go out. Something always may when nothing is out.
+    fn takes(&self, bytes: usize, max_bytes: usize) -> bool {
+        let fits = self.bytes.saturating_add(bytes) <= max_bytes;
+        self.by_number.is_empty() || fits && self.by_number.len() < MAX_BULKS
+    }
+}
+
 impl Window {
     /// A bulk goes out; gives its number.
     pub(super) fn add(&self, lowest: u64, bytes: usize, status: &ExporterStatus) -> u64 {
@@ -42,22 +50,24 @@ impl Window {
         number
     }
 
-    /// What is left of a bulk; nothing when `lowest` is `None`.
-    pub(super) fn note(
-        &self,
-        number: u64,
-        lowest: Option<u64>,
-        bytes: usize,
-        status: &ExporterStatus,
-    ) {
+    /// What is left of a bulk: its first entry that is not done with, and the bytes that it holds.
+    pub(super) fn note(&self, number: u64, lowest: u64, bytes: usize, status: &ExporterStatus) {
+        self.change(number, Some(Out { lowest, bytes }), status);
+    }
+
+    /// IMPORTANT: only for a bulk of which every entry was delivered or is a durable dead letter.
+    /// The cursor passes it.
+    pub(super) fn done(&self, number: u64, status: &ExporterStatus) {
+        self.change(number, None, status);
+    }
+
+    fn change(&self, number: u64, left: Option<Out>, status: &ExporterStatus) {
         let mut bulks = locked(&self.out);
-        let Some(mut out) = bulks.by_number.remove(&number) else { return };
+        let Some(out) = bulks.by_number.remove(&number) else { return };
         bulks.bytes = bulks.bytes.saturating_sub(out.bytes);
-        if let Some(lowest) = lowest {
-            bulks.bytes = bulks.bytes.saturating_add(bytes);
-            out.lowest = lowest;
-            out.bytes = bytes;
-            bulks.by_number.insert(number, out);
+        if let Some(left) = left {
+            bulks.bytes = bulks.bytes.saturating_add(left.bytes);
+            bulks.by_number.insert(number, left);
         }
         status.held_bytes.store(bulks.bytes, Ordering::Relaxed);
         self.changed.notify_all();
@@ -68,18 +78,20 @@ impl Window {
         locked(&self.out).by_number.values().map(|out| out.lowest).min()
     }
 
+    /// Whether that many bytes more may go out when fewer than `most_bulks` are.
+    pub(super) fn has_room(&self, bytes: usize, max_bytes: usize, most_bulks: usize) -> bool {
+        let bulks = locked(&self.out);
+        bulks.by_number.len() < most_bulks.min(MAX_BULKS) && bulks.takes(bytes, max_bytes)
+    }
+
     /// How many bulks are out.
     pub(super) fn len(&self) -> usize {
         locked(&self.out).by_number.len()
     }
 
-    /// Waits a moment until that many bytes more may go out; whether they may. Something always
-    /// may when nothing is out.
+    /// Waits a moment until that many bytes more may go out; whether they may.
     pub(super) fn wait_for_room(&self, bytes: usize, max_bytes: usize, most: Duration) -> bool {
-        let is_full = |bulks: &mut Bulks| {
-            let fits = bulks.bytes.saturating_add(bytes) <= max_bytes;
-            !(bulks.by_number.is_empty() || fits && bulks.by_number.len() < MAX_BULKS)
-        };
+        let is_full = |bulks: &mut Bulks| !bulks.takes(bytes, max_bytes);
         let waited = self.changed.wait_timeout_while(locked(&self.out), most, is_full);
         !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }

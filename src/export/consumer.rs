@@ -1,6 +1,6 @@
 //! The consumer: a thread that brings the entries of the ledger to a sink.
 
-use super::{Backoff, ConsumerState, ConsumerStatus, CursorFile, Sink, SinkError};
+use super::{Backoff, ConsumerState, ConsumerStatus, CursorFile, Sink, SinkError, chain};
 use crate::ledger::{Reader, Scan};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -189,6 +189,7 @@ impl Driver {
         let from = self.sink.position().or_else(|| self.settled_so_far()).unwrap_or(0);
         self.status.set_applied(from);
         self.status.set_settled(from);
+        self.status.set_arrived(from);
         self.reader.scan_once(from)
     }
 
@@ -224,17 +225,19 @@ impl Driver {
             if self.reader.wait_beyond(next, LOOK_UP) > next {
                 return Ok(());
             }
-            if !told && since.elapsed() >= self.options.idle_after {
+            self.sink.tick()?;
+            let tell = !told && since.elapsed() >= self.options.idle_after;
+            if tell {
                 self.sink.idle()?;
-                self.note_settled();
-                self.save()?;
-                self.succeed();
                 told = true;
             }
-            if told && self.saved_at.elapsed() >= self.options.cursor_every {
-                // A sink that answers later settles while nothing comes.
-                self.note_settled();
+            // A sink that answers later settles while nothing comes.
+            self.note_settled();
+            if tell || self.saved_at.elapsed() >= self.options.cursor_every {
                 self.save()?;
+            }
+            if tell {
+                self.succeed();
             }
             if self.reader.has_ended() {
                 // Nothing more will come: the wait returned at once. Wait to be told to end.
@@ -248,6 +251,8 @@ impl Driver {
         let applied = self.status.applied();
         let settled = self.sink.settled().unwrap_or(applied).min(applied);
         self.status.set_settled(settled);
+        let arrived = self.sink.arrived().unwrap_or(applied).min(applied);
+        self.status.set_arrived(arrived);
     }
 
     fn succeed(&mut self) {
@@ -291,10 +296,4 @@ impl Driver {
         }
         Ok(())
     }
-}
-
-/// An error with what caused it, in one line.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

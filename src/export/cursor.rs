@@ -39,6 +39,12 @@ impl CursorFile {
         known.then(|| lines.next()?.parse().ok()).flatten()
     }
 
+    /// Whether there is a file, readable or not.
+    pub fn exists(&self) -> bool {
+        // What cannot be looked at may be there.
+        self.path.try_exists().unwrap_or(true)
+    }
+
     /// Makes the sequence number durable.
     ///
     /// # Errors
@@ -65,7 +71,7 @@ mod tests {
     fn a_cursor_reads_back_and_another_ledgers_is_none() {
         let dir = tempfile::tempdir().unwrap();
         let cursor = CursorFile::new(dir.path(), "webhook", [1; 16]);
-        assert_eq!(cursor.read(), None);
+        assert_eq!((cursor.read(), cursor.exists()), (None, false));
         for sequence in [0, 7, u64::MAX] {
             cursor.write(sequence).unwrap();
             assert_eq!(cursor.read(), Some(sequence));
@@ -85,7 +91,7 @@ mod tests {
             let mut broken = bytes.clone();
             broken[at] ^= 1;
             std::fs::write(&path, broken).unwrap();
-            assert_eq!(cursor.read(), None, "byte {at}");
+            assert_eq!((cursor.read(), cursor.exists()), (None, true), "byte {at}");
         }
         for length in 0..bytes.len() - 1 {
             std::fs::write(&path, &bytes[..length]).unwrap();

@@ -65,6 +65,12 @@ pub trait Sink: Send {
         None
     }
 
+    /// The sequence number up to which everything is where it is found, when that is less than
+    /// what was applied: what the lag is measured by. `None`: all that was applied.
+    fn arrived(&mut self) -> Option<u64> {
+        None
+    }
+
     /// Called when there are no entries for now, and once at the end: write what is still held.
     ///
     /// # Errors
@@ -72,4 +78,19 @@ pub trait Sink: Send {
     fn idle(&mut self) -> Result<(), SinkError> {
         Ok(())
     }
+
+    /// Called many times a second while there are no entries, for what a sink does by the clock.
+    /// Must not block.
+    ///
+    /// # Errors
+    /// As [`Sink::apply`].
+    fn tick(&mut self) -> Result<(), SinkError> {
+        Ok(())
+    }
+}
+
+/// An error with what caused it, in one line.
+pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

@@ -48,6 +48,7 @@ pub struct ConsumerStatus {
     state: AtomicU8,
     applied: AtomicU64,
     settled: AtomicU64,
+    arrived: AtomicU64,
     failures: AtomicU64,
     last_error: Mutex<Option<String>>,
     pub(super) stopping: AtomicBool,
@@ -71,6 +72,12 @@ impl ConsumerStatus {
         self.settled.load(Ordering::Relaxed)
     }
 
+    /// Sequence up to which everything is where the sink brings it. An index answers for what it
+    /// took before that is settled; an exporter holds entries that are not in the cluster.
+    pub fn arrived(&self) -> u64 {
+        self.arrived.load(Ordering::Relaxed)
+    }
+
     /// Failures since the start.
     pub fn failures(&self) -> u64 {
         self.failures.load(Ordering::Relaxed)
@@ -81,9 +88,20 @@ impl ConsumerStatus {
         self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// How many entries it is behind a ledger with that watermark.
+    /// How many entries of a ledger with that watermark have not arrived.
     pub fn lag(&self, watermark: u64) -> u64 {
-        watermark.saturating_sub(self.applied())
+        watermark.saturating_sub(self.arrived())
+    }
+
+    /// What keeps it from its work, in a sentence; `None` while it works.
+    pub fn trouble(&self) -> Option<String> {
+        match (self.state(), self.last_error()) {
+            (ConsumerState::Failed, _) => {
+                Some("it ended by itself: restart the program and report this".to_owned())
+            }
+            (_, Some(error)) => Some(format!("it failed and is tried again: {error}")),
+            (_, None) => None,
+        }
     }
 
     pub(super) fn set_state(&self, state: ConsumerState) {
@@ -98,6 +116,10 @@ impl ConsumerStatus {
         self.settled.store(sequence, Ordering::Relaxed);
     }
 
+    pub(super) fn set_arrived(&self, sequence: u64) {
+        self.arrived.store(sequence, Ordering::Relaxed);
+    }
+
     pub(super) fn note_failure(&self, error: String) {
         self.failures.fetch_add(1, Ordering::Relaxed);
         *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
@@ -110,5 +132,23 @@ impl ConsumerStatus {
     /// Whether it was told to end.
     pub fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Acquire)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trouble_is_what_failed_until_it_works_again_and_an_end_that_nobody_wanted() {
+        let status = ConsumerStatus::default();
+        assert_eq!(status.trouble(), None);
+        status.note_failure("the disk is full".to_owned());
+        status.set_state(ConsumerState::Running);
+        assert!(status.trouble().unwrap().ends_with("the disk is full"));
+        status.note_success();
+        assert_eq!(status.trouble(), None);
+        status.set_state(ConsumerState::Failed);
+        assert!(status.trouble().unwrap().contains("restart"));
     }
 }

@@ -8,7 +8,7 @@ use crate::elasticsearch::{
 };
 use crate::export::ConsumerStatus;
 use crate::intake::Intake;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Reader};
 use crate::receiver::{LimitHit, Receiver};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{EncodeMetric, MetricEncoder, NoLabelSet};
@@ -20,6 +20,7 @@ use prometheus_client::registry::{Registry, Unit};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Where the numbers come from.
 #[derive(Debug, Clone)]
@@ -37,7 +38,8 @@ pub struct Sources {
 }
 
 impl Sources {
-    /// The numbers as they are now.
+    /// The numbers as they are now. Reads an entry for each consumer that is behind: not for a
+    /// thread that others need.
     pub fn text(&self) -> String {
         let mut page = Page(Registry::with_prefix("spanledger"));
         self.intake(&mut page);
@@ -175,15 +177,19 @@ impl Sources {
     }
 
     fn consumers(&self, page: &mut Page) {
-        let watermark = self.ledger.reader().watermark();
         let of = |number: fn(&ConsumerStatus) -> u64| -> Vec<(&'static str, u64)> {
             self.consumers.iter().map(|(name, progress)| (*name, number(progress))).collect()
         };
-        let behind: Vec<(&'static str, u64)> = of(ConsumerStatus::applied)
-            .into_iter()
-            .map(|(name, position)| (name, watermark.saturating_sub(position)))
-            .collect();
-        page.gauges("consumer_lag_entries", "Durable entries not applied yet", "consumer", &behind);
+        let reader = self.ledger.reader();
+        let (mut behind, mut ages) = (Vec::new(), Vec::new());
+        for (name, arrived) in of(ConsumerStatus::arrived) {
+            behind.push((name, reader.watermark().saturating_sub(arrived)));
+            ages.extend(age(&reader, arrived).map(|age| (name, age)));
+        }
+        let help = "Durable entries that have not arrived where the consumer brings them";
+        page.gauges("consumer_lag_entries", help, "consumer", &behind);
+        let help = "Time since the oldest of them was received; 0 for none";
+        page.ages("consumer_lag", help, "consumer", &ages);
         page.counts(
             "consumer_entries",
             "Entries applied",
@@ -195,11 +201,27 @@ impl Sources {
     }
 }
 
+/// How long ago the entry at `sequence` was received: zero when there is none yet, `None` when it
+/// cannot be read. Reads the disk.
+fn age(reader: &Reader, sequence: u64) -> Option<Duration> {
+    let Some(entry) = reader.get(sequence).ok()? else { return Some(Duration::ZERO) };
+    let received = UNIX_EPOCH.checked_add(Duration::from_nanos(entry.received_ns))?;
+    // A clock that was set back makes it none.
+    Some(SystemTime::now().duration_since(received).unwrap_or_default())
+}
+
 /// The export to Elasticsearch.
 fn exporter_numbers(status: &ExporterStatus, dead_letters: u64, page: &mut Page) {
     let documents = [("created", status.delivered()), ("already_there", status.already_there())];
     let help = "Documents that are in the cluster";
     page.counts("elasticsearch_documents", help, "outcome", &documents);
+    page.count(
+        "elasticsearch_lookups",
+        "Requests to look up which entries in doubt are there already",
+        status.lookups(),
+    );
+    let help = "Documents that such a request found: they were not sent again";
+    page.count("elasticsearch_found_by_lookup", help, status.found_by_lookup());
     page.count("elasticsearch_requests", "Bulk requests sent", status.requests());
     let retries = [
         ("entry", status.retried()),
@@ -275,6 +297,20 @@ impl Page {
     /// A histogram that was counted elsewhere.
     fn latency(&mut self, name: &str, help: &str, latency: &Latency) {
         self.0.register_with_unit(name, help, Unit::Seconds, Buckets(latency.clone()));
+    }
+
+    fn ages(
+        &mut self,
+        name: &str,
+        help: &str,
+        label: &'static str,
+        values: &[(&'static str, Duration)],
+    ) {
+        let family = Family::<[(&'static str, &'static str); 1], Gauge<f64, AtomicU64>>::default();
+        for (of, value) in values {
+            family.get_or_create(&[(label, *of)]).set(value.as_secs_f64());
+        }
+        self.0.register_with_unit(name, help, Unit::Seconds, family);
     }
 
     fn gauges(

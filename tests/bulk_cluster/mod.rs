@@ -29,15 +29,20 @@ pub struct Faults {
     pub rollover: u8,
     /// Every request is answered with that status, and nothing is done.
     pub always: Option<u16>,
+    /// Whether sending a request panics: a defect of ours.
+    pub panics: bool,
     /// Bulk bodies above are answered with 413.
     pub max_body: Option<usize>,
     /// Whether there is no template.
     pub no_template: bool,
     /// Whether the write index is read-only.
     pub block: bool,
+    /// Whether reading is blocked, for whatever key.
+    pub read_block: bool,
     /// What the key may not do.
     pub no_read: bool,
     pub no_refresh: bool,
+    pub no_monitor: bool,
     /// Whether it is OpenSearch, which does not know `require_data_stream`.
     pub opensearch: bool,
     /// Messages of documents that are rejected, by an item of 400, by the failure store, and by a
@@ -51,12 +56,17 @@ struct State {
     /// Backing indices by stream, the last is written to.
     streams: BTreeMap<String, Vec<HashMap<String, Doc>>>,
     failure_store: usize,
+    asked: usize,
     bulks: usize,
     in_flight: usize,
     most_in_flight: usize,
     largest_body: usize,
     most_items: usize,
     seed: u64,
+    /// Stands for its `cluster_uuid`.
+    number: u64,
+    /// Which exporter is alive: see [`Cluster::cut_off`].
+    life: u64,
     gzip: usize,
     rollovers: usize,
 }
@@ -68,11 +78,19 @@ struct Doc {
 }
 
 #[derive(Debug, Clone)]
-pub struct Cluster(Arc<Mutex<State>>);
+pub struct Cluster(Arc<Mutex<State>>, u64);
 
 impl Cluster {
     pub fn new(seed: u64) -> Self {
-        Self(Arc::new(Mutex::new(State { seed: seed | 1, ..State::default() })))
+        Self(Arc::new(Mutex::new(State { seed: seed | 1, ..State::default() })), 0)
+    }
+
+    /// The cluster for the next exporter. What the last one sends from now on neither arrives nor
+    /// is answered, as if it had been killed.
+    pub fn cut_off(&mut self) {
+        let mut state = self.0.lock().unwrap();
+        state.life += 1;
+        self.1 = state.life;
     }
 
     pub fn set(&self, faults: Faults) {
@@ -98,6 +116,18 @@ impl Cluster {
 
     pub fn roll_over(&self) {
         self.0.lock().unwrap().roll_over();
+    }
+
+    /// Another cluster, empty, at the same address.
+    pub fn replace(&self) {
+        let mut state = self.0.lock().unwrap();
+        state.streams.clear();
+        state.number += 1;
+    }
+
+    /// Requests of any kind, answered or not.
+    pub fn asked(&self) -> usize {
+        self.0.lock().unwrap().asked
     }
 
     pub fn bulks(&self) -> usize {
@@ -150,7 +180,16 @@ impl Transport for Cluster {
         }
         let place = Place(self.clone());
         tokio::task::yield_now().await;
-        let sent = self.0.lock().unwrap().answer(&request);
+        let panics = self.0.lock().unwrap().faults.panics;
+        assert!(!panics, "told to");
+        let sent = {
+            let mut state = self.0.lock().unwrap();
+            (state.life == self.1).then(|| state.answer(&request))
+        };
+        let Some(sent) = sent else {
+            drop(place);
+            return std::future::pending().await;
+        };
         tokio::task::yield_now().await;
         drop(place);
         match sent {
@@ -182,6 +221,7 @@ impl State {
 
     fn answer(&mut self, request: &Request) -> Happened {
         assert!(request.timeout > Duration::ZERO);
+        self.asked += 1;
         if let Some(status) = self.faults.always {
             return Happened::Replied(reply(status, "<html>no</html>"));
         }
@@ -223,6 +263,12 @@ impl State {
     fn route(&mut self, request: &Request) -> Reply {
         let path: Vec<&str> = request.path.split('/').collect();
         match (request.method, path.as_slice()) {
+            (Method::Get, ["", ""]) if self.faults.no_monitor => {
+                failure(403, "security_exception", "action [cluster:monitor/main]")
+            }
+            (Method::Get, ["", ""]) => {
+                reply(200, &json!({"cluster_uuid": format!("number-{}", self.number)}).to_string())
+            }
             (Method::Post, ["", "_bulk"]) => self.bulk(request),
             (Method::Post, ["", stream, "_refresh"]) => self.refresh(stream),
             (Method::Post, ["", stream, "_search"]) => self.search(stream, request),
@@ -245,6 +291,9 @@ impl State {
     }
 
     fn refresh(&mut self, stream: &str) -> Reply {
+        if self.faults.read_block {
+            return failure(403, "cluster_block_exception", "index [x] blocked by: [FORBIDDEN/7]");
+        }
         if self.faults.no_refresh || self.faults.no_read {
             return failure(403, "security_exception", "action [indices:admin/refresh]");
         }

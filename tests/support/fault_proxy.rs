@@ -7,20 +7,25 @@
 //!              │  half:   half of the reply, then the connection is cut
 //!              └─ status: the proxy answers 429, 503, or 502 with HTML, the node never hears of it
 //! ```
+//!
+//! While replies are held, what the node did stays unknown to the exporter: it can be killed with a
+//! bulk in flight.
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
 use hyper::body::{Frame, Incoming};
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 /// What happens to a bulk request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
     /// Nothing: it goes through.
     None,
@@ -40,8 +45,7 @@ pub type Plan = dyn Fn(u64) -> Fault + Send + Sync;
 /// A running proxy. Its tasks end with the test's runtime.
 pub struct FaultProxy {
     address: SocketAddr,
-    bulks: Arc<AtomicU64>,
-    faults: Arc<AtomicU64>,
+    shared: Arc<Shared>,
 }
 
 impl FaultProxy {
@@ -49,17 +53,19 @@ impl FaultProxy {
     pub async fn start(node: &str, plan: impl Fn(u64) -> Fault + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (bulks, faults) = (Arc::<AtomicU64>::default(), Arc::<AtomicU64>::default());
         let shared = Arc::new(Shared {
             node: node.trim_end_matches('/').to_owned(),
             client: reqwest::Client::builder().no_proxy().build().unwrap(),
             plan: Box::new(plan),
-            bulks: Arc::clone(&bulks),
-            faults: Arc::clone(&faults),
+            bulks: AtomicU64::default(),
+            done: Mutex::default(),
+            holding: watch::Sender::new(false),
+            held: AtomicU64::default(),
         });
+        let accepting = Arc::clone(&shared);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let shared = Arc::clone(&shared);
+                let shared = Arc::clone(&accepting);
                 let service = hyper::service::service_fn(move |request| {
                     let shared = Arc::clone(&shared);
                     async move { shared.answer(request).await }
@@ -72,7 +78,7 @@ impl FaultProxy {
                 });
             }
         });
-        Self { address, bulks, faults }
+        Self { address, shared }
     }
 
     /// `http://127.0.0.1:PORT`.
@@ -82,12 +88,33 @@ impl FaultProxy {
 
     /// Bulk requests that were seen.
     pub fn bulks(&self) -> u64 {
-        self.bulks.load(Ordering::Relaxed)
+        self.shared.bulks.load(Ordering::Relaxed)
     }
 
     /// Bulk requests to which something was done.
     pub fn faults(&self) -> u64 {
-        self.faults.load(Ordering::Relaxed)
+        let done = self.shared.done.lock().unwrap();
+        done.iter().filter(|(fault, _)| **fault != Fault::None).map(|(_, count)| count).sum()
+    }
+
+    /// How often that was done.
+    pub fn times(&self, fault: Fault) -> u64 {
+        self.shared.done.lock().unwrap().get(&fault).copied().unwrap_or(0)
+    }
+
+    /// From now on the node does what it is asked, and its replies to bulk requests are kept back.
+    pub fn hold_replies(&self) {
+        self.shared.holding.send_replace(true);
+    }
+
+    /// Replies go through again, those that are held too.
+    pub fn release_replies(&self) {
+        self.shared.holding.send_replace(false);
+    }
+
+    /// Replies that were held so far.
+    pub fn held(&self) -> u64 {
+        self.shared.held.load(Ordering::Relaxed)
     }
 }
 
@@ -95,8 +122,10 @@ struct Shared {
     node: String,
     client: reqwest::Client,
     plan: Box<Plan>,
-    bulks: Arc<AtomicU64>,
-    faults: Arc<AtomicU64>,
+    bulks: AtomicU64,
+    done: Mutex<BTreeMap<Fault, u64>>,
+    holding: watch::Sender<bool>,
+    held: AtomicU64,
 }
 
 type Reply = Response<BoxBody<Bytes, io::Error>>;
@@ -105,14 +134,14 @@ impl Shared {
     /// An error makes hyper cut the connection.
     async fn answer(&self, request: Request<Incoming>) -> Result<Reply, io::Error> {
         let (head, body) = request.into_parts();
-        let fault = if head.uri.path().ends_with("/_bulk") {
-            (self.plan)(self.bulks.fetch_add(1, Ordering::Relaxed))
+        let is_bulk = head.uri.path().ends_with("/_bulk");
+        let fault = if is_bulk {
+            let fault = (self.plan)(self.bulks.fetch_add(1, Ordering::Relaxed));
+            *self.done.lock().unwrap().entry(fault).or_default() += 1;
+            fault
         } else {
             Fault::None
         };
-        if fault != Fault::None {
-            self.faults.fetch_add(1, Ordering::Relaxed);
-        }
         let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
         match fault {
             Fault::CutBefore => return Err(cut()),
@@ -131,6 +160,15 @@ impl Shared {
         let reply = forwarded.body(body).send().await.map_err(io::Error::other)?;
         let (status, headers) = (reply.status(), reply.headers().clone());
         let bytes = reply.bytes().await.map_err(io::Error::other)?;
+        if is_bulk && *self.holding.borrow() {
+            self.held.fetch_add(1, Ordering::Relaxed);
+            // Ends with the connection when the exporter is killed meanwhile.
+            self.holding
+                .subscribe()
+                .wait_for(|holding| !holding)
+                .await
+                .map_err(io::Error::other)?;
+        }
         let body = match fault {
             Fault::CutAfter => return Err(cut()),
             Fault::CutHalfway => halfway(&bytes),
