@@ -13,6 +13,7 @@
 //! | `deliver.rs`, `outcome.rs`, `reason.rs` | a bulk to its end; what replies mean; safe texts |
 //! | `gate.rs`, `pace.rs`, `window.rs` | waits all share; how much at once; what is out |
 //! | `lookup.rs`, `streams.rs` | what is there already; streams where clusters do not check |
+//! | `filter.rs`, `search.rs`, `ids.rs` | searches and their answers; an id as a search |
 //! | `dead_letters.rs`, `letter.rs`, `replay.rs` | what is not taken, durably; sending it again |
 //! | `status.rs` | [`ExporterStatus`]: plain numbers |
 
@@ -23,14 +24,17 @@ mod deliver;
 mod document;
 mod exporter;
 pub mod fields;
+mod filter;
 mod flavor;
 mod gate;
+pub mod ids;
 mod letter;
 mod lookup;
 mod outcome;
 mod pace;
 mod reason;
 mod replay;
+pub mod search;
 mod settings;
 pub mod setup;
 mod status;
