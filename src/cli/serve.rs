@@ -10,7 +10,7 @@
 
 use super::args::ServeArgs;
 use super::endpoints::{ENDPOINTS_FILE, Endpoints, EndpointsError};
-use super::export::{ELASTICSEARCH, Export, Letters, held_up};
+use super::export::{ELASTICSEARCH, Export, LATE_IDS, Letters, correlator_held_up, held_up};
 use super::offline::{index_dir, ledger_name};
 use super::verify::ledger_dir;
 use crate::api::{self, Api, Bounds, DeadLetterBox, Health, HostCheck};
@@ -18,7 +18,7 @@ use crate::config::{self, Config, ConfigError, Overrides};
 use crate::convert::{MappingError, Mappings};
 use crate::correlate::JoinRules;
 use crate::elasticsearch::{Client, DeadLetterError, Exporter, SettingsError};
-use crate::export::{Consumer, ConsumerOptions, StoreSink};
+use crate::export::{Consumer, ConsumerOptions, ConsumerStatus, StoreSink};
 use crate::intake::Intake;
 use crate::ledger::{CloseError, Ledger, OpenError, Recovery};
 use crate::protect::{Keys, KeysError, Protector, ProtectorError};
@@ -196,11 +196,24 @@ pub async fn start(config: Config, mappings: Mappings) -> Result<Running, ServeE
     let intake = Intake::new(mappings, protector, ledger.clone());
     let receiver = Receiver::new(intake.clone(), config.limits.clone());
     let (store, index) = open_store(&config, &ledger)?;
-    let export = Export::start(&config, &ledger)?;
+    // Without an index a story is read from the whole ledger: too slow for what follows an export.
+    let local = index.is_some().then(|| Arc::clone(&store));
+    let mut export = Export::start(&config, &ledger, local)?;
     let exporter = export.as_ref().map(|export| export.exporter.clone());
+    let correlator = export.as_mut().and_then(|export| export.correlator.take());
     let mut progress: Vec<_> = index.iter().map(|index| (INDEX, index.status())).collect();
     progress.extend(export.iter().map(|export| (ELASTICSEARCH, export.consumer.status())));
-    let consumers = index.into_iter().chain(export.map(|export| export.consumer)).collect();
+    progress.extend(correlator.iter().map(|late| (LATE_IDS, late.consumer.status())));
+    let exports = Exports {
+        exporter: exporter.clone(),
+        correlator: correlator.as_ref().map(|late| late.consumer.status()),
+    };
+    let late = correlator.as_ref().map(|late| Arc::clone(&late.status));
+    let consumers = index
+        .into_iter()
+        .chain(export.map(|export| export.consumer))
+        .chain(correlator.map(|late| late.consumer))
+        .collect();
 
     let health = Arc::new(Health::starting(&["ledger"]));
     let sources = Sources {
@@ -208,14 +221,15 @@ pub async fn start(config: Config, mappings: Mappings) -> Result<Running, ServeE
         intake,
         ledger: ledger.clone(),
         consumers: progress,
-        exporter: exporter.clone(),
+        exporter,
+        late,
     };
     let (api_address, api) = serve_api(&config, &receiver, store, &health, sources).await?;
     let (grpc, http, receivers) = serve_otlp(&config, &receiver).await?;
     let endpoints = Endpoints { grpc, http, api: api_address, pid: std::process::id() };
     endpoints.write(&config.data)?;
-    look_at(&ledger, exporter.as_ref(), &health);
-    let watch = tokio::spawn(watch_health(ledger.clone(), exporter, Arc::clone(&health)));
+    look_at(&ledger, &exports, &health);
+    let watch = tokio::spawn(watch_health(ledger.clone(), exports, Arc::clone(&health)));
     Ok(Running { endpoints, config, recovery, ledger, consumers, receivers, api, health, watch })
 }
 
@@ -319,7 +333,7 @@ fn open_store(
     Ok((store, Some(consumer)))
 }
 
-fn join_rules(correlation: &config::Correlation) -> JoinRules {
+pub(super) fn join_rules(correlation: &config::Correlation) -> JoinRules {
     JoinRules {
         careless: correlation.careless_ids.clone(),
         max_traces: correlation.max_traces,
@@ -415,19 +429,29 @@ where
     })
 }
 
+/// What `/readyz` says of exports.
+struct Exports {
+    exporter: Option<Exporter<Client>>,
+    correlator: Option<Arc<ConsumerStatus>>,
+}
+
 /// Keeps `/readyz` true to what the ledger says of itself.
-async fn watch_health(ledger: Ledger, exporter: Option<Exporter<Client>>, health: Arc<Health>) {
+async fn watch_health(ledger: Ledger, exports: Exports, health: Arc<Health>) {
     let mut looks = tokio::time::interval(HEALTH_INTERVAL);
     loop {
         looks.tick().await;
-        look_at(&ledger, exporter.as_ref(), &health);
+        look_at(&ledger, &exports, &health);
     }
 }
 
-fn look_at(ledger: &Ledger, exporter: Option<&Exporter<Client>>, health: &Health) {
-    match exporter.and_then(|exporter| held_up(exporter.status())) {
-        Some(reason) => health.held_up(ELASTICSEARCH, reason),
-        None => health.flows(ELASTICSEARCH),
+fn look_at(ledger: &Ledger, exports: &Exports, health: &Health) {
+    let exporter = exports.exporter.as_ref().and_then(|exporter| held_up(exporter.status()));
+    let correlator = exports.correlator.as_deref().and_then(correlator_held_up);
+    for (part, reason) in [(ELASTICSEARCH, exporter), (LATE_IDS, correlator)] {
+        match reason {
+            Some(reason) => health.held_up(part, reason),
+            None => health.flows(part),
+        }
     }
     let status = ledger.status();
     match (status.poisoned, status.disk_full) {

@@ -172,7 +172,7 @@ fn is_index_missing(body: &[u8]) -> bool {
     missing.is_ok_and(|missing| missing.error.kind == "index_not_found_exception")
 }
 
-fn refresh(stream: &str) -> Request {
+pub(super) fn refresh(stream: &str) -> Request {
     Request {
         method: Method::Post,
         path: format!("/{stream}/_refresh"),
@@ -182,7 +182,7 @@ fn refresh(stream: &str) -> Request {
     }
 }
 
-fn read_refreshed(body: &[u8]) -> Option<()> {
+pub(super) fn read_refreshed(body: &[u8]) -> Option<()> {
     let refreshed = serde_json::from_slice::<Refreshed>(body).ok()?;
     (refreshed.shards.failed == 0).then_some(())
 }

@@ -15,6 +15,7 @@
 //! | `lookup.rs`, `streams.rs` | what is there already; streams where clusters do not check |
 //! | `filter.rs`, `search.rs`, `ids.rs` | searches and their answers; an id as a search |
 //! | `dead_letters.rs`, `letter.rs`, `replay.rs` | what is not taken, durably; sending it again |
+//! | `late/` | the correlator: ids that became known after a document was exported |
 //! | `status.rs` | [`ExporterStatus`]: plain numbers |
 
 mod bulk;
@@ -28,6 +29,7 @@ mod filter;
 mod flavor;
 mod gate;
 pub mod ids;
+pub mod late;
 mod letter;
 mod lookup;
 mod outcome;

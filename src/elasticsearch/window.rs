@@ -18,6 +18,8 @@ pub(super) struct Window {
 
 #[derive(Debug, Default)]
 struct Bulks {
+    /// Everything below is out or done with; 0 before the first bulk.
+    handed: u64,
     by_number: BTreeMap<u64, Out>,
     bytes: usize,
     next: u64,
@@ -28,6 +30,14 @@ struct Out {
     /// The first entry that is not done with.
     lowest: u64,
     bytes: usize,
+}
+
+impl Bulks {
+    /// Everything below is done with.
+    fn done(&self) -> u64 {
+        let lowest = self.by_number.values().map(|out| out.lowest).min();
+        lowest.map_or(self.handed, |lowest| lowest.min(self.handed))
+    }
 }
 
 impl Window {
@@ -66,6 +76,20 @@ impl Window {
     /// The first entry that is out.
     pub(super) fn lowest(&self) -> Option<u64> {
         locked(&self.out).by_number.values().map(|out| out.lowest).min()
+    }
+
+    /// Everything below `sequence` is out or done with.
+    pub(super) fn hand_over(&self, sequence: u64) {
+        let mut out = locked(&self.out);
+        out.handed = out.handed.max(sequence);
+        self.changed.notify_all();
+    }
+
+    /// Waits a moment until more than `sequence` entries are done with; with how many that is so.
+    pub(super) fn wait_beyond(&self, sequence: u64, most: Duration) -> u64 {
+        let is_behind = |bulks: &mut Bulks| bulks.done() <= sequence;
+        let waited = self.changed.wait_timeout_while(locked(&self.out), most, is_behind);
+        waited.unwrap_or_else(PoisonError::into_inner).0.done()
     }
 
     /// How many bulks are out.

@@ -224,7 +224,8 @@ impl Driver {
             if self.reader.wait_beyond(next, LOOK_UP) > next {
                 return Ok(());
             }
-            if !told && since.elapsed() >= self.options.idle_after {
+            let has_more = told && self.sink.has_more();
+            if (!told || has_more) && since.elapsed() >= self.options.idle_after {
                 self.sink.idle()?;
                 self.note_settled();
                 self.save()?;

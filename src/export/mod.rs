@@ -72,4 +72,9 @@ pub trait Sink: Send {
     fn idle(&mut self) -> Result<(), SinkError> {
         Ok(())
     }
+
+    /// Whether there is something to do though no entries came: [`Sink::idle`] is called again.
+    fn has_more(&mut self) -> bool {
+        false
+    }
 }

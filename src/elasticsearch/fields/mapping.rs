@@ -49,9 +49,7 @@ fn definition(field: &Field, product: Product) -> Value {
         Type::Shown => json!({ "type": name, "enabled": false }),
         Type::Alias(path) => json!({ "type": name, "path": path }),
     };
-    if let (Some(other), Some(map)) =
-        (types::copied_to(&field.name), definition.as_object_mut())
-    {
+    if let (Some(other), Some(map)) = (types::copied_to(&field.name), definition.as_object_mut()) {
         map.insert("copy_to".to_owned(), other.into());
     }
     definition

@@ -133,10 +133,14 @@ pub fn all() -> Vec<Field> {
                 object_meaning: match object {
                     "organization" => "The tenant.".to_owned(),
                     "audit.ledger" => "Where the entry is on record.".to_owned(),
-                    "audit.correlation" => "What became known later; no part of the record.".to_owned(),
-                    "audit.link" => "In documents of the kind `link`, which are no entries: they join \
+                    "audit.correlation" => {
+                        "What became known later; no part of the record.".to_owned()
+                    }
+                    "audit.link" => {
+                        "In documents of the kind `link`, which are no entries: they join \
                         a group whose documents cannot be given its ids."
-                        .to_owned(),
+                            .to_owned()
+                    }
                     _ => meaning_of(object),
                 },
             }

@@ -3,6 +3,8 @@
 use super::LateError;
 use super::link::Link;
 use crate::correlate::{Id, Member};
+use crate::export::ConsumerStatus;
+use std::sync::Arc;
 
 /// Where a document lies: the index itself, since a stream does not take changes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -75,19 +77,18 @@ pub(super) struct Rights {
 /// The documents of a cluster. Every call blocks, and ends early when the correlator is to end.
 /// What may be otherwise later is an error: the whole round is then made again.
 pub(super) trait Documents: Send {
+    /// Called once before anything else.
+    fn begin(&mut self, _status: &Arc<ConsumerStatus>) {}
+
     /// What the key may do, as far as the cluster says. What is not said is allowed.
     fn rights(&mut self) -> Result<Rights, LateError>;
 
     /// Returns when everything that was written to the streams of these classes before is seen by
-    /// searches. `false` when the key may not read.
-    fn refresh(&mut self, classes: &[u8]) -> Result<bool, LateError>;
+    /// searches.
+    fn refresh(&mut self, classes: &[u8]) -> Result<(), LateError>;
 
     /// Gives each document to `visit`; whether there were more than the limit.
-    fn find(
-        &mut self,
-        ask: &Ask<'_>,
-        visit: &mut dyn FnMut(Found),
-    ) -> Result<bool, LateError>;
+    fn find(&mut self, ask: &Ask<'_>, visit: &mut dyn FnMut(Found)) -> Result<bool, LateError>;
 
     /// Where the documents lie that lack one of the ids of their group, with the group's number.
     fn lacking(

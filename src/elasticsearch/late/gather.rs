@@ -298,10 +298,7 @@ impl<'a, D: Documents> Gather<'a, D> {
         let settled = slots.iter().filter_map(|slot| slot.known.as_ref()?.events_ns);
         let events = || entries().map(|slot| (slot.member.event_ns, slot.member.event_ns));
         let all = || events().chain(settled.clone());
-        let events_ns = all()
-            .map(|(from, _)| from)
-            .min()
-            .zip(all().map(|(_, to)| to).max());
+        let events_ns = all().map(|(from, _)| from).min().zip(all().map(|(_, to)| to).max());
         Plan {
             seeds: slots.iter().filter_map(|slot| slot.seed).collect(),
             places: places.collect(),
@@ -359,9 +356,10 @@ impl<D: Documents> Members for Gather<'_, D> {
             self.paused.insert(text.clone(), paused);
         }
         let found = self.paused.get(&text).into_iter().flatten();
-        let here = self.slots.iter().map(|slot| &slot.member).filter(|member| {
-            member.pause.as_ref().is_some_and(|(own, _)| own.is_same_as(thread))
-        });
+        let here =
+            self.slots.iter().map(|slot| &slot.member).filter(|member| {
+                member.pause.as_ref().is_some_and(|(own, _)| own.is_same_as(thread))
+            });
         let mut seen = HashSet::new();
         for member in found.chain(here).filter(|member| seen.insert(member.entry)) {
             visit(member.clone());

@@ -108,18 +108,19 @@ impl<'a> OneOrMany<'a> {
 }
 
 impl<'a> Spliced<'a> {
-    /// Reads a document. `None` when it is none of ours: no object, no `audit` in it.
+    /// Reads a document. `None` when it is none of ours: no object, no `audit` in it, or not on one
+    /// line, which a bulk request needs.
     pub(super) fn read(source: &'a str) -> Option<Self> {
+        (!source.contains('\n')).then_some(())?;
         let document: Document<'a> = serde_json::from_str(source).ok()?;
         let audit = document.audit.get();
         let inner: Audit<'a> = serde_json::from_str(audit).ok()?;
         let behind = audit.strip_prefix('{')?;
-        let (place, given) = match inner.correlation {
-            Some(raw) => (within(source, raw.get())?, serde_json::from_str(raw.get()).ok()?),
-            None => {
-                let start = within(source, behind)?.start;
-                (start..start, Given::default())
-            }
+        let (place, given) = if let Some(raw) = inner.correlation {
+            (within(source, raw.get())?, serde_json::from_str(raw.get()).ok()?)
+        } else {
+            let start = within(source, behind)?.start;
+            (start..start, Given::default())
         };
         Some(Self {
             source,
@@ -157,7 +158,8 @@ impl<'a> Spliced<'a> {
 
     fn with(&self, ids: &BTreeSet<&str>, truncated: bool) -> Option<String> {
         let list = serde_json::to_string(ids).ok()?;
-        let mut out = String::with_capacity(self.source.len().saturating_add(list.len() + 64));
+        let mut out =
+            String::with_capacity(self.source.len().saturating_add(list.len()).saturating_add(64));
         out.push_str(self.source.get(..self.place.start)?);
         if !self.is_replaced {
             out.push_str(r#""correlation":"#);
@@ -211,7 +213,10 @@ mod tests {
         assert_eq!(give(&written, &["b", "t"]), Change::None, "it has them");
         let more = given(&written, &["c"]);
         assert!(more.contains(r#""correlation":{"trace_id":["b","c","z"]},"kind""#), "{more}");
-        assert_eq!(given(r#"{"audit":{}}"#, &["x"]), r#"{"audit":{"correlation":{"trace_id":["x"]}}}"#);
+        assert_eq!(
+            given(r#"{"audit":{}}"#, &["x"]),
+            r#"{"audit":{"correlation":{"trace_id":["x"]}}}"#
+        );
     }
 
     #[test]
@@ -224,7 +229,10 @@ mod tests {
         assert_eq!(cut, 2);
         let json: Value = serde_json::from_str(&source).unwrap();
         assert_eq!(json["audit"]["correlation"]["truncated"], true);
-        assert_eq!(json["audit"]["correlation"]["trace_id"].as_array().unwrap().len(), MAX_LATE_IDS);
+        assert_eq!(
+            json["audit"]["correlation"]["trace_id"].as_array().unwrap().len(),
+            MAX_LATE_IDS
+        );
         assert_eq!(give(&source, &many), Change::None, "and is not written again");
     }
 
@@ -250,7 +258,8 @@ mod tests {
     }
 
     fn any_json() -> impl Strategy<Value = Value> {
-        let leaf = prop_oneof![any::<i64>().prop_map(Value::from), any::<String>().prop_map(Value::from)];
+        let leaf =
+            prop_oneof![any::<i64>().prop_map(Value::from), any::<String>().prop_map(Value::from)];
         leaf.prop_recursive(3, 16, 4, |inner| {
             prop_oneof![
                 prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),

@@ -50,12 +50,10 @@ impl<D: Documents> Update<'_, D> {
     /// [`LateError`]. What was written until then stays, and is not written again.
     pub(super) fn apply(&mut self, plans: &[Plan]) -> Result<Vec<Outcome>, LateError> {
         let mut outcomes = vec![Outcome::default(); plans.len()];
-        let mut left: VecDeque<(Place, usize)> =
-            self.lacking(plans)?.into_iter().map(|(place, plan)| (place, plan)).collect();
+        let mut left: VecDeque<(Place, usize)> = self.lacking(plans)?.into_iter().collect();
         let (mut attempts, mut at_once) = (0_u32, FETCH);
         while !left.is_empty() {
-            let part: BTreeMap<Place, usize> =
-                left.drain(..at_once.min(left.len())).collect();
+            let part: BTreeMap<Place, usize> = left.drain(..at_once.min(left.len())).collect();
             let places: Vec<Place> = part.keys().cloned().collect();
             let fetched = match self.documents.fetch(&places) {
                 Err(LateError::NoReply(_)) if at_once > 1 => {
@@ -73,6 +71,18 @@ impl<D: Documents> Update<'_, D> {
                 }
             }
             left.extend(again);
+        }
+        Ok(outcomes)
+    }
+
+    /// How many documents of each plan lack ids, for a key that may not change them.
+    ///
+    /// # Errors
+    /// [`LateError`].
+    pub(super) fn count_lacking(&mut self, plans: &[Plan]) -> Result<Vec<Outcome>, LateError> {
+        let mut outcomes = vec![Outcome::default(); plans.len()];
+        for plan in self.lacking(plans)?.into_values() {
+            count(&mut outcomes, plan, |outcome| &mut outcome.unwritable);
         }
         Ok(outcomes)
     }
