@@ -118,7 +118,7 @@ fn without_late_ids(document: &str) -> String {
     let Some((before, rest)) = document.split_once(r#""correlation":{"#) else {
         return document.to_owned();
     };
-    let (_, after) = rest.split_once("},").unwrap();
+    let (_, after) = rest.split_once("},").unwrap_or_else(|| panic!("{document}"));
     format!("{before}{after}")
 }
 

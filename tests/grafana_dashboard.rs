@@ -15,6 +15,11 @@ const EXPORTER: &[(&str, Option<&str>)] = &[
     ("spanledger_elasticsearch_sent_bytes_total", None),
     ("spanledger_elasticsearch_in_flight", None),
     ("spanledger_elasticsearch_bulk_seconds_bucket", Some("le")),
+    ("spanledger_elasticsearch_late_documents_total", Some("outcome")),
+    ("spanledger_elasticsearch_late_rounds_total", None),
+    ("spanledger_elasticsearch_late_cut_total", Some("bound")),
+    ("spanledger_elasticsearch_late_reduced", None),
+    ("spanledger_elasticsearch_late_convergence_seconds_bucket", Some("le")),
 ];
 
 fn dashboard() -> Value {

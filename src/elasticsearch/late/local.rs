@@ -26,11 +26,12 @@ pub(super) fn group_of(
         events_ns: Some((seed.member.event_ns, seed.member.event_ns)),
         ..Known::default()
     };
-    let mut is_new = false;
+    let (mut is_new, mut least) = (false, seed.forms.len());
     for id in &ids {
         match memory.known(&seed.tenant, id) {
             Some(known) => {
                 is_new |= !group.forms.is_subset(&known.forms);
+                least = least.min(known.forms.len());
                 add(&mut group, &known.ids, &known.forms, known.events_ns);
             }
             None => is_new = true,
@@ -39,7 +40,8 @@ pub(super) fn group_of(
     if !is_new {
         return Ok(None);
     }
-    let mut differs = seed.forms.len() != group.forms.len();
+    // The entries of a group that grew, or the new one, lack something.
+    let mut differs = least != group.forms.len();
     let mut truncated = false;
     if let (Some(store), Some(first), Ok(tenant)) = (store, ids.first(), Tenant::new(&seed.tenant))
     {

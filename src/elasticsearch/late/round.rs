@@ -178,3 +178,7 @@ impl<D: Documents> Correlator<D> {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;
