@@ -202,3 +202,25 @@ fn letter(letter: DeadLetter) -> Letter {
         attempts: letter.attempts,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_correlator_starts_no_later_than_the_exporter() {
+        let dir = tempfile::tempdir().unwrap();
+        let cursor = |name| CursorFile::new(dir.path(), name, [1; 16]);
+        stay_behind(dir.path(), [1; 16]).unwrap();
+        assert_eq!(cursor(LATE_IDS).read(), None, "a new one starts at the first entry");
+        for (exporter, own, wanted) in [(Some(7), 9, 7), (Some(7), 5, 5), (None, 9, 0)] {
+            let _ = std::fs::remove_file(dir.path().join(format!("{ELASTICSEARCH}.cursor")));
+            if let Some(at) = exporter {
+                cursor(ELASTICSEARCH).write(at).unwrap();
+            }
+            cursor(LATE_IDS).write(own).unwrap();
+            stay_behind(dir.path(), [1; 16]).unwrap();
+            assert_eq!(cursor(LATE_IDS).read(), Some(wanted));
+        }
+    }
+}

@@ -115,3 +115,40 @@ impl Window {
         !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_done_with_ends_before_the_first_that_is_out_and_before_what_is_still_held() {
+        let (window, status) = (Window::default(), ExporterStatus::default());
+        let done = || window.wait_beyond(u64::MAX, Duration::ZERO);
+        assert_eq!(done(), 0, "nothing is known before the first entry");
+        window.hand_over(10);
+        assert_eq!(done(), 10);
+        let first = window.add(10, 1, &status);
+        window.hand_over(20);
+        let second = window.add(20, 1, &status);
+        window.hand_over(30);
+        assert_eq!(done(), 10);
+        window.note(second, None, 0, &status);
+        assert_eq!(done(), 10);
+        window.note(first, Some(15), 1, &status);
+        assert_eq!(done(), 15);
+        window.note(first, None, 0, &status);
+        assert_eq!(done(), 30, "what is held is not handed over");
+    }
+
+    #[test]
+    fn who_waits_is_woken_by_the_last_reply() {
+        let (window, status) = (Window::default(), ExporterStatus::default());
+        let bulk = window.add(0, 1, &status);
+        window.hand_over(5);
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| window.wait_beyond(4, Duration::from_mins(1)));
+            window.note(bulk, None, 0, &status);
+            assert_eq!(waiting.join().unwrap(), 5);
+        });
+    }
+}
