@@ -41,7 +41,7 @@ fn trace(number: u64) -> Vec<u8> {
 }
 
 fn trace_text(number: u64) -> String {
-    trace(number).iter().map(|byte| format!("{byte:02x}")).collect()
+    format!("{:032x}", u128::from_be_bytes(trace(number).try_into().unwrap()))
 }
 
 /// A span of a trace, with numbers that a reader of JSON would write in another way.
@@ -272,13 +272,15 @@ async fn a_run_that_resumes_under_another_trace_is_one_story_with_the_one_that_p
     server.terminate().await;
 }
 
+/// Stories that are joined while the server is killed.
+const STORIES: u64 = 200;
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_is_killed_while_it_joins_stories_joins_the_rest_after_its_restart() {
     let node = SearchNode::start(Engine::Elasticsearch);
     setup(&node, &[]);
     let data = tempfile::tempdir().unwrap();
     let mut server = Server::start_with(data.path(), &["--elasticsearch", node.url()]).await;
-    const STORIES: u64 = 200;
     let children =
         |from: u64| -> Vec<Span> { (0..STORIES).map(|n| span(n + 1, from + n, vec![])).collect() };
     send(&server, children(0)).await;
