@@ -234,7 +234,7 @@ async fn a_secure_cluster_gives_each_task_its_least_rights() {
     assert_eq!(second.steps, []);
 
     let mut connection = node.connection();
-    connection.auth = Auth::ApiKey(applied.exporter_key.expect("a key was made"));
+    connection.auth = Auth::ApiKey(applied.keys[0].1.clone());
     let exporter = Client::new(&connection).unwrap();
     let flavor = spanledger::elasticsearch::Flavor::detect(&exporter).await.unwrap();
     assert_eq!(flavor.product, Product::Elasticsearch);

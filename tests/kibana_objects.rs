@@ -14,6 +14,7 @@ mod universal;
 use serde_json::Value;
 use spanledger::elasticsearch::Product;
 use spanledger::elasticsearch::fields::{self, Type};
+use spanledger::elasticsearch::ids::LINK_KIND;
 use spanledger::entry::{Kind, Outcome};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -439,7 +440,7 @@ fn queries_name_fields_that_can_be_searched_and_words_that_entries_have() {
                     assert!(!values.is_empty(), "{field} in {kql}");
                     for value in values.iter().filter(|value| *value != "*") {
                         let known = match field.as_str() {
-                            "audit.kind" => value.parse::<Kind>().is_ok(),
+                            "audit.kind" => value == LINK_KIND || value.parse::<Kind>().is_ok(),
                             "audit.decision.outcome" => {
                                 Outcome::ALL.iter().any(|outcome| outcome.as_str() == value)
                             }

@@ -209,3 +209,42 @@ fn the_index_follows_the_ledger_and_keeps_its_own_cursor() {
 fn consumer_cursor_files(fixture: &Fixture) -> usize {
     std::fs::read_dir(fixture.dir.path().join("cursors")).unwrap().count()
 }
+
+/// Has work that comes from elsewhere.
+struct Asked {
+    left: Arc<std::sync::atomic::AtomicUsize>,
+}
+
+impl Sink for Asked {
+    fn name(&self) -> &'static str {
+        "asked"
+    }
+
+    fn apply(&mut self, _chunk: &Chunk) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    fn idle(&mut self) -> Result<(), SinkError> {
+        use std::sync::atomic::Ordering::SeqCst;
+        let _ = self.left.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1));
+        Ok(())
+    }
+
+    fn has_more(&mut self) -> bool {
+        self.left.load(std::sync::atomic::Ordering::SeqCst) > 0
+    }
+}
+
+#[test]
+fn a_sink_with_work_from_elsewhere_is_called_though_no_entries_come() {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    let mut fixture = Fixture::new();
+    append(&mut fixture, 0, 1);
+    let left = Arc::new(AtomicUsize::new(1));
+    let sink = Asked { left: Arc::clone(&left) };
+    let consumer = Consumer::start(fixture.reader(), sink, quick(&fixture)).unwrap();
+    until("the first work", || left.load(Ordering::SeqCst) == 0);
+    left.store(3, Ordering::SeqCst);
+    until("more of it", || left.load(Ordering::SeqCst) == 0);
+    assert_eq!(consumer.stop(SOON), Stopped::Cleanly);
+}

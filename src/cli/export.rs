@@ -1,21 +1,37 @@
 //! The export to Elasticsearch as the server runs it.
 
 use super::offline::ledger_name;
-use super::serve::{CURSOR_FOLDER, ServeError};
+use super::serve::{CURSOR_FOLDER, ServeError, join_rules};
 use crate::api::{DeadLetterBox, Letter, ReplayAnswer, Replaying};
 use crate::config::Config;
+use crate::elasticsearch::late::{
+    Delivered, IDLE_AFTER, LateIdSink, LateOptions, LateStatus, NAME, Replays,
+};
 use crate::elasticsearch::{
-    Client, DeadLetter, DeadLetters, ElasticsearchSink, Exporter, ExporterOptions, ExporterState,
-    ExporterStatus,
+    Client, Connection, DeadLetter, DeadLetters, ElasticsearchSink, Exporter, ExporterOptions,
+    ExporterState, ExporterStatus,
 };
 use crate::entry::format_ns;
-use crate::export::{Consumer, ConsumerOptions};
+use crate::export::{Consumer, ConsumerOptions, CursorFile};
 use crate::ledger::{Ledger, Reader};
+use crate::store::{AuditStore, StoreError};
+use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::runtime::Handle;
 
 /// Name of the consumer: in metrics, logs, `/readyz`, and as the name of its cursor file.
 pub(super) const ELASTICSEARCH: &str = "elasticsearch";
+
+/// Name of the correlator, in the same places.
+pub(super) const LATE_IDS: &str = NAME;
+
+/// How long a refresh takes to come by itself, for a key that may not ask for one: the cluster's
+/// default is a second, and thirty for what nobody searches, which the search ends.
+const REFRESH_WAIT: Duration = Duration::from_secs(10);
+
+/// How long a search of the correlator may take.
+const LATE_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Folder of dead letters in the data folder.
 pub(super) const DEAD_LETTERS: &str = "dead-letters";
@@ -26,12 +42,27 @@ pub(super) struct Export {
     pub(super) exporter: Exporter<Client>,
     /// The thread that reads the ledger.
     pub(super) consumer: Consumer,
+    /// What gives documents ids that became known later, unless it is switched off.
+    pub(super) correlator: Option<Correlator>,
+}
+
+/// A running correlator.
+pub(super) struct Correlator {
+    /// Plain numbers.
+    pub(super) status: Arc<LateStatus>,
+    /// The thread that reads the ledger.
+    pub(super) consumer: Consumer,
 }
 
 impl Export {
     /// Starts it when a cluster is configured. Whether the cluster is there is found out later:
     /// evidence is taken without it.
-    pub(super) fn start(config: &Config, ledger: &Ledger) -> Result<Option<Self>, ServeError> {
+    /// `local` knows the groups of our own ledger.
+    pub(super) fn start(
+        config: &Config,
+        ledger: &Ledger,
+        local: Option<Arc<dyn AuditStore>>,
+    ) -> Result<Option<Self>, ServeError> {
         let Some(settings) = &config.elasticsearch else { return Ok(None) };
         let client = Client::new(&settings.connection).map_err(ServeError::Elasticsearch)?;
         for notice in settings.connection.notices() {
@@ -42,22 +73,77 @@ impl Export {
         let reader = ledger.reader();
         let cursors = config.data.join(CURSOR_FOLDER);
         let origin = ledger_name(reader.origin());
+        let replays = Arc::new(Replays::open(&cursors, LATE_IDS, reader.origin()));
+        let follower = settings.correlator.is_some();
         let options = ExporterOptions {
             max_bytes: settings.bulk_bytes,
             max_items: settings.bulk_documents,
             max_in_flight: settings.in_flight,
             gzip: settings.gzip,
             timeout: settings.request_timeout,
-            ..ExporterOptions::new(origin, &cursors)
+            replays: follower.then(|| Arc::clone(&replays)),
+            ..ExporterOptions::new(&origin, &cursors)
         };
         let letters = Arc::new(letters);
         let sink = ElasticsearchSink::new(client, options, letters, &reader, Handle::current());
         let sink = sink.map_err(ServeError::Consumer)?;
         let exporter = sink.exporter();
-        let options = ConsumerOptions::new(cursors);
+        if follower {
+            stay_behind(&cursors, reader.origin()).map_err(ServeError::Index)?;
+        }
+        let options = ConsumerOptions::new(&cursors);
         let consumer = Consumer::start(reader, sink, options).map_err(ServeError::Consumer)?;
-        Ok(Some(Self { exporter, consumer }))
+        let correlator = settings.correlator.as_ref().map(|connection| {
+            Correlator::start(config, connection, ledger, &exporter, &consumer, replays, local)
+        });
+        let correlator = correlator.transpose()?;
+        Ok(Some(Self { exporter, consumer, correlator }))
     }
+}
+
+impl Correlator {
+    fn start(
+        config: &Config,
+        connection: &Connection,
+        ledger: &Ledger,
+        exporter: &Exporter<Client>,
+        followed: &Consumer,
+        replays: Arc<Replays>,
+        local: Option<Arc<dyn AuditStore>>,
+    ) -> Result<Self, ServeError> {
+        let client = Client::new(connection).map_err(ServeError::Elasticsearch)?;
+        let reader = ledger.reader();
+        let (exporter, progress) = (exporter.clone(), followed.status());
+        // Before the first entry of this start the exporter knows only its cursor.
+        let delivered: Delivered = Box::new(move |sequence, most| {
+            let before = progress.settled();
+            if before > sequence {
+                return before;
+            }
+            exporter.wait_delivered(sequence, most).max(progress.settled())
+        });
+        let options = LateOptions {
+            origin: ledger_name(reader.origin()),
+            rules: join_rules(&config.correlation),
+            timeout: LATE_TIMEOUT,
+            refresh_wait: REFRESH_WAIT,
+        };
+        let (from, runtime) = (reader.clone(), Handle::current());
+        let sink = LateIdSink::new(client, options, delivered, replays, local, from, runtime);
+        let status = sink.status();
+        let cursors = config.data.join(CURSOR_FOLDER);
+        let options = ConsumerOptions { idle_after: IDLE_AFTER, ..ConsumerOptions::new(cursors) };
+        let consumer = Consumer::start(reader, sink, options).map_err(ServeError::Consumer)?;
+        Ok(Self { status, consumer })
+    }
+}
+
+/// Sets the correlator's cursor back to the exporter's: what is sent again may be delivered for the
+/// first time, and is looked at after that.
+fn stay_behind(cursors: &Path, ledger: [u8; 16]) -> Result<(), StoreError> {
+    let at = CursorFile::new(cursors, ELASTICSEARCH, ledger).read().unwrap_or(0);
+    let own = CursorFile::new(cursors, LATE_IDS, ledger);
+    if own.read().is_some_and(|own| own > at) { own.write(at) } else { Ok(()) }
 }
 
 /// What the export waits for, in a sentence for `/readyz`.
@@ -108,5 +194,27 @@ fn letter(letter: DeadLetter) -> Letter {
         first_attempt: format_ns(letter.first_attempt_ns),
         last_attempt: format_ns(letter.last_attempt_ns),
         attempts: letter.attempts,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_correlator_starts_no_later_than_the_exporter() {
+        let dir = tempfile::tempdir().unwrap();
+        let cursor = |name| CursorFile::new(dir.path(), name, [1; 16]);
+        stay_behind(dir.path(), [1; 16]).unwrap();
+        assert_eq!(cursor(LATE_IDS).read(), None, "a new one starts at the first entry");
+        for (exporter, own, wanted) in [(Some(7), 9, 7), (Some(7), 5, 5), (None, 9, 0)] {
+            let _ = std::fs::remove_file(dir.path().join(format!("{ELASTICSEARCH}.cursor")));
+            if let Some(at) = exporter {
+                cursor(ELASTICSEARCH).write(at).unwrap();
+            }
+            cursor(LATE_IDS).write(own).unwrap();
+            stay_behind(dir.path(), [1; 16]).unwrap();
+            assert_eq!(cursor(LATE_IDS).read(), Some(wanted));
+        }
     }
 }

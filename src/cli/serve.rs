@@ -10,7 +10,7 @@
 
 use super::args::ServeArgs;
 use super::endpoints::{ENDPOINTS_FILE, Endpoints, EndpointsError};
-use super::export::{ELASTICSEARCH, Export, Letters, held_up};
+use super::export::{ELASTICSEARCH, Export, LATE_IDS, Letters, held_up};
 use super::offline::{index_dir, ledger_name};
 use super::verify::ledger_dir;
 use crate::api::{self, Api, Bounds, DeadLetterBox, Health, HostCheck};
@@ -196,11 +196,20 @@ pub async fn start(config: Config, mappings: Mappings) -> Result<Running, ServeE
     let intake = Intake::new(mappings, protector, ledger.clone());
     let receiver = Receiver::new(intake.clone(), config.limits.clone());
     let (store, index) = open_store(&config, &ledger)?;
-    let export = Export::start(&config, &ledger)?;
+    // Without an index a story is read from the whole ledger: too slow for what follows an export.
+    let local = index.is_some().then(|| Arc::clone(&store));
+    let mut export = Export::start(&config, &ledger, local)?;
     let exporter = export.as_ref().map(|export| export.exporter.clone());
+    let correlator = export.as_mut().and_then(|export| export.correlator.take());
     let mut progress: Vec<_> = index.iter().map(|index| (INDEX, index.status())).collect();
     progress.extend(export.iter().map(|export| (ELASTICSEARCH, export.consumer.status())));
-    let consumers = index.into_iter().chain(export.map(|export| export.consumer)).collect();
+    progress.extend(correlator.iter().map(|late| (LATE_IDS, late.consumer.status())));
+    let late = correlator.as_ref().map(|late| Arc::clone(&late.status));
+    let consumers = index
+        .into_iter()
+        .chain(export.map(|export| export.consumer))
+        .chain(correlator.map(|late| late.consumer))
+        .collect();
 
     let health = Arc::new(Health::starting(&["ledger"]));
     let sources = Sources {
@@ -209,6 +218,7 @@ pub async fn start(config: Config, mappings: Mappings) -> Result<Running, ServeE
         ledger: ledger.clone(),
         consumers: progress.clone(),
         exporter: exporter.clone(),
+        late,
     };
     let (api_address, api) = serve_api(&config, &receiver, store, &health, sources).await?;
     let (grpc, http, receivers) = serve_otlp(&config, &receiver).await?;
@@ -320,7 +330,7 @@ fn open_store(
     Ok((store, Some(consumer)))
 }
 
-fn join_rules(correlation: &config::Correlation) -> JoinRules {
+pub(super) fn join_rules(correlation: &config::Correlation) -> JoinRules {
     JoinRules {
         careless: correlation.careless_ids.clone(),
         max_traces: correlation.max_traces,

@@ -2,7 +2,8 @@
 
 use super::exit::Exit;
 use crate::elasticsearch::setup::{
-    Class, DEFAULT_CLASS, DEFAULT_RETENTION_DAYS, Lifecycle, SetupError, SetupOptions, Tiers, plan,
+    CORRELATOR_KEY, Class, DEFAULT_CLASS, DEFAULT_RETENTION_DAYS, EXPORTER_KEY, Lifecycle, Plan,
+    SetupError, SetupOptions, Tiers, plan,
 };
 use crate::elasticsearch::{
     Auth, Client, ClientCertificate, Connection, Hosts, Secret, SettingsError,
@@ -135,6 +136,10 @@ pub struct ElasticsearchArgs {
     /// Make an API key for the exporter and write it to this new file
     #[arg(long, value_name = "FILE")]
     pub exporter_key_file: Option<PathBuf>,
+
+    /// Make an API key for the correlator and write it to this new file
+    #[arg(long, value_name = "FILE")]
+    pub correlator_key_file: Option<PathBuf>,
 }
 
 /// Why setup failed. Its text says what to do next.
@@ -210,37 +215,32 @@ pub async fn setup(
         writeln!(out, "\n# {send} to send, {keep} as wanted; nothing was sent")?;
         return Ok(Exit::Fine);
     }
-    let makes_key = plan.steps.iter().any(|step| step.path == "/_security/api_key");
-    // Before the key is made: the cluster shows it once.
-    let file = match &args.exporter_key_file {
-        Some(path) if makes_key => Some((path, key_file(path)?)),
-        _ => None,
-    };
-    let applied = match (plan.apply(&client).await, file) {
-        (Ok(applied), Some((path, mut file))) => {
-            let failed = |source| SetupCommandError::KeyFile { path: path.clone(), source };
-            if let Some(key) = &applied.exporter_key {
-                writeln!(file, "{}", key.expose())
-                    .and_then(|()| file.sync_all())
-                    .map_err(failed)?;
-                writeln!(out, "the exporter's API key is in {}", path.display())?;
+    let files = args.key_files(&plan)?;
+    let applied = match plan.apply(&client).await {
+        Ok(applied) => applied,
+        Err(error) => {
+            for (_, path, _) in files {
+                // Empty, and in the way of the next run.
+                let _ = fs::remove_file(path);
             }
-            applied
-        }
-        (Err(error), Some((path, _))) => {
-            // Empty, and in the way of the next run.
-            let _ = fs::remove_file(path);
             return Err(error.into());
         }
-        (applied, None) => applied?,
     };
+    for (name, path, mut file) in files {
+        let failed = |source| SetupCommandError::KeyFile { path: path.to_owned(), source };
+        if let Some((_, key)) = applied.keys.iter().find(|(made, _)| *made == name) {
+            writeln!(file, "{}", key.expose()).and_then(|()| file.sync_all()).map_err(failed)?;
+            writeln!(out, "the API key {name} is in {}", path.display())?;
+        }
+    }
     for step in &plan.steps {
         writeln!(out, "{}: {}", step.what, step.reason)?;
     }
-    if args.exporter_key_file.is_some() && !makes_key {
+    for (name, _) in args.keys().filter(|(name, _)| !makes(&plan, name)) {
         writeln!(
             out,
-            "no key was written: it is there and cannot be shown again; invalidate it for a new one"
+            "no key {name} was written: it is there and cannot be shown again; invalidate it for a \
+             new one"
         )?;
     }
     let (changed, keep) = (applied.changed, plan.unchanged.len());
@@ -248,7 +248,39 @@ pub async fn setup(
     Ok(Exit::Fine)
 }
 
+/// Whether the plan makes that key.
+fn makes(plan: &Plan, name: &str) -> bool {
+    plan.steps.iter().any(|step| step.makes_key.as_deref() == Some(name))
+}
+
 impl ElasticsearchArgs {
+    /// The keys that are asked for, and where they go.
+    fn keys(&self) -> impl Iterator<Item = (&'static str, &Path)> {
+        let exporter = self.exporter_key_file.as_deref().map(|path| (EXPORTER_KEY, path));
+        let correlator = self.correlator_key_file.as_deref().map(|path| (CORRELATOR_KEY, path));
+        exporter.into_iter().chain(correlator)
+    }
+
+    /// A new file for each key that will be made, before it is: the cluster shows it once.
+    fn key_files(
+        &self,
+        plan: &Plan,
+    ) -> Result<Vec<(&'static str, &Path, File)>, SetupCommandError> {
+        let mut files: Vec<(&'static str, &Path, File)> = Vec::new();
+        for (name, path) in self.keys().filter(|(name, _)| makes(plan, name)) {
+            match key_file(path) {
+                Ok(file) => files.push((name, path, file)),
+                Err(error) => {
+                    for (_, path, _) in files {
+                        let _ = fs::remove_file(path);
+                    }
+                    return Err(error);
+                }
+            }
+        }
+        Ok(files)
+    }
+
     /// Where the cluster is and who we are: flags, then `configured`, then the local default.
     fn connection(
         &self,
@@ -308,6 +340,7 @@ impl ElasticsearchArgs {
             roles: self.roles,
             exporter_reads: self.exporter_reads,
             exporter_key: self.exporter_key_file.is_some(),
+            correlator_key: self.correlator_key_file.is_some(),
         })
     }
 }

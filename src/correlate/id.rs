@@ -133,13 +133,13 @@ pub fn same_id(namespace: Namespace, a: &str, b: &str) -> bool {
 
 /// What a text says when it is read as a trace id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct TraceReading {
+pub(crate) struct TraceReading {
     /// All 128 bits, when they are spelled out.
-    pub(super) full: Option<u128>,
+    pub(crate) full: Option<u128>,
     /// The low 64 bits read from hexadecimal, when they are large enough to identify anything.
-    pub(super) low_hex: Option<u64>,
+    pub(crate) low_hex: Option<u64>,
     /// The low 64 bits read from decimal. Sixteen digits can be read both ways.
-    pub(super) low_decimal: Option<u64>,
+    pub(crate) low_decimal: Option<u64>,
 }
 
 fn canonical_trace(text: &str) -> String {
@@ -155,7 +155,7 @@ fn canonical_trace(text: &str) -> String {
 const LARGEST_COUNTER: u64 = 1 << 32;
 
 impl TraceReading {
-    pub(super) fn of(text: &str) -> Self {
+    pub(crate) fn of(text: &str) -> Self {
         let hex = text.strip_prefix("trace_").unwrap_or(text);
         if let Some(full) = read_full(hex) {
             // The low half of a 128-bit number.
@@ -166,7 +166,7 @@ impl TraceReading {
     }
 
     /// Every reading of the low 64 bits.
-    pub(super) fn lows(self) -> impl Iterator<Item = u64> {
+    pub(crate) fn lows(self) -> impl Iterator<Item = u64> {
         self.low_hex.into_iter().chain(self.low_decimal)
     }
 }

@@ -28,6 +28,7 @@ mod rules;
 
 pub(crate) use group::keep_first;
 pub use group::{Group, Member, Members, close};
+pub(crate) use id::TraceReading;
 pub use id::{Id, Namespace, same_id};
 pub use key::{Key, KeyMaker};
 pub use order::story_order;

@@ -19,6 +19,7 @@
 use super::bulk::{DEFAULT_BULK_TIMEOUT, DEFAULT_MAX_BYTES, DEFAULT_MAX_ITEMS, Filling};
 use super::dead_letters::DeadLetters;
 use super::deliver::{Shared, deliver};
+use super::late::Replays;
 use super::outcome::Problem;
 use super::replay::Exporter;
 use super::status::{ExporterState, locked};
@@ -79,6 +80,8 @@ pub struct ExporterOptions {
     /// How many entries ahead it is noted that they may have been sent. After a crash at most that
     /// many more than were sent are looked up; each step costs one durable write.
     pub sent_ahead: u64,
+    /// Where it is noted that dead letters are sent again, for the correlator that has passed them.
+    pub replays: Option<Arc<Replays>>,
     /// How long, at the end, replies are waited for while all is well. In an outage it ends at
     /// once.
     pub stop_grace: Duration,
@@ -101,6 +104,7 @@ impl ExporterOptions {
             refresh_wait: Duration::from_secs(10),
             require_data_stream: true,
             sent_ahead: DEFAULT_SENT_AHEAD,
+            replays: None,
             stop_grace: Duration::from_secs(5),
         }
     }
@@ -258,6 +262,8 @@ impl<T: Transport> ElasticsearchSink<T> {
         self.filling_since = Instant::now();
         let in_doubt = first < self.sent.in_doubt_below;
         let bulk = shared.window.add(first, part.held_bytes(), &shared.status);
+        let held = self.filling.first_sequence().or(self.next).unwrap_or(first);
+        shared.window.hand_over(held);
         self.tasks.spawn_on(deliver(shared, part, in_doubt, Some(bulk)), &self.runtime);
         Ok(())
     }
@@ -317,6 +323,10 @@ impl<T: Transport> Sink for ElasticsearchSink<T> {
             if is_full {
                 self.wait_for_room()?;
                 self.dispatch()?;
+            }
+            if self.next.is_none() {
+                // What lies before was done with before this start.
+                shared.window.hand_over(entry.sequence);
             }
             self.next = Some(entry.sequence.saturating_add(1));
             if self.filling.is_empty() {

@@ -197,7 +197,7 @@ fn error_type(body: &[u8]) -> Option<Cow<'_, str>> {
     serde_json::from_slice::<Failure<'_>>(body).ok().map(|failure| failure.error.kind)
 }
 
-fn refresh(stream: &str, timeout: Duration) -> Request {
+pub(super) fn refresh(stream: &str, timeout: Duration) -> Request {
     Request {
         method: Method::Post,
         path: format!("/{stream}/_refresh"),
@@ -207,7 +207,7 @@ fn refresh(stream: &str, timeout: Duration) -> Request {
     }
 }
 
-fn read_refreshed(body: &[u8]) -> Option<()> {
+pub(super) fn read_refreshed(body: &[u8]) -> Option<()> {
     let refreshed = serde_json::from_slice::<Refreshed>(body).ok()?;
     (refreshed.shards.failed == 0).then_some(())
 }

@@ -14,7 +14,9 @@
 //! | `gate.rs`, `pace.rs`, `window.rs` | waits all share; how much at once; what is out |
 //! | `lookup.rs`, `streams.rs` | what is there already; streams where clusters do not check |
 //! | `identity.rs` | whether the cluster is the one that the cursor means |
+//! | `filter.rs`, `search.rs`, `ids.rs` | searches and their answers; an id as a search |
 //! | `dead_letters.rs`, `letter.rs`, `replay.rs` | what is not taken, durably; sending it again |
+//! | `late/` | the correlator: ids that became known after a document was exported |
 //! | `status.rs`, `watch.rs` | [`ExporterStatus`]: plain numbers; what holds it up, in the log |
 
 mod bulk;
@@ -24,15 +26,19 @@ mod deliver;
 mod document;
 mod exporter;
 pub mod fields;
+mod filter;
 mod flavor;
 mod gate;
 mod identity;
+pub mod ids;
+pub mod late;
 mod letter;
 mod lookup;
 mod outcome;
 mod pace;
 mod reason;
 mod replay;
+pub mod search;
 mod settings;
 pub mod setup;
 mod status;

@@ -8,6 +8,7 @@ use super::transport::Transport;
 use crate::ledger::{ReadError, Reader};
 use crate::store::projection::Origin;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A handle to an exporter. Cheap to clone.
 #[derive(Debug)]
@@ -41,6 +42,9 @@ pub enum ReplayError {
     /// The letters cannot be read.
     #[error(transparent)]
     Letters(#[from] DeadLetterError),
+    /// It cannot be noted that they are sent again.
+    #[error("cannot note what is sent again; check the disk")]
+    Note(#[source] crate::store::StoreError),
     /// The program ends.
     #[error("the program ends; replay after the restart")]
     Ended,
@@ -49,6 +53,12 @@ pub enum ReplayError {
 impl<T: Transport> Exporter<T> {
     pub(super) fn new(shared: Arc<Shared<T>>) -> Self {
         Self { shared }
+    }
+
+    /// Waits at most that long until more than `sequence` entries are delivered or dead letters;
+    /// with how many that is so. Before the first entry of this start that is 0.
+    pub fn wait_delivered(&self, sequence: u64, most: Duration) -> u64 {
+        self.shared.window.wait_beyond(sequence, most)
     }
 
     /// Plain numbers for metrics.
@@ -80,7 +90,7 @@ impl<T: Transport> Exporter<T> {
             let (filling, rest, unknown) = self.fill(reader.clone(), left).await?;
             left = rest;
             replayed.unknown = replayed.unknown.saturating_add(unknown);
-            replayed = self.send(filling, replayed).await;
+            replayed = self.send(filling, replayed).await?;
         }
         Ok(replayed)
     }
@@ -119,10 +129,18 @@ impl<T: Transport> Exporter<T> {
         tokio::task::spawn_blocking(read).await.map_err(|_| ReplayError::Ended)?
     }
 
-    async fn send(&self, mut filling: Filling, mut replayed: Replayed) -> Replayed {
+    async fn send(
+        &self,
+        mut filling: Filling,
+        mut replayed: Replayed,
+    ) -> Result<Replayed, ReplayError> {
         while !filling.is_empty() {
             let part = filling.take(self.shared.gate.bytes(), Vec::new());
             let sequences: Vec<u64> = part.items().iter().map(|item| item.sequence).collect();
+            // Before they are sent: the correlator has passed them, and looks at them again.
+            let noted = self.shared.options.replays.as_deref();
+            let noted = noted.map(|replays| replays.note(sequences.clone())).transpose();
+            let _sending = noted.map_err(ReplayError::Note)?;
             deliver(self.shared.clone(), part, true, None).await;
             for sequence in sequences {
                 let count = if self.shared.dead.contains(sequence) {
@@ -133,6 +151,6 @@ impl<T: Transport> Exporter<T> {
                 *count = count.saturating_add(1);
             }
         }
-        replayed
+        Ok(replayed)
     }
 }

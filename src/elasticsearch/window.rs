@@ -18,6 +18,8 @@ pub(super) struct Window {
 
 #[derive(Debug, Default)]
 struct Bulks {
+    /// Everything below is out or done with; 0 before the first bulk.
+    handed: u64,
     by_number: BTreeMap<u64, Out>,
     bytes: usize,
     next: u64,
@@ -35,6 +37,12 @@ impl Bulks {
     fn takes(&self, bytes: usize, max_bytes: usize) -> bool {
         let fits = self.bytes.saturating_add(bytes) <= max_bytes;
         self.by_number.is_empty() || fits && self.by_number.len() < MAX_BULKS
+    }
+
+    /// Everything below is done with.
+    fn done(&self) -> u64 {
+        let lowest = self.by_number.values().map(|out| out.lowest).min();
+        lowest.map_or(self.handed, |lowest| lowest.min(self.handed))
     }
 }
 
@@ -84,6 +92,20 @@ impl Window {
         bulks.by_number.len() < most_bulks.min(MAX_BULKS) && bulks.takes(bytes, max_bytes)
     }
 
+    /// Everything below `sequence` is out or done with.
+    pub(super) fn hand_over(&self, sequence: u64) {
+        let mut out = locked(&self.out);
+        out.handed = out.handed.max(sequence);
+        self.changed.notify_all();
+    }
+
+    /// Waits a moment until more than `sequence` entries are done with; with how many that is so.
+    pub(super) fn wait_beyond(&self, sequence: u64, most: Duration) -> u64 {
+        let is_behind = |bulks: &mut Bulks| bulks.done() <= sequence;
+        let waited = self.changed.wait_timeout_while(locked(&self.out), most, is_behind);
+        waited.unwrap_or_else(PoisonError::into_inner).0.done()
+    }
+
     /// How many bulks are out.
     pub(super) fn len(&self) -> usize {
         locked(&self.out).by_number.len()
@@ -101,5 +123,42 @@ impl Window {
         let holds = |bulks: &mut Bulks| !bulks.by_number.is_empty();
         let waited = self.changed.wait_timeout_while(locked(&self.out), most, holds);
         !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_done_with_ends_before_the_first_that_is_out_and_before_what_is_still_held() {
+        let (window, status) = (Window::default(), ExporterStatus::default());
+        let done = || window.wait_beyond(u64::MAX, Duration::ZERO);
+        assert_eq!(done(), 0, "nothing is known before the first entry");
+        window.hand_over(10);
+        assert_eq!(done(), 10);
+        let first = window.add(10, 1, &status);
+        window.hand_over(20);
+        let second = window.add(20, 1, &status);
+        window.hand_over(30);
+        assert_eq!(done(), 10);
+        window.done(second, &status);
+        assert_eq!(done(), 10);
+        window.note(first, 15, 1, &status);
+        assert_eq!(done(), 15);
+        window.done(first, &status);
+        assert_eq!(done(), 30, "what is held is not handed over");
+    }
+
+    #[test]
+    fn who_waits_is_woken_by_the_last_reply() {
+        let (window, status) = (Window::default(), ExporterStatus::default());
+        let bulk = window.add(0, 1, &status);
+        window.hand_over(5);
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| window.wait_beyond(4, Duration::from_mins(1)));
+            window.done(bulk, &status);
+            assert_eq!(waiting.join().unwrap(), 5);
+        });
     }
 }

@@ -226,7 +226,8 @@ impl Driver {
                 return Ok(());
             }
             self.sink.tick()?;
-            let tell = !told && since.elapsed() >= self.options.idle_after;
+            let tell =
+                (!told || self.sink.has_more()) && since.elapsed() >= self.options.idle_after;
             if tell {
                 self.sink.idle()?;
                 told = true;

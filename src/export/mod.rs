@@ -87,6 +87,11 @@ pub trait Sink: Send {
     fn tick(&mut self) -> Result<(), SinkError> {
         Ok(())
     }
+
+    /// Whether there is something to do though no entries came: [`Sink::idle`] is called again.
+    fn has_more(&mut self) -> bool {
+        false
+    }
 }
 
 /// An error with what caused it, in one line.

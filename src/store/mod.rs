@@ -33,6 +33,7 @@ pub use cursor::{Cursor, CursorError};
 pub use embedded::EmbeddedStore;
 pub use entry_view::{EntryView, Envelope};
 pub use memory::MemoryStore;
+pub(crate) use table::{Coverage, coverage};
 
 use crate::access::Tenant;
 use query::Query;

@@ -221,7 +221,7 @@ pub(super) fn take(node: Node, key: &str) -> Take {
 
 /// What the index knows of the values at a dotted path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Coverage {
+pub(crate) enum Coverage {
     /// They are a field's.
     Field(Field),
     /// They are ids.
@@ -233,7 +233,7 @@ pub(super) enum Coverage {
 }
 
 /// What the index knows of the values at a dotted path of the body.
-pub(super) fn coverage(path: &str) -> Coverage {
+pub(crate) fn coverage(path: &str) -> Coverage {
     let mut node = Node::Root;
     let mut segments = path.split('.').peekable();
     while let Some(segment) = segments.next() {

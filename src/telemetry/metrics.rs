@@ -3,6 +3,7 @@
 //! Modules count in plain atomics. Nothing is registered and nothing is kept here: when somebody
 //! asks, the numbers are read and written down.
 
+use crate::elasticsearch::late::LateStatus;
 use crate::elasticsearch::{
     Client, Exporter, ExporterState, ExporterStatus, LATENCY_BUCKETS_MS, Latency,
 };
@@ -35,6 +36,8 @@ pub struct Sources {
     pub consumers: Vec<(&'static str, Arc<ConsumerStatus>)>,
     /// The export to Elasticsearch, if there is one.
     pub exporter: Option<Exporter<Client>>,
+    /// What gives documents late ids, if it runs.
+    pub late: Option<Arc<LateStatus>>,
 }
 
 impl Sources {
@@ -48,6 +51,9 @@ impl Sources {
         self.consumers(&mut page);
         if let Some(exporter) = &self.exporter {
             exporter_numbers(exporter.status(), exporter.dead_letters().len() as u64, &mut page);
+        }
+        if let Some(late) = &self.late {
+            late_numbers(late, &mut page);
         }
         let mut text = String::new();
         // Writing to a string cannot fail; half a page would be worse than none.
@@ -248,6 +254,33 @@ fn exporter_numbers(status: &ExporterStatus, dead_letters: u64, page: &mut Page)
     let known: Vec<_> = ExporterState::ALL.iter().map(is).collect();
     page.gauges("elasticsearch_state", "1 for what it is doing", "state", &known);
     page.latency("elasticsearch_bulk", "Time to the reply of a bulk", &status.latency());
+}
+
+/// Documents that get ids afterwards.
+fn late_numbers(status: &LateStatus, page: &mut Page) {
+    let documents = [
+        ("updated", status.updated()),
+        ("conflict", status.conflicts()),
+        ("unwritable", status.unwritable()),
+        ("link", status.links()),
+    ];
+    let help = "Documents given ids, met changed, not changeable; link documents made";
+    page.counts("elasticsearch_late_documents", help, "outcome", &documents);
+    let bounds = [("ids_of_a_document", status.ids_cut()), ("group", status.groups_truncated())];
+    let help = "Ids and groups that were cut at a bound";
+    page.counts("elasticsearch_late_cut", help, "bound", &bounds);
+    page.count(
+        "elasticsearch_late_rounds",
+        "Times that the cluster was looked at",
+        status.rounds(),
+    );
+    page.gauge(
+        "elasticsearch_late_reduced",
+        "1 while the key may not read and change documents, so that there are links only",
+        u64::from(status.is_reduced()),
+    );
+    let help = "From the receipt of a joining entry until its group has the ids";
+    page.latency("elasticsearch_late_convergence", help, &status.convergence());
 }
 
 /// What is written down.

@@ -1,7 +1,7 @@
 //! The file for Kibana alone: the same searches with their time range, and a dashboard in Lens.
 
 use super::objects::{
-    ANSWERED, APPROVALS, BLOCKED, DECISIONS, FINDINGS, Panel, SEARCHES, TOKENS,
+    ANSWERED, APPROVALS, BLOCKED, DECISIONS, ENTRIES_ONLY, FINDINGS, Panel, SEARCHES, TOKENS,
     dashboard_attributes, data_view, data_view_reference, query, saved_search,
 };
 use serde_json::{Value, json};
@@ -84,7 +84,7 @@ fn lenses() -> Vec<Value> {
         lens_table(
             "spanledger-lens-ledger",
             "Ledger health",
-            "",
+            ENTRIES_ONLY,
             &["audit.ledger.origin"],
             vec![
                 entries("Entries"),

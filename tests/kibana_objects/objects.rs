@@ -23,6 +23,8 @@ pub(crate) const ANSWERED: &str =
 pub(crate) const POLICY_CHANGES: &str = "audit.kind : policy_change";
 pub(crate) const FINDINGS: &str = "audit.kind : (rejection or gap or repair) \
     or audit.ledger.conflict : true or audit.flags : *";
+/// Without the documents that only join others: no ledger has them.
+pub(crate) const ENTRIES_ONLY: &str = "not audit.kind : link";
 pub(crate) const BY_TRACE_ID: &str = r#"trace_id : "langsmith-run-abc123""#;
 
 pub(crate) const APPROVALS: &str = "audit.approval.id : *";

@@ -1,8 +1,8 @@
 //! The file that Kibana 8 and 9 and OpenSearch Dashboards take: classic visualizations.
 
 use super::objects::{
-    APPROVALS, BLOCKED, DECISIONS, FINDINGS, SEARCHES, SOURCE_INDEX, TOKENS, dashboard, data_view,
-    data_view_reference, query, saved_search, text,
+    APPROVALS, BLOCKED, DECISIONS, ENTRIES_ONLY, FINDINGS, SEARCHES, SOURCE_INDEX, TOKENS,
+    dashboard, data_view, data_view_reference, query, saved_search, text,
 };
 use serde_json::{Value, json};
 
@@ -50,7 +50,7 @@ fn visualizations() -> Vec<Value> {
         table(
             "spanledger-vis-ledger",
             "Ledger health",
-            "",
+            ENTRIES_ONLY,
             &["audit.ledger.origin"],
             vec![
                 count(),

@@ -1,6 +1,6 @@
 //! The table of fields as a mapping of the index.
 
-use super::{Field, Product, ShortName, Type, all};
+use super::{Field, Product, Type, all, types};
 use serde_json::{Map, Value, json};
 
 /// Longest value of a keyword that is indexed, UTF-16 units.
@@ -49,10 +49,8 @@ fn definition(field: &Field, product: Product) -> Value {
         Type::Shown => json!({ "type": name, "enabled": false }),
         Type::Alias(path) => json!({ "type": name, "path": path }),
     };
-    if let (Some(short), Some(map)) =
-        (ShortName::copied_from(&field.name), definition.as_object_mut())
-    {
-        map.insert("copy_to".to_owned(), short.into());
+    if let (Some(other), Some(map)) = (types::copied_to(&field.name), definition.as_object_mut()) {
+        map.insert("copy_to".to_owned(), other.into());
     }
     definition
 }
@@ -131,5 +129,12 @@ mod tests {
         assert_eq!(at(&mappings, "model")["normalizer"], "lowercase");
         assert_eq!(at(&mappings, "audit.rejection.reason")["copy_to"], "reason");
         assert_eq!(at(&mappings, "reason")["type"], "text");
+    }
+
+    #[test]
+    fn ids_that_came_late_are_found_where_the_others_are() {
+        let mappings = mappings(Product::OpenSearch);
+        assert_eq!(at(&mappings, "audit.correlation.trace_id")["copy_to"], "trace_id");
+        assert_eq!(at(&mappings, "trace_id")["type"], "keyword");
     }
 }

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `mod.rs` | [`all`], the one table; [`Type`] |
 //! | `schema.rs` | the leaves of the entry's JSON Schema with their docstrings |
-//! | `types.rs` | what the schema cannot know: prose, times, ECS names, short names, the envelope's fields |
+//! | `types.rs` | what the schema cannot know: prose, times, ECS names, short names, fields of the envelope and of `late` |
 //! | `mapping.rs` | [`mappings`]: the table as a mapping of the index |
 //! | `markdown.rs` | [`markdown`]: the table as `docs/fields.md` |
 //!
@@ -107,8 +107,8 @@ impl Field {
     }
 }
 
-/// Every field, each once: the body's in the order of the schema, then what the projection adds,
-/// then the short names.
+/// Every field, each once: the body's in the order of the schema, then what the projection and
+/// `late` add, then the short names.
 pub fn all() -> Vec<Field> {
     let leaves = schema::leaves();
     let meaning_of = |object: &str| {
@@ -121,17 +121,26 @@ pub fn all() -> Vec<Field> {
     };
     let added: Vec<Field> = types::ENVELOPE
         .iter()
+        .chain(types::LATE)
         .map(|field| {
             let object = field.name.rsplit_once('.').map_or("", |(object, _)| object);
             Field {
                 name: field.name.to_owned(),
                 kind: field.kind,
-                many: false,
+                many: types::has_many(field.name),
                 ecs: types::is_ecs(field.name),
                 meaning: field.meaning.into(),
                 object_meaning: match object {
                     "organization" => "The tenant.".to_owned(),
                     "audit.ledger" => "Where the entry is on record.".to_owned(),
+                    "audit.correlation" => {
+                        "What became known later; no part of the record.".to_owned()
+                    }
+                    "audit.link" => {
+                        "In documents of the kind `link`, which are no entries: they join \
+                        a group whose documents cannot be given its ids."
+                            .to_owned()
+                    }
                     _ => meaning_of(object),
                 },
             }
@@ -212,6 +221,7 @@ mod tests {
         assert!(leaves.is_subset(&table));
         let added: BTreeSet<String> = types::ENVELOPE
             .iter()
+            .chain(types::LATE)
             .map(|field| field.name.to_owned())
             .chain(SHORT_NAMES.iter().map(|short| short.name.to_owned()))
             .collect();

@@ -50,6 +50,39 @@ pub(super) const ENVELOPE: &[Added] = &[
     },
 ];
 
+/// What `late` gives a document afterwards, or writes beside it. A test compares the two.
+pub(super) const LATE: &[Added] = &[
+    Added {
+        name: LATE_IDS,
+        kind: Type::Keyword,
+        meaning: "Trace ids of the entry's group that its own record did not carry, given to it \
+                  afterwards; found under `trace_id` too.",
+    },
+    Added {
+        name: "audit.correlation.truncated",
+        kind: Type::Boolean,
+        meaning: "True when the group has more trace ids than a document is given.",
+    },
+    Added {
+        name: "audit.link.kibana",
+        kind: Type::Keyword,
+        meaning: "Path of the story in Kibana's Discover, behind the address of your Kibana.",
+    },
+];
+
+/// Where late ids stand.
+const LATE_IDS: &str = "audit.correlation.trace_id";
+
+/// The field that the values of another are copied to, so that one query finds both.
+pub(super) fn copied_to(path: &str) -> Option<&'static str> {
+    if path == LATE_IDS { Some("trace_id") } else { ShortName::copied_from(path) }
+}
+
+/// Whether what is added can have several values.
+pub(super) fn has_many(path: &str) -> bool {
+    path == LATE_IDS
+}
+
 /// Types that the schema's own would be wrong for.
 const EXCEPTIONS: &[(Type, &[&str])] = &[
     // Prose: people look for words of it, and it has no bound that a keyword could hold.
@@ -210,7 +243,7 @@ impl ShortName {
     }
 
     /// The short name that the values of a field are copied to.
-    pub(super) fn copied_from(path: &str) -> Option<&'static str> {
+    fn copied_from(path: &str) -> Option<&'static str> {
         let copies = |short: &&ShortName| !matches!(short.kind(), Type::Alias(_));
         let found = SHORT_NAMES.iter().filter(copies).find(|short| short.paths.contains(&path));
         found.map(|short| short.name)

@@ -366,7 +366,15 @@ fn role(body: &Value) -> Checked {
     one_of(&body["cluster"], &known)?;
     for index in body["indices"].as_array().unwrap() {
         keys(index, &["names", "privileges"])?;
-        let known = ["create_doc", "read", "index", "delete", "view_index_metadata", "manage"];
+        let known = [
+            "create_doc",
+            "read",
+            "index",
+            "delete",
+            "maintenance",
+            "view_index_metadata",
+            "manage",
+        ];
         one_of(&index["privileges"], &known)?;
     }
     Ok(())

@@ -17,7 +17,7 @@
 //! | component templates `spanledger-mappings`, `spanledger-settings` | yes | yes |
 //! | index template `spanledger`, and one for each class with a retention of its own | yes | yes |
 //! | data stream `spanledger-CLASS` | yes | yes |
-//! | roles, API key | when asked | roles when asked |
+//! | roles, API keys | when asked | roles when asked |
 //!
 //! Run against real nodes by our tests: templates, data streams, rollover, and on Elasticsearch
 //! roles and the API key. **Not run against a real cluster**: ILM and ISM policies, changing the
@@ -29,7 +29,7 @@
 //! | `mod.rs` | [`SetupOptions`], [`plan`] |
 //! | `objects.rs` | templates and data streams |
 //! | `lifecycle.rs` | how long documents stay: data stream lifecycle, ILM, ISM |
-//! | `roles.rs` | who may do what, and the exporter's key |
+//! | `roles.rs` | who may do what, and the keys of exporter and correlator |
 //! | `mark.rs` | the mark by which an object is known as ours |
 //! | `plan.rs` | [`Plan`]: what is there, what has to be sent, sending it |
 //! | `error.rs` | [`SetupError`] |
@@ -45,7 +45,7 @@ pub use error::SetupError;
 pub use lifecycle::{Lifecycle, Tiers};
 pub use mark::VERSION;
 pub use plan::{Applied, Plan, Reason, Step};
-pub use roles::EXPORTER_KEY;
+pub use roles::{CORRELATOR_KEY, EXPORTER_KEY};
 
 use super::Transport;
 
@@ -116,6 +116,8 @@ pub struct SetupOptions {
     pub exporter_reads: bool,
     /// Whether an API key for the exporter is made.
     pub exporter_key: bool,
+    /// Whether an API key for the correlator is made.
+    pub correlator_key: bool,
 }
 
 impl Default for SetupOptions {
@@ -129,6 +131,7 @@ impl Default for SetupOptions {
             roles: false,
             exporter_reads: false,
             exporter_key: false,
+            correlator_key: false,
         }
     }
 }

@@ -1,10 +1,10 @@
 //! What is there, what has to be sent, and sending it.
 
+use super::SetupError;
 use super::error::spell;
 use super::lifecycle::Means;
 use super::mark::{Mark, VERSION};
 use super::objects::{Kind, Object, Wanted};
-use super::{EXPORTER_KEY, SetupError};
 use crate::elasticsearch::{
     Body, ContentType, Flavor, FlavorError, Method, Reply, Request, Secret, SendError, Transport,
 };
@@ -75,8 +75,8 @@ pub struct Step {
     pub query: Vec<(&'static str, String)>,
     /// JSON.
     pub body: Option<Value>,
-    /// Whether the reply holds a new API key.
-    makes_key: bool,
+    /// Name of the API key that the reply holds.
+    pub makes_key: Option<String>,
 }
 
 impl fmt::Display for Step {
@@ -111,9 +111,9 @@ pub struct Plan {
 pub struct Applied {
     /// How many requests changed something.
     pub changed: usize,
-    /// The exporter's API key in the form that [`Auth::ApiKey`](crate::elasticsearch::Auth) takes,
-    /// when one was made. The cluster never shows it again.
-    pub exporter_key: Option<Secret>,
+    /// The API keys that were made, by name, in the form that
+    /// [`Auth::ApiKey`](crate::elasticsearch::Auth) takes. The cluster never shows them again.
+    pub keys: Vec<(String, Secret)>,
 }
 
 impl Plan {
@@ -122,18 +122,18 @@ impl Plan {
     /// # Errors
     /// [`SetupError`]. What was sent stays; planning and applying again goes on from there.
     pub async fn apply<T: Transport>(&self, client: &T) -> Result<Applied, SetupError> {
-        let mut exporter_key = None;
+        let mut keys = Vec::new();
         for step in &self.steps {
             let body = step.body.clone();
             let reply = send(client, step.method, &step.path, step.query.clone(), body).await?;
             let reply = expect_fine(step.method, &step.path, &reply)?;
-            if step.makes_key {
+            if let Some(name) = &step.makes_key {
                 let encoded = reply.get("encoded").and_then(Value::as_str);
                 let unreadable = SetupError::Reply { request: spell(step.method, &step.path) };
-                exporter_key = Some(Secret::new(encoded.ok_or(unreadable)?));
+                keys.push((name.clone(), Secret::new(encoded.ok_or(unreadable)?)));
             }
         }
-        Ok(Applied { changed: self.steps.len(), exporter_key })
+        Ok(Applied { changed: self.steps.len(), keys })
     }
 }
 
@@ -189,8 +189,9 @@ impl Plan {
                 }
                 Some(_) if object.kind == Kind::ApiKey => {
                     self.notices.push(format!(
-                        "the API key {EXPORTER_KEY} is there with other privileges and cannot be \
-                         shown again; invalidate it and run setup again for a new one"
+                        "the API key {} is there with other privileges and cannot be \
+                         shown again; invalidate it and run setup again for a new one",
+                        object.name
                     ));
                     return Ok(());
                 }
@@ -218,7 +219,7 @@ impl Plan {
             path: object.write,
             query,
             body: object.body,
-            makes_key: object.kind == Kind::ApiKey,
+            makes_key: (object.kind == Kind::ApiKey).then(|| object.name.clone()),
         });
         Ok(())
     }
@@ -260,7 +261,7 @@ impl Plan {
             path,
             query: Vec::new(),
             body,
-            makes_key: false,
+            makes_key: None,
         };
         if reply.status == 404 {
             self.steps.push(step(Reason::Create, object.method, object.write, None));

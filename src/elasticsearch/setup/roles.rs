@@ -3,7 +3,7 @@
 //! | role | may | for |
 //! |---|---|---|
 //! | `spanledger-exporter` | create documents | the exporter; with `read` it finds its own after a lost reply |
-//! | `spanledger-correlator` | search, index | giving earlier documents an id that became known later |
+//! | `spanledger-correlator` | search, index, refresh | giving earlier documents an id that became known later |
 //! | `spanledger-eraser` | search, delete | erasing; a document is found before it is deleted |
 //! | `spanledger-auditor` | search, look at mappings | people who investigate |
 //! | `spanledger-admin` | manage templates, lifecycles, streams | setup, without roles and keys |
@@ -19,6 +19,9 @@ use serde_json::{Value, json};
 
 /// Name of the exporter's API key.
 pub const EXPORTER_KEY: &str = "spanledger-exporter";
+
+/// Name of the correlator's API key.
+pub const CORRELATOR_KEY: &str = "spanledger-correlator";
 
 /// What all data streams are called.
 const STREAMS: &str = "spanledger-*";
@@ -41,24 +44,27 @@ const EXPORTER: Role = Role {
     search_index: &["indices:data/write/index", "indices:data/write/bulk*"],
 };
 
+const CORRELATOR: Role = Role {
+    name: "spanledger-correlator",
+    what: "Gives earlier documents ids that became known later",
+    cluster: &["monitor"],
+    // `maintenance` for the refresh after which what was just written is found: without it each
+    // look waits as long as a refresh takes to come by itself.
+    index: &["read", "index", "maintenance"],
+    search_cluster: &[
+        "cluster:monitor/main",
+        "indices:data/write/bulk",
+        "cluster_composite_ops_ro",
+    ],
+    search_index: &[
+        "read",
+        "indices:data/write/index",
+        "indices:data/write/bulk*",
+        "indices:admin/refresh*",
+    ],
+};
+
 const OTHERS: &[Role] = &[
-    Role {
-        name: "spanledger-correlator",
-        what: "Gives earlier documents ids that became known later",
-        cluster: &["monitor"],
-        index: &["read", "index", "view_index_metadata"],
-        search_cluster: &[
-            "cluster:monitor/main",
-            "indices:data/write/bulk",
-            "cluster_composite_ops_ro",
-        ],
-        search_index: &[
-            "read",
-            "indices:data/write/index",
-            "indices:data/write/update",
-            "indices:data/write/bulk*",
-        ],
-    },
     Role {
         name: "spanledger-eraser",
         what: "Finds and deletes documents",
@@ -97,7 +103,7 @@ const OTHERS: &[Role] = &[
 pub(super) fn wanted(flavor: &Flavor, options: &SetupOptions) -> Result<Vec<Object>, SetupError> {
     let mut objects = Vec::new();
     if options.roles {
-        for role in std::iter::once(&EXPORTER).chain(OTHERS) {
+        for role in [&EXPORTER, &CORRELATOR].into_iter().chain(OTHERS) {
             let reads = options.exporter_reads && role.name == EXPORTER.name;
             objects.push(match flavor.product {
                 Product::Elasticsearch => elasticsearch(role, reads),
@@ -105,14 +111,17 @@ pub(super) fn wanted(flavor: &Flavor, options: &SetupOptions) -> Result<Vec<Obje
             });
         }
     }
+    if flavor.product == Product::OpenSearch && (options.exporter_key || options.correlator_key) {
+        return Err(SetupError::Missing {
+            what: "API keys that setup could make",
+            remedy: "make users with the roles spanledger-exporter and spanledger-correlator",
+        });
+    }
     if options.exporter_key {
-        if flavor.product == Product::OpenSearch {
-            return Err(SetupError::Missing {
-                what: "API keys that setup could make",
-                remedy: "make a user with the role spanledger-exporter",
-            });
-        }
-        objects.push(key(options.exporter_reads));
+        objects.push(key(&EXPORTER, EXPORTER_KEY, options.exporter_reads));
+    }
+    if options.correlator_key {
+        objects.push(key(&CORRELATOR, CORRELATOR_KEY, false));
     }
     Ok(objects)
 }
@@ -172,17 +181,17 @@ fn opensearch(role: &Role, reads: bool) -> Object {
 
 /// The key has its privileges in itself: it can do no more than the role and no more than who made
 /// it, and works without the role.
-fn key(reads: bool) -> Object {
-    let descriptors = json!({ EXPORTER.name: privileges(&EXPORTER, reads) });
+fn key(role: &Role, name: &str, reads: bool) -> Object {
+    let descriptors = json!({ role.name: privileges(role, reads) });
     let mark = Mark::of(&descriptors);
     Object {
         kind: Kind::ApiKey,
-        name: EXPORTER_KEY.to_owned(),
+        name: name.to_owned(),
         read: "/_security/api_key".to_owned(),
         method: Method::Post,
         write: "/_security/api_key".to_owned(),
         body: Some(json!({
-            "name": EXPORTER_KEY,
+            "name": name,
             "role_descriptors": descriptors,
             "metadata": mark.json(),
         })),
