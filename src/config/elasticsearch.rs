@@ -4,7 +4,8 @@ use super::{ConfigError, Period, Size, value};
 use crate::elasticsearch::{
     Auth, Client, ClientCertificate, Connection, DEFAULT_MAX_REPLY_BYTES, Hosts, Proxy, Secret,
 };
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de};
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -47,13 +48,82 @@ super::raw::section! {
 }
 
 /// Where a secret stands: never in the configuration itself, which is copied and shown.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum RawSecret {
     /// In a file of its own.
     File(PathBuf),
     /// In an environment variable.
     Env(String),
+}
+
+/// What is said of anything else that stands in a secret's place.
+const SECRET_FORM: &str =
+    "write {file: PATH} or {env: NAME} here; a secret never stands in the configuration itself";
+
+/// By hand, because a derived one repeats what it does not know in its error, and that may be the
+/// secret: people write `password: hunter2`.
+impl<'de> Deserialize<'de> for RawSecret {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(SecretPlace)
+    }
+}
+
+struct SecretPlace;
+
+impl<'de> de::Visitor<'de> for SecretPlace {
+    type Value = RawSecret;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("{file: PATH} or {env: NAME}")
+    }
+
+    fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<RawSecret, A::Error> {
+        let refuse = |_| de::Error::custom(SECRET_FORM);
+        let (key, text): (String, String) =
+            map.next_entry().map_err(refuse)?.ok_or_else(|| de::Error::custom(SECRET_FORM))?;
+        let place = match key.as_str() {
+            "file" => RawSecret::File(text.into()),
+            "env" => RawSecret::Env(text),
+            _ => return Err(de::Error::custom(SECRET_FORM)),
+        };
+        match map.next_key::<de::IgnoredAny>().map_err(refuse)? {
+            None => Ok(place),
+            Some(_) => Err(de::Error::custom(SECRET_FORM)),
+        }
+    }
+
+    // Each of these would otherwise be answered with the value itself.
+    fn visit_str<E: de::Error>(self, _: &str) -> Result<RawSecret, E> {
+        Err(E::custom(SECRET_FORM))
+    }
+
+    fn visit_bool<E: de::Error>(self, _: bool) -> Result<RawSecret, E> {
+        Err(E::custom(SECRET_FORM))
+    }
+
+    fn visit_i64<E: de::Error>(self, _: i64) -> Result<RawSecret, E> {
+        Err(E::custom(SECRET_FORM))
+    }
+
+    fn visit_u64<E: de::Error>(self, _: u64) -> Result<RawSecret, E> {
+        Err(E::custom(SECRET_FORM))
+    }
+
+    fn visit_i128<E: de::Error>(self, _: i128) -> Result<RawSecret, E> {
+        Err(E::custom(SECRET_FORM))
+    }
+
+    fn visit_u128<E: de::Error>(self, _: u128) -> Result<RawSecret, E> {
+        Err(E::custom(SECRET_FORM))
+    }
+
+    fn visit_f64<E: de::Error>(self, _: f64) -> Result<RawSecret, E> {
+        Err(E::custom(SECRET_FORM))
+    }
+
+    fn visit_bytes<E: de::Error>(self, _: &[u8]) -> Result<RawSecret, E> {
+        Err(E::custom(SECRET_FORM))
+    }
 }
 
 /// The cluster that entries are exported to, and how.
@@ -161,4 +231,61 @@ fn from_file(key: &'static str, path: &Path) -> Result<String, ConfigError> {
         key,
         problem: format!("cannot read {}: {error}", path.display()),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read_section(text: &str) -> Result<RawElasticsearch, String> {
+        super::super::yaml::parse("t.yaml", text).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_secret_stands_in_a_file_or_a_variable() {
+        let section = read_section("password: {file: /run/pw}\napi_key:\n  env: KEY\n").unwrap();
+        assert_eq!(section.password, Some(RawSecret::File("/run/pw".into())));
+        assert_eq!(section.api_key, Some(RawSecret::Env("KEY".to_owned())));
+        assert_eq!(read_section("password: null\n").unwrap().password, None);
+    }
+
+    #[test]
+    fn a_secret_that_stands_in_the_configuration_is_refused_and_not_repeated() {
+        for value in [
+            "hunter2",
+            "\"hunter2\"",
+            "'hunter2'",
+            "|\n    hunter2",
+            "[hunter2]",
+            "{hunter2: x}",
+            "{file: {hunter2: x}}",
+            "{file: [hunter2]}",
+            "{env: KEY, hunter2: x}",
+            "{file: a, env: hunter2}",
+            "{}",
+            "*hunter2",
+            "!hunter2 x",
+            "&hunter2 x",
+            "%hunter2",
+            "@hunter2",
+            "`hunter2",
+            "hunter2: x",
+            "hunter2 [",
+            "\"hunter2",
+            "4815162342",
+            "-4815162342",
+            "4815162342.5",
+            "481516234248151623424815162342",
+            "0x4815162342",
+            "true",
+        ] {
+            for key in ["password", "api_key", "bearer_token"] {
+                let error = read_section(&format!("{key}: {value}\n")).unwrap_err();
+                assert!(!error.contains("unter2") && !error.contains("481516"), "{value}: {error}");
+                assert!(error.starts_with("t.yaml:"), "{value}: {error}");
+            }
+        }
+        let error = read_section("password: hunter2\n").unwrap_err();
+        assert!(error.contains(SECRET_FORM), "{error}");
+    }
 }
