@@ -193,11 +193,11 @@ fn rejected_documents_are_dead_letters_with_a_reason_that_quotes_nothing() {
     let dead = running.exporter.dead_letters();
     assert_eq!(dead.len(), 12);
     assert_eq!(export.cluster.in_failure_store(), 4);
-    let types = dead.by_type();
+    let types = running.exporter.status().dead_letters_by_type();
     assert_eq!(types["document_parsing_exception"], 4);
     assert_eq!(types["failure_store"], 4);
     assert_eq!(types["illegal_argument_exception"], 4);
-    assert_eq!(running.exporter.status().dead_letters_by_type(), types);
+    assert_eq!(types.len(), 3);
     for letter in dead.list(0, 100).unwrap() {
         let text = format!("{letter:?}");
         assert!(BAD.iter().all(|bad| !text.contains(bad)) && !text.contains("secret"), "{text}");

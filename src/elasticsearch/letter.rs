@@ -32,13 +32,18 @@ pub struct DeadLetter {
 }
 
 /// How a letter was done with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Resolved {
     /// It was sent again and is in the data stream.
     Delivered,
-    /// Somebody decided that it stays in the ledger only.
-    Dropped,
+    /// Somebody decided that its entry stays in the ledger only.
+    Dropped {
+        /// Who.
+        by: String,
+        /// Why, in that person's words.
+        reason: String,
+    },
 }
 
 #[derive(Serialize, Deserialize)]

@@ -13,7 +13,8 @@
 //! | `deliver.rs`, `outcome.rs`, `reason.rs` | a bulk to its end; what replies mean; safe texts |
 //! | `gate.rs`, `pace.rs`, `window.rs` | waits all share; how much at once; what is out |
 //! | `lookup.rs`, `streams.rs` | what is there already; streams where clusters do not check |
-//! | `dead_letters.rs`, `letter.rs`, `replay.rs` | what is not taken, durably; sending it again |
+//! | `dead_letters.rs`, `letter.rs`, `letter_log.rs` | what is not taken, durably |
+//! | `replay.rs` | sending it again |
 //! | `status.rs` | [`ExporterStatus`]: plain numbers |
 
 mod bulk;
@@ -26,6 +27,7 @@ pub mod fields;
 mod flavor;
 mod gate;
 mod letter;
+mod letter_log;
 mod lookup;
 mod outcome;
 mod pace;
