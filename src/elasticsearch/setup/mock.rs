@@ -79,6 +79,18 @@ impl Mock {
                 self.put(&stream, value);
                 keys(&body, &["data_retention", "enabled"])
             }
+            (Method::Delete, ["_data_stream", name, "_lifecycle"]) if self.since(8, 14) => {
+                self.change_stream(name, |stream| stream["lifecycle"] = Value::Null);
+                Ok(())
+            }
+            (Method::Post, [name, "_ilm", "remove"]) if elastic => {
+                self.change_stream(name, |stream| {
+                    for index in stream["indices"].as_array_mut().unwrap() {
+                        index.as_object_mut().unwrap().remove("ilm_policy");
+                    }
+                });
+                Ok(())
+            }
             (Method::Put, ["_data_stream", name, "_options"]) if self.has_failure_store() => {
                 let body = body.clone().unwrap();
                 let stream = format!("/_data_stream/{name}");
@@ -112,6 +124,15 @@ impl Mock {
                 }
                 ism(body.as_ref().unwrap())
             }
+            (Method::Delete, ["_plugins", "_ism", "policies", _]) if !elastic && self.ism => {
+                self.objects.lock().unwrap().remove(path);
+                Ok(())
+            }
+            (Method::Post, ["_plugins", "_ism", "remove", "spanledger-*"])
+                if !elastic && self.ism =>
+            {
+                Ok(())
+            }
             (Method::Get, ["_security", "role", name]) if elastic => return self.named(path, name),
             (Method::Put, ["_security", "role", _]) if elastic => role(body.as_ref().unwrap()),
             (Method::Get, ["_plugins", "_security", "api", "roles", name]) if !elastic => {
@@ -141,6 +162,13 @@ impl Mock {
             self.put(path, body);
         }
         (200, json!({"acknowledged": true}))
+    }
+
+    fn change_stream(&self, name: &str, change: impl FnOnce(&mut Value)) {
+        let path = format!("/_data_stream/{name}");
+        let mut stream = self.at(&path).expect("the stream is there");
+        change(&mut stream);
+        self.put(&path, stream);
     }
 
     fn root(&self) -> Value {
@@ -187,7 +215,12 @@ impl Mock {
         });
         let indices = stream["indices"].as_array_mut().unwrap();
         let index = format!(".ds-{name}-{:06}", indices.len() + 1);
-        indices.push(json!({"index_name": index, "index_uuid": "u"}));
+        let mut made = json!({"index_name": index, "index_uuid": "u"});
+        // Shown when the index has one.
+        if let Some(policy) = template.pointer("/template/settings/index/lifecycle/name") {
+            made["ilm_policy"] = policy.clone();
+        }
+        indices.push(made);
         self.put(&path, stream);
         self.put(&index, json!({"mappings": mappings["template"]["mappings"]}));
     }
@@ -366,7 +399,15 @@ fn role(body: &Value) -> Checked {
     one_of(&body["cluster"], &known)?;
     for index in body["indices"].as_array().unwrap() {
         keys(index, &["names", "privileges"])?;
-        let known = ["create_doc", "read", "index", "delete", "view_index_metadata", "manage"];
+        let known = [
+            "create_doc",
+            "read",
+            "maintenance",
+            "index",
+            "delete",
+            "view_index_metadata",
+            "manage",
+        ];
         one_of(&index["privileges"], &known)?;
     }
     Ok(())
