@@ -28,7 +28,6 @@ struct Inner {
     /// Set while the last answer was a failure of a whole request.
     trouble: bool,
     pause_until: Option<Instant>,
-    begun: u64,
     /// First request that was begun after the last failure.
     valid_from: u64,
 }
@@ -37,21 +36,14 @@ struct Inner {
 #[derive(Debug)]
 pub(super) struct Ticket<'a> {
     gate: &'a Gate,
+    /// As [`Pace::begin`] gave it.
     number: u64,
-    pace_number: u64,
 }
 
 impl Gate {
     pub(super) fn new(pace: Pace, backoff: Backoff, status: Arc<ExporterStatus>) -> Self {
-        let inner = Inner {
-            pace,
-            active: 0,
-            backoff,
-            trouble: false,
-            pause_until: None,
-            begun: 0,
-            valid_from: 0,
-        };
+        let inner =
+            Inner { pace, active: 0, backoff, trouble: false, pause_until: None, valid_from: 0 };
         let gate = Self { inner: Mutex::new(inner), changed: Notify::new(), status };
         gate.show(&locked(&gate.inner));
         gate
@@ -94,8 +86,7 @@ impl Gate {
             return Err(None);
         }
         inner.active = inner.active.saturating_add(1);
-        inner.begun = inner.begun.saturating_add(1);
-        let ticket = Ticket { gate: self, number: inner.begun, pace_number: inner.pace.begin() };
+        let ticket = Ticket { gate: self, number: inner.pace.begin() };
         self.show(&inner);
         Ok(ticket)
     }
@@ -120,7 +111,7 @@ impl Ticket<'_> {
     pub(super) fn answered(&self, busy: bool) {
         let mut inner = locked(&self.gate.inner);
         if busy {
-            inner.pace.congested(self.pace_number);
+            inner.pace.congested(self.number);
         } else {
             inner.pace.good();
         }
@@ -137,11 +128,11 @@ impl Ticket<'_> {
     pub(super) fn failed(&self, problem: Problem, retry_after: Option<Duration>) {
         let mut inner = locked(&self.gate.inner);
         if matches!(problem, Problem::Busy | Problem::Unavailable) {
-            inner.pace.congested(self.pace_number);
+            inner.pace.congested(self.number);
         }
         // Those that were in flight together failed once.
         if self.number >= inner.valid_from {
-            inner.valid_from = inner.begun.saturating_add(1);
+            inner.valid_from = inner.pace.next();
             inner.trouble = true;
             let wait = inner.backoff.next_wait();
             let wait = wait.max(retry_after.unwrap_or_default().min(MAX_RETRY_AFTER));

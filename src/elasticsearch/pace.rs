@@ -52,8 +52,13 @@ impl Pace {
 
     /// A request begins; gives its number.
     pub(super) fn begin(&mut self) -> u64 {
-        self.begun = self.begun.saturating_add(1);
+        self.begun = self.next();
         self.begun
+    }
+
+    /// Number of the next request.
+    pub(super) fn next(&self) -> u64 {
+        self.begun.saturating_add(1)
     }
 
     /// The cluster took a request and was not busy.
@@ -76,7 +81,7 @@ impl Pace {
         if request < self.valid_from {
             return;
         }
-        self.valid_from = self.begun.saturating_add(1);
+        self.valid_from = self.next();
         if self.in_flight > 1 {
             self.in_flight /= 2;
         } else {
