@@ -10,14 +10,15 @@
 
 use super::args::ServeArgs;
 use super::endpoints::{ENDPOINTS_FILE, Endpoints, EndpointsError};
-use super::export::{ELASTICSEARCH, Export, Letters, held_up};
+use super::exit::with_causes;
+use super::export::{ELASTICSEARCH, Export, Letters, NotStarted, held_up};
 use super::offline::{index_dir, ledger_name};
 use super::verify::ledger_dir;
 use crate::api::{self, Api, Bounds, DeadLetterBox, Health, HostCheck};
 use crate::config::{self, Config, ConfigError, Overrides};
 use crate::convert::{MappingError, Mappings};
 use crate::correlate::JoinRules;
-use crate::elasticsearch::{Client, DeadLetterError, Exporter, SettingsError};
+use crate::elasticsearch::{Client, Exporter};
 use crate::export::{Consumer, ConsumerOptions, StoreSink};
 use crate::intake::Intake;
 use crate::ledger::{CloseError, Ledger, OpenError, Recovery};
@@ -103,12 +104,6 @@ pub enum ServeError {
         /// What the system said.
         source: std::io::Error,
     },
-    /// The cluster cannot be exported to with these settings.
-    #[error(transparent)]
-    Elasticsearch(SettingsError),
-    /// What could not be delivered cannot be kept.
-    #[error(transparent)]
-    DeadLetters(DeadLetterError),
     /// `endpoints.json` cannot be written.
     #[error(transparent)]
     Endpoints(#[from] EndpointsError),
@@ -196,13 +191,20 @@ pub async fn start(config: Config, mappings: Mappings) -> Result<Running, ServeE
     let intake = Intake::new(mappings, protector, ledger.clone());
     let receiver = Receiver::new(intake.clone(), config.limits.clone());
     let (store, index) = open_store(&config, &ledger)?;
-    let export = Export::start(&config, &ledger)?;
+    let health = Arc::new(Health::starting(&["ledger"]));
+    let (export, not_started) = start_export(&config, &ledger, &health);
     let exporter = export.as_ref().map(|export| export.exporter.clone());
     let mut progress: Vec<_> = index.iter().map(|index| (INDEX, index.status())).collect();
     progress.extend(export.iter().map(|export| (ELASTICSEARCH, export.consumer.status())));
     let consumers = index.into_iter().chain(export.map(|export| export.consumer)).collect();
 
-    let health = Arc::new(Health::starting(&["ledger"]));
+    let letters = match &exporter {
+        Some(exporter) => {
+            let (exporter, reader) = (exporter.clone(), ledger.reader());
+            Some(Arc::new(Letters { exporter, reader }) as Arc<dyn DeadLetterBox>)
+        }
+        None => not_started.map(|why| Arc::new(NotStarted(why)) as Arc<dyn DeadLetterBox>),
+    };
     let sources = Sources {
         receiver: receiver.clone(),
         intake,
@@ -210,7 +212,9 @@ pub async fn start(config: Config, mappings: Mappings) -> Result<Running, ServeE
         consumers: progress,
         exporter: exporter.clone(),
     };
-    let (api_address, api) = serve_api(&config, &receiver, store, &health, sources).await?;
+    let metrics = Arc::new(move || sources.text());
+    let api = Api::new(store, Arc::clone(&health), metrics).with_dead_letters(letters);
+    let (api_address, api) = serve_api(&config, &receiver, api).await?;
     let (grpc, http, receivers) = serve_otlp(&config, &receiver).await?;
     let endpoints = Endpoints { grpc, http, api: api_address, pid: std::process::id() };
     endpoints.write(&config.data)?;
@@ -260,6 +264,24 @@ impl Running {
         match closed {
             Ok(closed) => Ok(closed.map(drop)?),
             Err(_) => Err(ServeError::Late(deadlines.ledger)),
+        }
+    }
+}
+
+/// Starts the export when a cluster is configured. When that fails there is none, and why; a
+/// failure of one consumer never keeps evidence from being taken.
+fn start_export(
+    config: &Config,
+    ledger: &Ledger,
+    health: &Health,
+) -> (Option<Export>, Option<String>) {
+    match Export::start(config, ledger) {
+        Ok(export) => (export, None),
+        Err(error) => {
+            let why = format!("nothing is exported until a restart: {}", with_causes(&error));
+            tracing::error!("{why}");
+            health.held_up(ELASTICSEARCH, why.as_str());
+            (None, Some(why))
         }
     }
 }
@@ -340,9 +362,7 @@ async fn bind(
 async fn serve_api(
     config: &Config,
     receiver: &Receiver,
-    store: Arc<dyn AuditStore>,
-    health: &Arc<Health>,
-    sources: Sources,
+    api: Api,
 ) -> Result<(SocketAddr, Part), ServeError> {
     let server = bind(config.listen.api, "--listen-api", receiver).await?;
     let address = server.address();
@@ -351,14 +371,7 @@ async fn serve_api(
         answer: index.query_timeout,
         ..Bounds::default()
     });
-    let letters = sources.exporter.clone().map(|exporter| {
-        let reader = sources.ledger.reader();
-        Arc::new(Letters { exporter, reader }) as Arc<dyn DeadLetterBox>
-    });
-    let metrics = Arc::new(move || sources.text());
-    let api = Api::new(store, Arc::clone(health), metrics).within(bounds);
-    let api = api.with_dead_letters(letters);
-    let router = api::router(api, HostCheck::for_listener(address));
+    let router = api::router(api.within(bounds), HostCheck::for_listener(address));
     let mut part = Part::new();
     part.tasks.push(tokio::spawn(server.serve(router, part.told())));
     Ok((address, part))
@@ -425,9 +438,11 @@ async fn watch_health(ledger: Ledger, exporter: Option<Exporter<Client>>, health
 }
 
 fn look_at(ledger: &Ledger, exporter: Option<&Exporter<Client>>, health: &Health) {
-    match exporter.and_then(|exporter| held_up(exporter.status())) {
-        Some(reason) => health.held_up(ELASTICSEARCH, reason),
-        None => health.flows(ELASTICSEARCH),
+    if let Some(exporter) = exporter {
+        match held_up(exporter.status()) {
+            Some(reason) => health.held_up(ELASTICSEARCH, reason),
+            None => health.flows(ELASTICSEARCH),
+        }
     }
     let status = ledger.status();
     match (status.poisoned, status.disk_full) {

@@ -40,9 +40,6 @@ use std::sync::{Arc, Mutex};
 /// memory.
 pub const MAX_OPEN: usize = 100_000;
 
-/// Most letters of one page.
-pub const MAX_LETTERS_PAGE: usize = 1_000;
-
 /// Why dead letters could not be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum DeadLetterError {
@@ -146,6 +143,24 @@ impl DeadLetters {
         Ok(letters)
     }
 
+    /// The open letters in `dir`, by sequence, while no server runs on it: nothing is written.
+    /// `None` when nothing was ever exported there.
+    ///
+    /// # Errors
+    /// [`DeadLetterError`] when the files cannot be read or are damaged.
+    pub fn read_only(dir: &Path) -> Result<Option<BTreeMap<u64, DeadLetter>>, DeadLetterError> {
+        let mut open = BTreeMap::new();
+        let found = LetterLog::read_only(dir, |record| match record {
+            Record::Letter(letter) => {
+                open.insert(letter.sequence, letter);
+            }
+            Record::Resolved { sequence, .. } => {
+                open.remove(&sequence);
+            }
+        })?;
+        Ok(found.then_some(open))
+    }
+
     /// Makes letters durable. For an entry that has an open letter, the old one's first attempt
     /// is kept and its attempts are added.
     ///
@@ -194,15 +209,15 @@ impl DeadLetters {
         Ok(records.len())
     }
 
-    /// Open letters from the sequence `from` on, in order, at most `limit` and
-    /// [`MAX_LETTERS_PAGE`]. The next page starts behind the last.
+    /// Open letters from the sequence `from` on, in order, at most `limit`. The next page starts
+    /// behind the last.
     ///
     /// # Errors
     /// [`DeadLetterError`].
     pub fn list(&self, from: u64, limit: usize) -> Result<Vec<DeadLetter>, DeadLetterError> {
         let (file, page) = {
             let index = locked(&self.index);
-            let page = index.standing.open.range(from..).take(limit.min(MAX_LETTERS_PAGE));
+            let page = index.standing.open.range(from..).take(limit);
             let page: Vec<_> = page.map(|(sequence, place)| (*sequence, *place)).collect();
             (index.file.clone(), page)
         };

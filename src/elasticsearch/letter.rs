@@ -73,13 +73,11 @@ pub(super) struct Lines<R> {
     reader: R,
     line: Vec<u8>,
     next: u64,
-    /// Lines so far.
-    pub(super) number: u64,
 }
 
 impl<R: io::BufRead> Lines<R> {
     pub(super) fn new(reader: R) -> Self {
-        Self { reader, line: Vec::new(), next: 0, number: 0 }
+        Self { reader, line: Vec::new(), next: 0 }
     }
 
     pub(super) fn next(&mut self) -> io::Result<Option<(u64, &[u8])>> {
@@ -87,7 +85,6 @@ impl<R: io::BufRead> Lines<R> {
         let n = io::Read::take(&mut self.reader, MAX_LINE).read_until(b'\n', &mut self.line)?;
         let at = self.next;
         self.next = at.saturating_add(n as u64);
-        self.number = self.number.saturating_add(1);
         Ok((n > 0).then_some((at, self.line.as_slice())))
     }
 }

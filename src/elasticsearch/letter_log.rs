@@ -82,27 +82,27 @@ impl LetterLog {
         &self.path
     }
 
+    /// Tells each record of the file in `dir`, and writes nothing; false when there is no file. The
+    /// server may be about to start, so a torn group is passed over.
+    pub(super) fn read_only(
+        dir: &Path,
+        mut each: impl FnMut(Record),
+    ) -> Result<bool, DeadLetterError> {
+        let path = dir.join("letters.log");
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(source) => return Err(io_error("open", &path, source)),
+        };
+        scan(&path, &file, &mut |record, _| each(record))?;
+        Ok(true)
+    }
+
     /// Reads all lines, and cuts off a torn group.
     fn recover(&mut self, mut each: impl FnMut(Record, Place)) -> Result<(), DeadLetterError> {
         let noted = self.noted();
-        let file = self.file.clone();
-        let found = file.metadata().map_err(|source| self.io("read", source))?.len();
-        let mut lines = Lines::new(BufReader::new(&*file));
-        while let Some((at, line)) = lines.next().map_err(|source| self.io("read", source))? {
-            let Some((_, record)) = parse(line) else {
-                // What is durable later says that this was durable before.
-                while let Some((_, line)) =
-                    lines.next().map_err(|source| self.io("read", source))?
-                {
-                    if parse(line).is_some_and(|(group, _)| group > at) {
-                        return Err(damaged(&self.path, at));
-                    }
-                }
-                break;
-            };
-            self.length = at.saturating_add(line.len() as u64);
-            each(record, Place { at, length: line.len() });
-        }
+        let found = self.file.metadata().map_err(|source| self.io("read", source))?.len();
+        self.length = scan(&self.path, &self.file, &mut each)?;
         if self.length < noted {
             return Err(damaged(&self.path, self.length));
         }
@@ -275,6 +275,31 @@ impl LetterLog {
     fn io(&self, doing: &'static str, source: io::Error) -> DeadLetterError {
         io_error(doing, &self.path, source)
     }
+}
+
+/// Tells each record up to the first line that is not whole, and gives where that starts.
+fn scan(
+    path: &Path,
+    file: &File,
+    each: &mut dyn FnMut(Record, Place),
+) -> Result<u64, DeadLetterError> {
+    let failed = |source| io_error("read", path, source);
+    let mut lines = Lines::new(BufReader::new(file));
+    let mut whole = 0;
+    while let Some((at, line)) = lines.next().map_err(failed)? {
+        let Some((_, record)) = parse(line) else {
+            // What is durable later says that this was durable before.
+            while let Some((_, line)) = lines.next().map_err(failed)? {
+                if parse(line).is_some_and(|(group, _)| group > at) {
+                    return Err(damaged(path, at));
+                }
+            }
+            break;
+        };
+        whole = at.saturating_add(line.len() as u64);
+        each(record, Place { at, length: line.len() });
+    }
+    Ok(whole)
 }
 
 fn checksum(text: &str) -> String {

@@ -42,7 +42,7 @@ mod window;
 
 pub use bulk::{DEFAULT_BULK_TIMEOUT, DEFAULT_MAX_BYTES, DEFAULT_MAX_ITEMS, Filling, Item, Part};
 pub use client::{Client, SET_ASIDE};
-pub use dead_letters::{DeadLetterError, DeadLetters, MAX_LETTERS_PAGE, MAX_OPEN};
+pub use dead_letters::{DeadLetterError, DeadLetters, MAX_OPEN};
 pub use document::{data_stream, write_item};
 pub use exporter::{
     DEFAULT_MAX_IN_FLIGHT, DEFAULT_SENT_AHEAD, ElasticsearchSink, ExporterError, ExporterOptions,
