@@ -90,9 +90,16 @@ pub struct ServeArgs {
     #[arg(long, value_name = "ADDR", env = "SPANLEDGER_LISTEN_API", hide_env_values = true)]
     pub listen_api: Option<SocketAddr>,
 
-    /// Elasticsearch or OpenSearch to export to; credentials and TLS are in the configuration file
-    #[arg(long, value_name = "URL", env = "SPANLEDGER_ELASTICSEARCH", hide_env_values = true)]
-    pub elasticsearch: Option<String>,
+    /// Elasticsearch or OpenSearch to export to, several nodes separated by commas; credentials and
+    /// TLS are in the configuration file
+    #[arg(
+        long,
+        value_name = "URL",
+        value_delimiter = ',',
+        env = "SPANLEDGER_ELASTICSEARCH",
+        hide_env_values = true
+    )]
+    pub elasticsearch: Vec<String>,
 }
 
 /// `demo`.
