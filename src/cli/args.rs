@@ -351,6 +351,15 @@ mod tests {
     }
 
     #[test]
+    fn several_nodes_are_separated_by_commas_for_serve_as_for_setup() {
+        let line = ["spanledger", "serve", "--elasticsearch", "http://a:1,http://b:2"];
+        let Command::Serve(serve) = Cli::try_parse_from(line).unwrap().command else {
+            panic!("not serve")
+        };
+        assert_eq!(serve.elasticsearch, ["http://a:1", "http://b:2"]);
+    }
+
+    #[test]
     fn a_root_with_a_sign_or_too_few_digits_is_refused() {
         for text in ["", "3", "3:", "x:00", "-1:00", &format!("3:+{}", "a".repeat(63))] {
             assert_eq!(text.parse::<ExpectedRoot>(), Err(NotARoot), "{text}");

@@ -201,7 +201,8 @@ impl DeadLetters {
             sequences.iter().copied().filter(|sequence| self.contains(*sequence)).collect();
         let records: Vec<Record> = open
             .into_iter()
-            .map(|sequence| Record::Resolved { sequence, how: how.clone(), at_ns })
+            .zip(std::iter::repeat(how))
+            .map(|(sequence, how)| Record::Resolved { sequence, how, at_ns })
             .collect();
         if !records.is_empty() {
             self.write(&mut log, &records)?;

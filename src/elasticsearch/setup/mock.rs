@@ -79,18 +79,6 @@ impl Mock {
                 self.put(&stream, value);
                 keys(&body, &["data_retention", "enabled"])
             }
-            (Method::Delete, ["_data_stream", name, "_lifecycle"]) if self.since(8, 14) => {
-                self.change_stream(name, |stream| stream["lifecycle"] = Value::Null);
-                Ok(())
-            }
-            (Method::Post, [name, "_ilm", "remove"]) if elastic => {
-                self.change_stream(name, |stream| {
-                    for index in stream["indices"].as_array_mut().unwrap() {
-                        index.as_object_mut().unwrap().remove("ilm_policy");
-                    }
-                });
-                Ok(())
-            }
             (Method::Put, ["_data_stream", name, "_options"]) if self.has_failure_store() => {
                 let body = body.clone().unwrap();
                 let stream = format!("/_data_stream/{name}");
@@ -124,15 +112,6 @@ impl Mock {
                 }
                 ism(body.as_ref().unwrap())
             }
-            (Method::Delete, ["_plugins", "_ism", "policies", _]) if !elastic && self.ism => {
-                self.objects.lock().unwrap().remove(path);
-                Ok(())
-            }
-            (Method::Post, ["_plugins", "_ism", "remove", "spanledger-*"])
-                if !elastic && self.ism =>
-            {
-                Ok(())
-            }
             (Method::Get, ["_security", "role", name]) if elastic => return self.named(path, name),
             (Method::Put, ["_security", "role", _]) if elastic => role(body.as_ref().unwrap()),
             (Method::Get, ["_plugins", "_security", "api", "roles", name]) if !elastic => {
@@ -141,6 +120,7 @@ impl Mock {
             (Method::Put, ["_plugins", "_security", "api", "roles", _]) if !elastic => {
                 search_role(body.as_ref().unwrap())
             }
+            _ if self.ends(request.method, &parts) => Ok(()),
             _ => return no_handler,
         };
         let parameters = match parts.as_slice() {
@@ -162,6 +142,31 @@ impl Mock {
             self.put(path, body);
         }
         (200, json!({"acknowledged": true}))
+    }
+
+    /// Whether it is a request that ends a lifecycle; then it is done.
+    fn ends(&self, method: Method, parts: &[&str]) -> bool {
+        let elastic = self.product == Product::Elasticsearch;
+        match (method, parts) {
+            (Method::Delete, ["_data_stream", name, "_lifecycle"]) if self.since(8, 14) => {
+                self.change_stream(name, |stream| stream["lifecycle"] = Value::Null);
+            }
+            (Method::Post, [name, "_ilm", "remove"]) if elastic => {
+                self.change_stream(name, |stream| {
+                    for index in stream["indices"].as_array_mut().unwrap() {
+                        index.as_object_mut().unwrap().remove("ilm_policy");
+                    }
+                });
+            }
+            (Method::Delete, ["_plugins", "_ism", "policies", _]) if !elastic && self.ism => {
+                self.objects.lock().unwrap().remove(&format!("/{}", parts.join("/")));
+            }
+            (Method::Post, ["_plugins", "_ism", "remove", "spanledger-*"]) => {
+                return !elastic && self.ism;
+            }
+            _ => return false,
+        }
+        true
     }
 
     fn change_stream(&self, name: &str, change: impl FnOnce(&mut Value)) {
