@@ -67,7 +67,9 @@ async fn run(cli: Cli) -> Exit {
 /// Prepares a cluster, as flags and the configuration file say.
 async fn setup(args: SetupArgs, out: &mut impl std::io::Write) -> Exit {
     let SetupTarget::Elasticsearch(args) = args.target;
-    let configured = match Config::load(args.config.as_deref(), &Overrides::default()) {
+    // The file may leave the cluster to the flag, as for `serve`.
+    let overrides = Overrides { elasticsearch: args.url.clone(), ..Overrides::default() };
+    let configured = match Config::load(args.config.as_deref(), &overrides) {
         Ok(config) => config.elasticsearch.map(|cluster| cluster.connection),
         Err(error) => {
             eprintln!("{}", cli::error_line(&error));

@@ -10,7 +10,7 @@ use std::path::Path;
 async fn start(data: &Path) -> Running {
     let any = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
     let args = ServeArgs {
-        elasticsearch: None,
+        elasticsearch: Vec::new(),
         data: Some(data.to_owned()),
         config: None,
         check_config: false,

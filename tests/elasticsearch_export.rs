@@ -310,6 +310,23 @@ async fn a_user_that_is_locked_out_holds_the_export_up_until_it_is_let_in_again(
     switch("_enable").await;
     everything_once(&server, &node).await;
     assert_eq!(server.get("/api/v1/dead-letters").await["open"], 0);
+
+    // A replay looks first what is there, which this user may.
+    let pipeline = async |name| change_settings(&node, json!({"index.final_pipeline": name})).await;
+    pipeline("not-there").await;
+    send(&server, 2 * SPANS).await;
+    let refused = look_until(SETTLED, async || {
+        let letters = server.get("/api/v1/dead-letters").await;
+        (letters["open"].as_u64() == Some(SPANS)).then_some(())
+    });
+    refused.await.expect("what is refused becomes dead letters");
+    pipeline("_none").await;
+    let mut replay = Command::new(binary());
+    replay.args(["dead-letters", "replay", "--all", "--data"]).arg(data.path());
+    let done = replay.output().unwrap();
+    let expected = format!("{SPANS} delivered, 0 refused again, 0 unknown\n");
+    assert_eq!(String::from_utf8(done.stdout).unwrap(), expected);
+    everything_once(&server, &node).await;
     assert!(!server.stderr().contains("geheim"), "no secret in a log");
     server.terminate().await;
 }

@@ -282,6 +282,25 @@ async fn a_secure_cluster_gives_each_task_its_least_rights() {
         }
     }
 
+    // An exporter that reads finds what it wrote a moment ago: it may refresh, and still not delete.
+    let reads = SetupOptions { exporter_key: false, exporter_reads: true, ..options.clone() };
+    assert_eq!(set_up(&node, &reads).await.changed, 1, "the role of the exporter");
+    let user = json!({"password": "password-of-a-test", "roles": ["spanledger-exporter"]});
+    assert_eq!(node.ask(Method::Put, "/_security/user/reads", Some(user)).await.0, 200);
+    let mut connection = node.connection();
+    let password = Secret::new("password-of-a-test");
+    connection.auth = Auth::Basic { username: "reads".to_owned(), password };
+    let reads = Client::new(&connection).unwrap();
+    let path = format!("/{STREAM}/_create/late");
+    let document = json!({"@timestamp": "2026-11-21T10:00:00Z", "trace_id": ["just-written"]});
+    assert_eq!(ask(&reads, Method::Put, &path, Some(document)).await.0, 201);
+    let path = format!("/{STREAM}/_refresh");
+    assert_eq!(ask(&reads, Method::Post, &path, None).await.0, 200);
+    let (status, hits) = search(&reads, "just-written").await;
+    assert_eq!((status, hits.len()), (200, 1));
+    let late = format!("/{index}/_doc/late");
+    assert_eq!(ask(&reads, Method::Delete, &late, None).await.0, 403);
+
     // The administrator runs setup, but for roles and keys.
     let user = json!({"password": "password-of-a-test", "roles": ["spanledger-admin"]});
     assert_eq!(node.ask(Method::Put, "/_security/user/admin", Some(user)).await.0, 200);

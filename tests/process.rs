@@ -73,6 +73,34 @@ fn an_address_that_others_can_reach_is_refused_with_the_way_out() {
     assert!(stderr(&output).contains("127.0.0.1"), "{}", stderr(&output));
 }
 
+/// Nobody listens there.
+const NO_CLUSTER: &str = "http://127.0.0.1:1";
+
+#[tokio::test]
+async fn an_export_that_cannot_be_started_is_shown_and_evidence_is_taken_all_the_same() {
+    let data = tempfile::tempdir().unwrap();
+    let folder = data.path().join("dead-letters");
+    std::fs::create_dir(&folder).unwrap();
+    let log = folder.join("letters.log");
+    std::fs::write(&log, "this was a letter\n").unwrap();
+    let crc = crc_fast::crc32_iscsi(b"00000000000000000018");
+    let note = format!("{crc:08x} 00000000000000000018\n");
+    std::fs::write(folder.join("letters.length"), note).unwrap();
+    let server = Server::start_with(data.path(), &["--elasticsearch", NO_CLUSTER]).await;
+    let ready = server.get("/readyz").await;
+    assert_eq!(ready["ready"], true);
+    let held_up = ready["held_up"].as_array().unwrap();
+    assert_eq!(held_up.len(), 1, "{ready}");
+    for part in ["elasticsearch: ", "damaged at byte 0", "cursors/elasticsearch.cursor"] {
+        assert!(held_up[0].as_str().unwrap().contains(part), "{ready}");
+    }
+    send(&server, request(vec![span(1, vec![text("external.trace_id", "x")])])).await;
+    assert_eq!(server.status("/api/v1/dead-letters").await, 503);
+    assert!(server.stderr().contains("damaged at byte 0"));
+    assert_eq!(std::fs::read(&log).unwrap(), b"this was a letter\n", "the bytes are left alone");
+    server.terminate().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_second_server_on_the_same_data_is_refused() {
     let directory = tempfile::tempdir().unwrap();

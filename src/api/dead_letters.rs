@@ -1,5 +1,10 @@
-//! Dead letters: entries that the cluster did not take, and sending them again.
+//! Dead letters: entries that the cluster did not take, sending them again, and giving them up.
+//!
+//! They are the operator's, who runs the export: a page lists those of every tenant. With
+//! credentials, these routes are for that role alone, and not for whoever may read the evidence of
+//! one tenant.
 
+use super::limits::{DEFAULT_LETTERS, MAX_DROP_REASON_BYTES, MAX_LETTERS, REPLAY_TIME};
 use super::problem::Problem;
 use super::service::{Api, Params, json};
 use axum::Json;
@@ -9,13 +14,9 @@ use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
 use utoipa::{IntoParams, ToSchema};
-
-/// Dead letters on a page when the caller does not say.
-const DEFAULT_LETTERS: usize = 100;
-
-/// Most dead letters on a page, and most that one call sends again.
-const MAX_LETTERS: usize = 1000;
 
 /// An entry that the cluster did not take. Its document is in the ledger, by its sequence.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -62,6 +63,29 @@ pub struct ReplayAnswer {
     pub refused: u64,
     /// There is no such dead letter.
     pub unknown: u64,
+    /// They were not reached within a minute, and are dead letters still: replay them again. When
+    /// nothing else was done either, `/readyz` says what the export waits for.
+    #[serde(default)]
+    pub left: u64,
+}
+
+/// Which dead letters are given up, and why.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DropRequest {
+    /// Sequences of the entries, at most 1000 in one call.
+    pub sequences: Vec<u64>,
+    /// Why their entries may stay out of the cluster, at most 500 bytes. It is kept.
+    pub reason: String,
+}
+
+/// What became of the letters that were given up.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DropAnswer {
+    /// They are no dead letters any more; their entries are in the ledger only.
+    pub dropped: u64,
+    /// There is no such dead letter.
+    pub unknown: u64,
 }
 
 /// Which dead letters are sent again.
@@ -81,7 +105,7 @@ pub(super) struct LettersParams {
     #[serde(default)]
     from: u64,
     /// Letters on a page, at most 1000; 100 when absent.
-    limit: Option<usize>,
+    limit: Option<u32>,
 }
 
 /// The answer of [`DeadLetterBox::replay`].
@@ -95,8 +119,15 @@ pub trait DeadLetterBox: Send + Sync {
     /// When they cannot be read.
     fn list(&self, from: u64, limit: usize) -> Result<(Vec<Letter>, u64), String>;
 
-    /// Sends entries again and waits until the cluster has answered for each.
-    fn replay(&self, sequences: Vec<u64>) -> Replaying<'_>;
+    /// Sends entries again and waits until the cluster has answered for each, at most that long;
+    /// then says what is left.
+    fn replay(&self, sequences: Vec<u64>, within: Duration) -> Replaying<'_>;
+
+    /// Gives letters up for that reason, durably. Blocks.
+    ///
+    /// # Errors
+    /// When that cannot be written; none of them is given up then.
+    fn drop_letters(&self, sequences: &[u64], reason: &str) -> Result<DropAnswer, String>;
 }
 
 /// Entries that the cluster did not take, and why.
@@ -114,6 +145,7 @@ pub(super) async fn list(
         let detail = format!("`limit` is 1 to {MAX_LETTERS}, not {limit}.");
         return Err(Problem::parameter(detail));
     }
+    let limit = usize::try_from(limit).map_err(|_| Problem::store())?;
     let letters = letters(&api)?;
     let listed = tokio::task::spawn_blocking(move || letters.list(params.from, limit));
     let (dead_letters, open) =
@@ -124,32 +156,65 @@ pub(super) async fn list(
     json(&LettersAnswer { dead_letters, open, next })
 }
 
-/// Sends dead letters again, after what they were refused for is put right.
+/// Sends dead letters again, after what they were refused for is put right. Takes at most a minute;
+/// what is left then is told, and can be sent by another call.
 #[utoipa::path(post, path = "/api/v1/dead-letters/replay", tag = "export",
     request_body = ReplayRequest,
     responses(
         (status = 200, description = "What became of each", body = ReplayAnswer),
         (status = 400, description = "The body is not what it should be", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "Nothing is exported", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "The cluster or the letters cannot be reached now", body = Problem, content_type = "application/problem+json"),
-        (status = 504, description = "The cluster does not answer; the letters stay", body = Problem, content_type = "application/problem+json")))]
+        (status = 503, description = "The letters cannot be read or written now", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn replay(
     State(api): State<Api>,
     body: Result<Json<ReplayRequest>, JsonRejection>,
 ) -> Result<Response, Problem> {
     let Json(request) = body.map_err(|error| Problem::parameter(error.body_text()))?;
-    let count = request.sequences.len();
-    if !(1..=MAX_LETTERS).contains(&count) {
-        let detail = format!("`sequences` has 1 to {MAX_LETTERS} numbers, not {count}.");
+    check_count(&request.sequences)?;
+    let replayed = letters(&api)?.replay(request.sequences, REPLAY_TIME).await;
+    json(&replayed.map_err(Problem::export)?)
+}
+
+/// Gives dead letters up: their entries stay in the ledger and do not go to the cluster. Who did
+/// so, when, and the reason are kept with the dead letters.
+#[utoipa::path(post, path = "/api/v1/dead-letters/drop", tag = "export",
+    request_body = DropRequest,
+    responses(
+        (status = 200, description = "How many were given up", body = DropAnswer),
+        (status = 400, description = "The body is not what it should be", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "Nothing is exported", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The letters cannot be written now", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn drop_letters(
+    State(api): State<Api>,
+    body: Result<Json<DropRequest>, JsonRejection>,
+) -> Result<Response, Problem> {
+    let Json(request) = body.map_err(|error| Problem::parameter(error.body_text()))?;
+    check_count(&request.sequences)?;
+    let reason = request.reason.trim().to_owned();
+    let plain = !reason.is_empty() && !reason.chars().any(char::is_control);
+    if !plain || reason.len() > MAX_DROP_REASON_BYTES {
+        let detail = format!(
+            "`reason` says why these entries may stay out of the cluster, on one line of at most \
+             {MAX_DROP_REASON_BYTES} bytes."
+        );
         return Err(Problem::parameter(detail));
     }
     let letters = letters(&api)?;
-    let replayed = tokio::time::timeout(api.answer_time(), letters.replay(request.sequences));
-    let answer = replayed.await.map_err(|_| Problem::timeout())?.map_err(Problem::export)?;
-    json(&answer)
+    let dropped =
+        tokio::task::spawn_blocking(move || letters.drop_letters(&request.sequences, &reason));
+    json(&dropped.await.map_err(|_| Problem::store())?.map_err(Problem::export)?)
 }
 
-fn letters(api: &Api) -> Result<std::sync::Arc<dyn DeadLetterBox>, Problem> {
+fn check_count(sequences: &[u64]) -> Result<(), Problem> {
+    let count = sequences.len();
+    if u32::try_from(count).is_ok_and(|count| (1..=MAX_LETTERS).contains(&count)) {
+        return Ok(());
+    }
+    let detail = format!("`sequences` has 1 to {MAX_LETTERS} numbers, not {count}.");
+    Err(Problem::parameter(detail))
+}
+
+fn letters(api: &Api) -> Result<Arc<dyn DeadLetterBox>, Problem> {
     api.dead_letters.clone().ok_or_else(|| {
         Problem::not_found(
             "Nothing is exported: `spanledger serve --elasticsearch URL` starts that.",

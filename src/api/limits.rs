@@ -17,6 +17,21 @@ pub const MAX_ID_BYTES: usize = 1_020;
 /// Longest cursor, bytes: ours are far shorter.
 pub const MAX_CURSOR_BYTES: usize = 512;
 
+/// Dead letters on a page when nobody says how many.
+pub const DEFAULT_LETTERS: u32 = 100;
+
+/// Most dead letters on a page, and most that one call sends again or drops: with half a kilobyte
+/// each an answer stays below a megabyte.
+pub const MAX_LETTERS: u32 = 1_000;
+
+/// Longest reason of who drops dead letters, bytes: a few sentences, as each letter keeps it.
+pub const MAX_DROP_REASON_BYTES: usize = 500;
+
+/// How long one call sends dead letters again; what is left then stays and is told. Well above
+/// the ten seconds that a key which may not refresh waits before it looks up a bulk, and below what
+/// the commands wait for an answer.
+pub const REPLAY_TIME: Duration = Duration::from_mins(1);
+
 /// How long the store may work on one page; then it ends the page early and says where to go on.
 pub const QUERY_BUDGET: Duration = Duration::from_secs(10);
 

@@ -30,7 +30,8 @@ mod traces;
 
 pub use answer::*;
 pub use dead_letters::{
-    DeadLetterBox, Letter, LettersAnswer, ReplayAnswer, ReplayRequest, Replaying,
+    DeadLetterBox, DropAnswer, DropRequest, Letter, LettersAnswer, ReplayAnswer, ReplayRequest,
+    Replaying,
 };
 pub use health::{Health, Readiness};
 pub use host::HostCheck;

@@ -1,7 +1,7 @@
 //! The OpenAPI document, made of the handlers' own descriptions.
 
 use super::answer::{EntriesAnswer, TraceAnswer};
-use super::dead_letters::{LettersAnswer, ReplayAnswer};
+use super::dead_letters::{DropAnswer, LettersAnswer, ReplayAnswer};
 use super::health::Readiness;
 use super::problem::Problem;
 use super::service::json;
@@ -23,13 +23,22 @@ use utoipa::OpenApi;
         entries::entry,
         dead_letters::list,
         dead_letters::replay,
+        dead_letters::drop_letters,
         openapi,
         probes::front_page,
         probes::healthz,
         probes::readyz,
         probes::metrics
     ),
-    components(schemas(TraceAnswer, EntriesAnswer, LettersAnswer, ReplayAnswer, Problem, Readiness)),
+    components(schemas(
+        TraceAnswer,
+        EntriesAnswer,
+        LettersAnswer,
+        ReplayAnswer,
+        DropAnswer,
+        Problem,
+        Readiness
+    )),
     tags(
         (name = "evidence", description = "Entries of the ledger"),
         (name = "export", description = "What was not delivered to Elasticsearch"),

@@ -23,6 +23,7 @@ fn table() -> Vec<(&'static str, MethodRouter<Api>)> {
         ("/api/v1/entries/{id}", get(entries::entry)),
         ("/api/v1/dead-letters", get(dead_letters::list)),
         ("/api/v1/dead-letters/replay", post(dead_letters::replay)),
+        ("/api/v1/dead-letters/drop", post(dead_letters::drop_letters)),
         ("/api/v1/openapi.json", get(openapi)),
     ]
 }

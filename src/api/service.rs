@@ -123,11 +123,6 @@ impl Api {
         Self { dead_letters: letters, ..self }
     }
 
-    /// How long an answer may take.
-    pub(super) fn answer_time(&self) -> Duration {
-        self.bounds.answer
-    }
-
     /// Whose evidence a request may see. The one place: with credentials it will come from them.
     pub(super) fn tenant(&self) -> &Tenant {
         &self.tenant

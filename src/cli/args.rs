@@ -2,6 +2,7 @@
 
 use super::bench::BenchArgs;
 use super::setup::SetupArgs;
+use crate::api::{DEFAULT_LETTERS, MAX_LETTERS};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -53,7 +54,7 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Prepare what spanledger writes to: Elasticsearch or OpenSearch
     Setup(SetupArgs),
-    /// Entries that the cluster did not take: list, show, send again
+    /// Entries that the cluster did not take: list, show, send again, give up
     DeadLetters(DeadLettersArgs),
     /// Measure what a span costs on this machine
     Bench(BenchArgs),
@@ -89,9 +90,16 @@ pub struct ServeArgs {
     #[arg(long, value_name = "ADDR", env = "SPANLEDGER_LISTEN_API", hide_env_values = true)]
     pub listen_api: Option<SocketAddr>,
 
-    /// Elasticsearch or OpenSearch to export to; credentials and TLS are in the configuration file
-    #[arg(long, value_name = "URL", env = "SPANLEDGER_ELASTICSEARCH", hide_env_values = true)]
-    pub elasticsearch: Option<String>,
+    /// Elasticsearch or OpenSearch to export to, several nodes separated by commas; credentials and
+    /// TLS are in the configuration file
+    #[arg(
+        long,
+        value_name = "URL",
+        value_delimiter = ',',
+        env = "SPANLEDGER_ELASTICSEARCH",
+        hide_env_values = true
+    )]
+    pub elasticsearch: Vec<String>,
 }
 
 /// `demo`.
@@ -343,6 +351,15 @@ mod tests {
     }
 
     #[test]
+    fn several_nodes_are_separated_by_commas_for_serve_as_for_setup() {
+        let line = ["spanledger", "serve", "--elasticsearch", "http://a:1,http://b:2"];
+        let Command::Serve(serve) = Cli::try_parse_from(line).unwrap().command else {
+            panic!("not serve")
+        };
+        assert_eq!(serve.elasticsearch, ["http://a:1", "http://b:2"]);
+    }
+
+    #[test]
     fn a_root_with_a_sign_or_too_few_digits_is_refused() {
         for text in ["", "3", "3:", "x:00", "-1:00", &format!("3:+{}", "a".repeat(63))] {
             assert_eq!(text.parse::<ExpectedRoot>(), Err(NotARoot), "{text}");
@@ -353,7 +370,7 @@ mod tests {
 /// `dead-letters`.
 #[derive(Debug, Clone, Args)]
 #[command(
-    after_help = "Examples:\n  spanledger dead-letters list\n  spanledger dead-letters show 1042\n  spanledger dead-letters replay --all\n\nA dead letter is an entry that Elasticsearch refused for good. The entry itself is in the ledger\nand is found by `spanledger search`; after what it was refused for is put right, replay sends it."
+    after_help = "Examples:\n  spanledger dead-letters list\n  spanledger dead-letters show 1042\n  spanledger dead-letters replay --all\n  spanledger dead-letters drop 1042 --reason 'test data, not needed in the cluster'\n\nA dead letter is an entry that Elasticsearch refused for good. The entry itself is in the ledger\nand is found by `spanledger search`; after what it was refused for is put right, replay sends it.\nWhat is dropped stays in the ledger only; who dropped it, when and why is kept.\nThese are the operator's commands: they show the letters of all tenants."
 )]
 pub struct DeadLettersArgs {
     /// What to do.
@@ -374,6 +391,8 @@ pub enum DeadLettersCommand {
     Show(ShowLetterArgs),
     /// Send them again
     Replay(ReplayArgs),
+    /// Give them up: their entries stay in the ledger only
+    Drop(DropArgs),
 }
 
 /// `dead-letters list`.
@@ -384,7 +403,7 @@ pub struct ListLettersArgs {
     pub from: u64,
 
     /// Letters on one page
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_LETTERS, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_LETTERS)))]
     pub limit: u32,
 
     /// Print the API's answer, unchanged
@@ -402,6 +421,26 @@ pub struct ShowLetterArgs {
 /// `dead-letters replay`.
 #[derive(Debug, Clone, Args)]
 pub struct ReplayArgs {
+    /// Which ones.
+    #[command(flatten)]
+    pub which: WhichLetters,
+}
+
+/// `dead-letters drop`.
+#[derive(Debug, Clone, Args)]
+pub struct DropArgs {
+    /// Which ones.
+    #[command(flatten)]
+    pub which: WhichLetters,
+
+    /// Why their entries may stay out of the cluster; it is kept with the dead letters
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
+}
+
+/// Some dead letters, or all.
+#[derive(Debug, Clone, Args)]
+pub struct WhichLetters {
     /// Sequences of the entries
     #[arg(required_unless_present = "all")]
     pub sequences: Vec<u64>,

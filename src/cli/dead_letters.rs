@@ -1,17 +1,18 @@
-//! `dead-letters`: entries that the cluster did not take, why, and sending them again.
+//! `dead-letters`: entries that the cluster did not take, why, sending them again, giving them up.
 
-use super::args::{DeadLettersArgs, DeadLettersCommand, ReplayArgs};
+use super::args::{DeadLettersArgs, DeadLettersCommand, DropArgs, ReplayArgs, WhichLetters};
 use super::client::Source;
 use super::display::clean;
 use super::exit::{CommandError, Exit};
 use super::search::unchanged;
-use crate::api::{Letter, LettersAnswer, ReplayAnswer, ReplayRequest};
+use crate::api::{
+    DropAnswer, DropRequest, Letter, LettersAnswer, MAX_LETTERS, ReplayAnswer, ReplayRequest,
+};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use std::io::Write;
 
-/// Dead letters that are listed, and sent again, by one call: the most that the server takes.
-const CALL: u32 = 1000;
-
-/// Lists, shows or sends again.
+/// Lists, shows, sends again or gives up.
 ///
 /// # Errors
 /// [`CommandError`].
@@ -38,6 +39,7 @@ pub async fn dead_letters(
             unchanged(&entry, out)?;
         }
         DeadLettersCommand::Replay(replay) => return send_again(replay, source, out).await,
+        DeadLettersCommand::Drop(drop) => return give_up(drop, source, out).await,
     }
     out.flush()?;
     Ok(Exit::Fine)
@@ -87,40 +89,86 @@ fn write_letter(letter: &Letter, out: &mut impl Write) -> std::io::Result<()> {
     writeln!(out, "attempts       {}", letter.attempts)
 }
 
+/// The sequences that were named, a call's worth at a time.
+struct Calls<'a> {
+    which: &'a WhichLetters,
+    named: std::slice::Chunks<'a, u64>,
+    /// Where the next page of all letters starts; `None` behind the last.
+    from: Option<u64>,
+}
+
+impl<'a> Calls<'a> {
+    fn new(which: &'a WhichLetters) -> Self {
+        Self { which, named: which.sequences.chunks(MAX_LETTERS as usize), from: Some(0) }
+    }
+
+    async fn next(&mut self, source: &Source) -> Result<Option<Vec<u64>>, CommandError> {
+        if !self.which.all {
+            return Ok(self.named.next().map(<[u64]>::to_vec));
+        }
+        let Some(from) = self.from else { return Ok(None) };
+        let page = read(&page(source, from, MAX_LETTERS).await?)?;
+        self.from = page.next;
+        let sequences: Vec<u64> = page.dead_letters.iter().map(|letter| letter.sequence).collect();
+        Ok((!sequences.is_empty()).then_some(sequences))
+    }
+}
+
+async fn post<A: DeserializeOwned>(
+    source: &Source,
+    what: &str,
+    request: &impl Serialize,
+) -> Result<A, CommandError> {
+    let answer = source.post(&["api", "v1", "dead-letters", what], request).await?;
+    serde_json::from_slice(&answer).map_err(CommandError::Answer)
+}
+
 async fn send_again(
     args: &ReplayArgs,
     source: &Source,
     out: &mut impl Write,
 ) -> Result<Exit, CommandError> {
     let mut done = ReplayAnswer::default();
-    let mut rest = args.sequences.as_slice();
-    let mut from = 0;
-    loop {
-        let sequences: Vec<u64> = if args.all {
-            let page = read(&page(source, from, CALL).await?)?;
-            from = page.next.unwrap_or(u64::MAX);
-            page.dead_letters.iter().map(|letter| letter.sequence).collect()
-        } else {
-            let (now, later) = rest.split_at(rest.len().min(CALL as usize));
-            rest = later;
-            now.to_vec()
-        };
-        if sequences.is_empty() {
-            break;
-        }
-        let last = sequences.len() < CALL as usize;
-        let path = ["api", "v1", "dead-letters", "replay"];
-        let answer = source.post(&path, &ReplayRequest { sequences }).await?;
-        let answer: ReplayAnswer = serde_json::from_slice(&answer).map_err(CommandError::Answer)?;
+    let mut calls = Calls::new(&args.which);
+    while let Some(sequences) = calls.next(source).await? {
+        let answer: ReplayAnswer = post(source, "replay", &ReplayRequest { sequences }).await?;
         done.delivered = done.delivered.saturating_add(answer.delivered);
         done.refused = done.refused.saturating_add(answer.refused);
         done.unknown = done.unknown.saturating_add(answer.unknown);
-        if last {
+        done.left = done.left.saturating_add(answer.left);
+        // The cluster is slow or not there: the next call would wait for it as long.
+        if answer.left > 0 {
             break;
         }
     }
-    let ReplayAnswer { delivered, refused, unknown } = done;
+    let ReplayAnswer { delivered, refused, unknown, left } = done;
     writeln!(out, "{delivered} delivered, {refused} refused again, {unknown} unknown")?;
+    if left > 0 {
+        writeln!(
+            out,
+            "{left} and what follows were not reached: /readyz says what the export waits for; \
+             then replay again"
+        )?;
+    }
     out.flush()?;
-    Ok(if refused > 0 || unknown > 0 { Exit::Failed } else { Exit::Fine })
+    Ok(if refused > 0 || unknown > 0 || left > 0 { Exit::Failed } else { Exit::Fine })
+}
+
+async fn give_up(
+    args: &DropArgs,
+    source: &Source,
+    out: &mut impl Write,
+) -> Result<Exit, CommandError> {
+    let mut done = DropAnswer::default();
+    let mut calls = Calls::new(&args.which);
+    while let Some(sequences) = calls.next(source).await? {
+        let reason = args.reason.clone();
+        let answer: DropAnswer = post(source, "drop", &DropRequest { sequences, reason }).await?;
+        done.dropped = done.dropped.saturating_add(answer.dropped);
+        done.unknown = done.unknown.saturating_add(answer.unknown);
+    }
+    let DropAnswer { dropped, unknown } = done;
+    writeln!(out, "{dropped} dropped: in the ledger only, {unknown} unknown")?;
+    out.flush()?;
+    Ok(if unknown > 0 { Exit::Failed } else { Exit::Fine })
 }

@@ -75,7 +75,12 @@ pub enum CommandError {
 
 /// The error with its causes on one line, for standard error.
 pub fn error_line(error: &dyn std::error::Error) -> String {
-    let mut line = format!("spanledger: {error}");
+    format!("spanledger: {}", with_causes(error))
+}
+
+/// The error with its causes on one line.
+pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut line = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
         let text = error.to_string();

@@ -1,23 +1,23 @@
 //! The export to Elasticsearch as the server runs it.
 
 use super::offline::ledger_name;
-use super::serve::{CURSOR_FOLDER, ServeError, join_rules};
-use crate::api::{DeadLetterBox, Letter, ReplayAnswer, Replaying};
+use super::serve::{CURSOR_FOLDER, join_rules};
+use crate::api::{DeadLetterBox, DropAnswer, Letter, ReplayAnswer, Replaying};
 use crate::config::Config;
 use crate::elasticsearch::late::{
     Delivered, IDLE_AFTER, LateIdSink, LateOptions, LateStatus, NAME, Replays,
 };
 use crate::elasticsearch::{
-    Client, Connection, DeadLetter, DeadLetters, ElasticsearchSink, Exporter, ExporterOptions,
-    ExporterState, ExporterStatus,
+    Client, Connection, DeadLetter, DeadLetterError, DeadLetters, ElasticsearchSink, Exporter,
+    ExporterOptions, ExporterState, ExporterStatus, Resolved, SettingsError,
 };
 use crate::entry::format_ns;
 use crate::export::{Consumer, ConsumerOptions, CursorFile};
 use crate::ledger::{Ledger, Reader};
 use crate::store::{AuditStore, StoreError};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::runtime::Handle;
 
 /// Name of the consumer: in metrics, logs, `/readyz`, and as the name of its cursor file.
@@ -35,6 +35,26 @@ const LATE_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Folder of dead letters in the data folder.
 pub(super) const DEAD_LETTERS: &str = "dead-letters";
+
+/// Who drops dead letters, as long as there are no credentials that say more.
+const OPERATOR: &str = "operator";
+
+/// Why an export could not be started. Evidence is taken all the same.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ExportError {
+    /// The cluster cannot be exported to with these settings.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// What could not be delivered cannot be kept.
+    #[error(transparent)]
+    DeadLetters(#[from] DeadLetterError),
+    /// The place of what follows the export cannot be set back.
+    #[error(transparent)]
+    Cursor(#[from] StoreError),
+    /// There is no folder or no thread for it.
+    #[error("the export cannot be started; check the disk and the data folder, then restart")]
+    Start(#[from] std::io::Error),
+}
 
 /// A running export.
 pub(super) struct Export {
@@ -58,18 +78,20 @@ impl Export {
     /// Starts it when a cluster is configured. Whether the cluster is there is found out later:
     /// evidence is taken without it.
     /// `local` knows the groups of our own ledger.
+    ///
+    /// # Errors
+    /// [`ExportError`]: there is no export then, and everything else works.
     pub(super) fn start(
         config: &Config,
         ledger: &Ledger,
         local: Option<Arc<dyn AuditStore>>,
-    ) -> Result<Option<Self>, ServeError> {
+    ) -> Result<Option<Self>, ExportError> {
         let Some(settings) = &config.elasticsearch else { return Ok(None) };
-        let client = Client::new(&settings.connection).map_err(ServeError::Elasticsearch)?;
+        let client = Client::new(&settings.connection)?;
         for notice in settings.connection.notices() {
             tracing::warn!("{notice}");
         }
-        let letters = DeadLetters::open(&config.data.join(DEAD_LETTERS));
-        let letters = letters.map_err(ServeError::DeadLetters)?;
+        let letters = DeadLetters::open(&config.data.join(DEAD_LETTERS))?;
         let reader = ledger.reader();
         let cursors = config.data.join(CURSOR_FOLDER);
         let origin = ledger_name(reader.origin());
@@ -85,14 +107,13 @@ impl Export {
             ..ExporterOptions::new(&origin, &cursors)
         };
         let letters = Arc::new(letters);
-        let sink = ElasticsearchSink::new(client, options, letters, &reader, Handle::current());
-        let sink = sink.map_err(ServeError::Consumer)?;
+        let sink = ElasticsearchSink::new(client, options, letters, &reader, Handle::current())?;
         let exporter = sink.exporter();
         if follower {
-            stay_behind(&cursors, reader.origin()).map_err(ServeError::Index)?;
+            stay_behind(&cursors, reader.origin())?;
         }
         let options = ConsumerOptions::new(&cursors);
-        let consumer = Consumer::start(reader, sink, options).map_err(ServeError::Consumer)?;
+        let consumer = Consumer::start(reader, sink, options)?;
         let correlator = settings.correlator.as_ref().map(|connection| {
             Correlator::start(config, connection, ledger, &exporter, &consumer, replays, local)
         });
@@ -110,8 +131,8 @@ impl Correlator {
         followed: &Consumer,
         replays: Arc<Replays>,
         local: Option<Arc<dyn AuditStore>>,
-    ) -> Result<Self, ServeError> {
-        let client = Client::new(connection).map_err(ServeError::Elasticsearch)?;
+    ) -> Result<Self, ExportError> {
+        let client = Client::new(connection)?;
         let reader = ledger.reader();
         let (exporter, progress) = (exporter.clone(), followed.status());
         // Before the first entry of this start the exporter knows only its cursor.
@@ -133,7 +154,7 @@ impl Correlator {
         let status = sink.status();
         let cursors = config.data.join(CURSOR_FOLDER);
         let options = ConsumerOptions { idle_after: IDLE_AFTER, ..ConsumerOptions::new(cursors) };
-        let consumer = Consumer::start(reader, sink, options).map_err(ServeError::Consumer)?;
+        let consumer = Consumer::start(reader, sink, options)?;
         Ok(Self { status, consumer })
     }
 }
@@ -169,16 +190,80 @@ impl DeadLetterBox for Letters {
         Ok((page.into_iter().map(letter).collect(), letters.len() as u64))
     }
 
-    fn replay(&self, sequences: Vec<u64>) -> Replaying<'_> {
+    fn replay(&self, sequences: Vec<u64>, within: Duration) -> Replaying<'_> {
         Box::pin(async move {
-            let done = self.exporter.replay(&self.reader, &sequences).await;
+            let done = self.exporter.replay(&self.reader, &sequences, within).await;
             let done = done.map_err(|error| error.to_string())?;
             Ok(ReplayAnswer {
                 delivered: done.delivered as u64,
                 refused: done.refused as u64,
                 unknown: done.unknown as u64,
+                left: done.left as u64,
             })
         })
+    }
+
+    fn drop_letters(&self, sequences: &[u64], reason: &str) -> Result<DropAnswer, String> {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let at_ns = u64::try_from(since.as_nanos()).unwrap_or(u64::MAX);
+        let how = Resolved::Dropped { by: OPERATOR.to_owned(), reason: reason.to_owned() };
+        let dropped = self.exporter.dead_letters().resolve(sequences, how, at_ns);
+        let dropped = dropped.map_err(|error| error.to_string())?;
+        tracing::warn!(dropped, "dead letters were dropped; their entries stay in the ledger only");
+        let unknown = sequences.len().saturating_sub(dropped) as u64;
+        Ok(DropAnswer { dropped: dropped as u64, unknown })
+    }
+}
+
+/// In place of the dead letters of an export that could not be started: why.
+pub(super) struct NotStarted(pub(super) String);
+
+impl DeadLetterBox for NotStarted {
+    fn list(&self, _: u64, _: usize) -> Result<(Vec<Letter>, u64), String> {
+        Err(self.0.clone())
+    }
+
+    fn replay(&self, _: Vec<u64>, _: Duration) -> Replaying<'_> {
+        Box::pin(async { Err(self.0.clone()) })
+    }
+
+    fn drop_letters(&self, _: &[u64], _: &str) -> Result<DropAnswer, String> {
+        Err(self.0.clone())
+    }
+}
+
+/// The dead letters of a data folder that no server runs on: they can be looked at.
+pub(super) struct LettersOnDisk {
+    folder: PathBuf,
+}
+
+impl LettersOnDisk {
+    /// `None` when nothing was ever exported from that data folder.
+    pub(super) fn of(data: &Path) -> Option<Arc<dyn DeadLetterBox>> {
+        let folder = data.join(DEAD_LETTERS);
+        folder.exists().then(|| Arc::new(Self { folder }) as Arc<dyn DeadLetterBox>)
+    }
+
+    fn needs_server<T>() -> Result<T, String> {
+        Err("only a running server can do that: start it with `spanledger serve`".to_owned())
+    }
+}
+
+impl DeadLetterBox for LettersOnDisk {
+    fn list(&self, from: u64, limit: usize) -> Result<(Vec<Letter>, u64), String> {
+        let open = DeadLetters::read_only(&self.folder).map_err(|error| error.to_string())?;
+        let mut open = open.unwrap_or_default();
+        let count = open.len() as u64;
+        let page = open.split_off(&from).into_values().take(limit);
+        Ok((page.map(letter).collect(), count))
+    }
+
+    fn replay(&self, _: Vec<u64>, _: Duration) -> Replaying<'_> {
+        Box::pin(async { Self::needs_server() })
+    }
+
+    fn drop_letters(&self, _: &[u64], _: &str) -> Result<DropAnswer, String> {
+        Self::needs_server()
     }
 }
 

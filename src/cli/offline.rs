@@ -2,6 +2,7 @@
 //! router.
 
 use super::client::SourceError;
+use super::export::LettersOnDisk;
 use super::verify::ledger_dir;
 use crate::api::{Api, Health, HostCheck, Metrics, router};
 use crate::ledger::{OpenError, Reader};
@@ -56,6 +57,7 @@ pub fn offline(data: &Path) -> Result<Option<Router>, SourceError> {
         Ok(store) => {
             let metrics: Metrics = Arc::new(String::new);
             let api = Api::new(Arc::new(store), Arc::new(Health::starting(&[])), metrics);
+            let api = api.with_dead_letters(LettersOnDisk::of(data));
             Ok(Some(router(api, HostCheck::Any)))
         }
         Err(OfflineError::Ledger(OpenError::Absent { .. })) => Ok(None),

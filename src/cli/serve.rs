@@ -10,14 +10,15 @@
 
 use super::args::ServeArgs;
 use super::endpoints::{ENDPOINTS_FILE, Endpoints, EndpointsError};
-use super::export::{ELASTICSEARCH, Export, LATE_IDS, Letters, held_up};
+use super::exit::with_causes;
+use super::export::{ELASTICSEARCH, Export, LATE_IDS, Letters, NotStarted, held_up};
 use super::offline::{index_dir, ledger_name};
 use super::verify::ledger_dir;
 use crate::api::{self, Api, Bounds, DeadLetterBox, Health, HostCheck};
 use crate::config::{self, Config, ConfigError, Overrides};
 use crate::convert::{MappingError, Mappings};
 use crate::correlate::JoinRules;
-use crate::elasticsearch::{Client, DeadLetterError, Exporter, SettingsError};
+use crate::elasticsearch::{Client, Exporter};
 use crate::export::{Consumer, ConsumerOptions, ConsumerStatus, StoreSink};
 use crate::intake::Intake;
 use crate::ledger::{CloseError, Ledger, OpenError, Recovery};
@@ -103,12 +104,6 @@ pub enum ServeError {
         /// What the system said.
         source: std::io::Error,
     },
-    /// The cluster cannot be exported to with these settings.
-    #[error(transparent)]
-    Elasticsearch(SettingsError),
-    /// What could not be delivered cannot be kept.
-    #[error(transparent)]
-    DeadLetters(DeadLetterError),
     /// `endpoints.json` cannot be written.
     #[error(transparent)]
     Endpoints(#[from] EndpointsError),
@@ -198,7 +193,8 @@ pub async fn start(config: Config, mappings: Mappings) -> Result<Running, ServeE
     let (store, index) = open_store(&config, &ledger)?;
     // Without an index a story is read from the whole ledger: too slow for what follows an export.
     let local = index.is_some().then(|| Arc::clone(&store));
-    let mut export = Export::start(&config, &ledger, local)?;
+    let health = Arc::new(Health::starting(&["ledger"]));
+    let (mut export, not_started) = start_export(&config, &ledger, local, &health);
     let exporter = export.as_ref().map(|export| export.exporter.clone());
     let correlator = export.as_mut().and_then(|export| export.correlator.take());
     let mut progress: Vec<_> = index.iter().map(|index| (INDEX, index.status())).collect();
@@ -211,7 +207,13 @@ pub async fn start(config: Config, mappings: Mappings) -> Result<Running, ServeE
         .chain(correlator.map(|late| late.consumer))
         .collect();
 
-    let health = Arc::new(Health::starting(&["ledger"]));
+    let letters = match &exporter {
+        Some(exporter) => {
+            let (exporter, reader) = (exporter.clone(), ledger.reader());
+            Some(Arc::new(Letters { exporter, reader }) as Arc<dyn DeadLetterBox>)
+        }
+        None => not_started.map(|why| Arc::new(NotStarted(why)) as Arc<dyn DeadLetterBox>),
+    };
     let sources = Sources {
         receiver: receiver.clone(),
         intake,
@@ -220,7 +222,9 @@ pub async fn start(config: Config, mappings: Mappings) -> Result<Running, ServeE
         exporter: exporter.clone(),
         late,
     };
-    let (api_address, api) = serve_api(&config, &receiver, store, &health, sources).await?;
+    let metrics = Arc::new(move || sources.text());
+    let api = Api::new(store, Arc::clone(&health), metrics).with_dead_letters(letters);
+    let (api_address, api) = serve_api(&config, &receiver, api).await?;
     let (grpc, http, receivers) = serve_otlp(&config, &receiver).await?;
     let endpoints = Endpoints { grpc, http, api: api_address, pid: std::process::id() };
     endpoints.write(&config.data)?;
@@ -271,6 +275,25 @@ impl Running {
         match closed {
             Ok(closed) => Ok(closed.map(drop)?),
             Err(_) => Err(ServeError::Late(deadlines.ledger)),
+        }
+    }
+}
+
+/// Starts the export when a cluster is configured. When that fails there is none, and why; a
+/// failure of one consumer never keeps evidence from being taken.
+fn start_export(
+    config: &Config,
+    ledger: &Ledger,
+    local: Option<Arc<dyn AuditStore>>,
+    health: &Health,
+) -> (Option<Export>, Option<String>) {
+    match Export::start(config, ledger, local) {
+        Ok(export) => (export, None),
+        Err(error) => {
+            let why = format!("nothing is exported until a restart: {}", with_causes(&error));
+            tracing::error!("{why}");
+            health.held_up(ELASTICSEARCH, why.as_str());
+            (None, Some(why))
         }
     }
 }
@@ -351,9 +374,7 @@ async fn bind(
 async fn serve_api(
     config: &Config,
     receiver: &Receiver,
-    store: Arc<dyn AuditStore>,
-    health: &Arc<Health>,
-    sources: Sources,
+    api: Api,
 ) -> Result<(SocketAddr, Part), ServeError> {
     let server = bind(config.listen.api, "--listen-api", receiver).await?;
     let address = server.address();
@@ -362,14 +383,7 @@ async fn serve_api(
         answer: index.query_timeout,
         ..Bounds::default()
     });
-    let letters = sources.exporter.clone().map(|exporter| {
-        let reader = sources.ledger.reader();
-        Arc::new(Letters { exporter, reader }) as Arc<dyn DeadLetterBox>
-    });
-    let metrics = Arc::new(move || sources.text());
-    let api = Api::new(store, Arc::clone(health), metrics).within(bounds);
-    let api = api.with_dead_letters(letters);
-    let router = api::router(api, HostCheck::for_listener(address));
+    let router = api::router(api.within(bounds), HostCheck::for_listener(address));
     let mut part = Part::new();
     part.tasks.push(tokio::spawn(server.serve(router, part.told())));
     Ok((address, part))

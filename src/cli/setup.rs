@@ -47,7 +47,7 @@ pub enum SetupTarget {
 /// `setup elasticsearch`.
 #[derive(Debug, Clone, Args)]
 #[command(
-    after_help = "Examples:\n  spanledger setup elasticsearch --dry-run\n  spanledger setup elasticsearch --config /etc/spanledger.yaml\n  spanledger setup elasticsearch --url https://es.example:9200 --ca-file ca.pem --user elastic --password-file pw\n  spanledger setup elasticsearch --class default=184 --class payments=3650 --warm-after-days 7\n  spanledger setup elasticsearch --roles --exporter-key-file exporter.key\n\nSecrets come from files, or from SPANLEDGER_ELASTICSEARCH_PASSWORD, _API_KEY or _TOKEN.\nIt can be run again at any time: what is there already is left as it is. Lifecycle policies\n(ILM, ISM) and the roles of OpenSearch were not run against a real cluster by our tests."
+    after_help = "Examples:\n  spanledger setup elasticsearch --dry-run\n  spanledger setup elasticsearch --config /etc/spanledger.yaml\n  spanledger setup elasticsearch --url https://es.example:9200 --ca-file ca.pem --user elastic --password-file pw\n  spanledger setup elasticsearch --class default=365 --warm-after-days 7\n  spanledger setup elasticsearch --roles --exporter-key-file exporter.key\n\nSecrets come from files, or from SPANLEDGER_ELASTICSEARCH_PASSWORD, _API_KEY or _TOKEN.\nIt can be run again at any time: what is there already is left as it is. Lifecycle policies\n(ILM, ISM) and the roles of OpenSearch were not run against a real cluster by our tests."
 )]
 pub struct ElasticsearchArgs {
     #[allow(missing_docs, reason = "the help text below says it: a bare URL is no Markdown")]
@@ -101,7 +101,8 @@ pub struct ElasticsearchArgs {
     #[arg(long)]
     pub dry_run: bool,
 
-    /// Retention class and its days; the first is that of all classes not named [default: default=184]
+    /// Retention class, `default` or a number, and its days; the first is that of all classes not
+    /// named [default: default=184]
     #[arg(long, value_name = "NAME[=DAYS]")]
     pub class: Vec<String>,
 
@@ -113,7 +114,7 @@ pub struct ElasticsearchArgs {
     #[arg(long, value_name = "DAYS")]
     pub cold_after_days: Option<u32>,
 
-    /// Set no lifecycle: nothing is ever deleted
+    /// Set no lifecycle, and take ours off the streams: nothing of ours deletes anything
     #[arg(long, conflicts_with_all = ["warm_after_days", "cold_after_days"])]
     pub no_lifecycle: bool,
 
@@ -129,7 +130,8 @@ pub struct ElasticsearchArgs {
     #[arg(long)]
     pub roles: bool,
 
-    /// Let the exporter search in its streams: then a lost reply never leads to a duplicate
+    /// Let the exporter search in its streams and refresh them, so that after a lost reply it looks
+    /// what is there before it sends again
     #[arg(long)]
     pub exporter_reads: bool,
 
@@ -168,6 +170,21 @@ pub enum SetupCommandError {
     /// The file for the key cannot be made.
     #[error("cannot make the file {} for the key; name one that is not there yet", path.display())]
     KeyFile {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The key was made and could not be written.
+    #[error(
+        "the API key {name} was made and cannot be written to {}, so nobody has it: \
+         invalidate it (DELETE /_security/api_key with {{\"name\": \"{name}\"}}), make room \
+         for the file and run setup again",
+        path.display()
+    )]
+    KeyLost {
+        /// Name of the key.
+        name: &'static str,
         /// The file.
         path: PathBuf,
         /// What the system said.
@@ -227,9 +244,11 @@ pub async fn setup(
         }
     };
     for (name, path, mut file) in files {
-        let failed = |source| SetupCommandError::KeyFile { path: path.to_owned(), source };
         if let Some((_, key)) = applied.keys.iter().find(|(made, _)| *made == name) {
-            writeln!(file, "{}", key.expose()).and_then(|()| file.sync_all()).map_err(failed)?;
+            if let Err(source) = write_key(&mut file, key) {
+                let _ = fs::remove_file(path);
+                return Err(SetupCommandError::KeyLost { name, path: path.to_owned(), source });
+            }
             writeln!(out, "the API key {name} is in {}", path.display())?;
         }
     }
@@ -367,6 +386,11 @@ fn key_file(path: &Path) -> Result<File, SetupCommandError> {
     File::options().write(true).create_new(true).mode(0o600).open(path).map_err(failed)
 }
 
+fn write_key(file: &mut File, key: &Secret) -> io::Result<()> {
+    writeln!(file, "{}", key.expose())?;
+    file.sync_all()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -389,11 +413,10 @@ mod tests {
 
     #[test]
     fn classes_are_names_with_days() {
-        let options =
-            parse("--class default=365d --class short=7 --class plain").options().unwrap();
+        let options = parse("--class default=365d --class 1=7 --class 2").options().unwrap();
         let days: Vec<_> =
             options.classes.iter().map(|c| (c.name.as_str(), c.retention_days)).collect();
-        assert_eq!(days, [("default", 365), ("short", 7), ("plain", 184)]);
+        assert_eq!(days, [("default", 365), ("1", 7), ("2", 184)]);
         assert_eq!(parse("").options().unwrap(), SetupOptions::default());
         assert!(matches!(parse("--class a=b").options(), Err(SetupCommandError::Class(_))));
     }

@@ -115,8 +115,8 @@ pub struct Overrides {
     pub http: Option<SocketAddr>,
     /// `--listen-api`
     pub api: Option<SocketAddr>,
-    /// `--elasticsearch`
-    pub elasticsearch: Option<String>,
+    /// `--elasticsearch`: addresses of nodes of one cluster.
+    pub elasticsearch: Vec<String>,
 }
 
 /// Why there is no configuration to run on.
@@ -210,7 +210,7 @@ fn resolve(raw: Raw, overrides: &Overrides) -> Result<Config, ConfigError> {
             careless_ids: raw.correlation.careless_ids,
             max_traces: raw.correlation.max_traces.max(1),
         },
-        elasticsearch: raw.elasticsearch.resolve(overrides.elasticsearch.as_deref())?,
+        elasticsearch: raw.elasticsearch.resolve(&overrides.elasticsearch)?,
         shutdown: Shutdown {
             receivers: raw.shutdown.receivers.duration(),
             ledger: raw.shutdown.ledger.duration(),

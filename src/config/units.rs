@@ -21,6 +21,11 @@ impl Size {
         Self(mebibytes.saturating_mul(1024 * 1024))
     }
 
+    /// So many bytes.
+    pub const fn of(bytes: u64) -> Self {
+        Self(bytes)
+    }
+
     /// The number of bytes.
     pub const fn bytes(self) -> u64 {
         self.0
@@ -64,6 +69,11 @@ impl Period {
     /// So many seconds.
     pub const fn seconds(seconds: u64) -> Self {
         Self(Duration::from_secs(seconds))
+    }
+
+    /// That long.
+    pub const fn of(duration: Duration) -> Self {
+        Self(duration)
     }
 
     /// The duration.

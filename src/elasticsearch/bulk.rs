@@ -15,7 +15,8 @@ use std::time::Duration;
 /// applies after it decompressed; beyond a few MB a request gets no faster, and costs it memory.
 pub const DEFAULT_MAX_BYTES: usize = 5_000_000;
 
-/// How many items a bulk request has at most: what one lookup after a lost reply can ask for.
+/// How many items a bulk request has at most: with small entries the reply, which has a line an
+/// item, stays below a megabyte.
 pub const DEFAULT_MAX_ITEMS: usize = 5_000;
 
 /// How long the reply to a bulk may take: longer than the minute for which the cluster itself

@@ -32,13 +32,18 @@ pub struct DeadLetter {
 }
 
 /// How a letter was done with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Resolved {
     /// It was sent again and is in the data stream.
     Delivered,
-    /// Somebody decided that it stays in the ledger only.
-    Dropped,
+    /// Somebody decided that its entry stays in the ledger only.
+    Dropped {
+        /// Who.
+        by: String,
+        /// Why, in that person's words.
+        reason: String,
+    },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -68,13 +73,11 @@ pub(super) struct Lines<R> {
     reader: R,
     line: Vec<u8>,
     next: u64,
-    /// Lines so far.
-    pub(super) number: u64,
 }
 
 impl<R: io::BufRead> Lines<R> {
     pub(super) fn new(reader: R) -> Self {
-        Self { reader, line: Vec::new(), next: 0, number: 0 }
+        Self { reader, line: Vec::new(), next: 0 }
     }
 
     pub(super) fn next(&mut self) -> io::Result<Option<(u64, &[u8])>> {
@@ -82,7 +85,6 @@ impl<R: io::BufRead> Lines<R> {
         let n = io::Read::take(&mut self.reader, MAX_LINE).read_until(b'\n', &mut self.line)?;
         let at = self.next;
         self.next = at.saturating_add(n as u64);
-        self.number = self.number.saturating_add(1);
         Ok((n > 0).then_some((at, self.line.as_slice())))
     }
 }

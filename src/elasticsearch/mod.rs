@@ -15,7 +15,8 @@
 //! | `lookup.rs`, `streams.rs` | what is there already; streams where clusters do not check |
 //! | `identity.rs` | whether the cluster is the one that the cursor means |
 //! | `filter.rs`, `search.rs`, `ids.rs` | searches and their answers; an id as a search |
-//! | `dead_letters.rs`, `letter.rs`, `replay.rs` | what is not taken, durably; sending it again |
+//! | `dead_letters.rs`, `letter.rs`, `letter_log.rs` | what is not taken, durably |
+//! | `replay.rs` | sending it again |
 //! | `late/` | the correlator: ids that became known after a document was exported |
 //! | `status.rs`, `watch.rs` | [`ExporterStatus`]: plain numbers; what holds it up, in the log |
 
@@ -33,6 +34,7 @@ mod identity;
 pub mod ids;
 pub mod late;
 mod letter;
+mod letter_log;
 mod lookup;
 mod outcome;
 mod pace;
@@ -49,7 +51,7 @@ mod window;
 
 pub use bulk::{DEFAULT_BULK_TIMEOUT, DEFAULT_MAX_BYTES, DEFAULT_MAX_ITEMS, Filling, Item, Part};
 pub use client::{Client, SET_ASIDE};
-pub use dead_letters::{DeadLetterError, DeadLetters, MAX_LETTERS_PAGE, MAX_OPEN};
+pub use dead_letters::{DeadLetterError, DeadLetters, MAX_OPEN};
 pub use document::{data_stream, write_item};
 pub use exporter::{
     DEFAULT_MAX_AGE, DEFAULT_MAX_IN_FLIGHT, DEFAULT_SENT_AHEAD, ElasticsearchSink, ExporterError,

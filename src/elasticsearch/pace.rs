@@ -52,7 +52,7 @@ impl Pace {
 
     /// A request begins; gives its number.
     pub(super) fn begin(&mut self) -> u64 {
-        self.begun = self.begun.saturating_add(1);
+        self.begun = self.next_request();
         self.begun
     }
 

@@ -8,7 +8,7 @@ use super::transport::Transport;
 use crate::ledger::{ReadError, Reader};
 use crate::store::projection::Origin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A handle to an exporter. Cheap to clone.
 #[derive(Debug)]
@@ -31,6 +31,8 @@ pub struct Replayed {
     pub refused: usize,
     /// Sequences that have no open letter, or no entry in the ledger.
     pub unknown: usize,
+    /// Letters that the time was too short for; they stay.
+    pub left: usize,
 }
 
 /// Why a replay ended early. What it did until then counts, and it can be called again.
@@ -72,8 +74,9 @@ impl<T: Transport> Exporter<T> {
     }
 
     /// Reads the entries of dead letters from the ledger again and sends them. Looks them up
-    /// first, so nothing comes twice. Tries as long as the cluster is not there; dropping the
-    /// future ends that, and the letters stay open.
+    /// first, so nothing comes twice. While the cluster is not there it tries again until `within`
+    /// has passed; what is left then stays, and what was done counts. A key that may read but not
+    /// refresh waits for a refresh in front of each bulk: `within` has to be longer than that.
     ///
     /// # Errors
     /// [`ReplayError`].
@@ -81,17 +84,20 @@ impl<T: Transport> Exporter<T> {
         &self,
         reader: &Reader,
         sequences: &[u64],
+        within: Duration,
     ) -> Result<Replayed, ReplayError> {
+        let time = Time { since: Instant::now(), within };
         let mut replayed = Replayed::default();
         let mut left = sequences.to_vec();
         left.sort_unstable();
         left.dedup();
-        while !left.is_empty() {
+        while !left.is_empty() && !time.left().is_zero() {
             let (filling, rest, unknown) = self.fill(reader.clone(), left).await?;
             left = rest;
             replayed.unknown = replayed.unknown.saturating_add(unknown);
-            replayed = self.send(filling, replayed).await?;
+            self.send(filling, &time, &mut replayed).await?;
         }
+        replayed.left = replayed.left.saturating_add(left.len());
         Ok(replayed)
     }
 
@@ -132,8 +138,9 @@ impl<T: Transport> Exporter<T> {
     async fn send(
         &self,
         mut filling: Filling,
-        mut replayed: Replayed,
-    ) -> Result<Replayed, ReplayError> {
+        time: &Time,
+        replayed: &mut Replayed,
+    ) -> Result<(), ReplayError> {
         while !filling.is_empty() {
             let part = filling.take(self.shared.gate.bytes(), Vec::new());
             let sequences: Vec<u64> = part.items().iter().map(|item| item.sequence).collect();
@@ -141,16 +148,30 @@ impl<T: Transport> Exporter<T> {
             let noted = self.shared.options.replays.as_deref();
             let noted = noted.map(|replays| replays.note(sequences.clone())).transpose();
             let _sending = noted.map_err(ReplayError::Note)?;
-            deliver(self.shared.clone(), part, true, None).await;
+            let delivery = deliver(self.shared.clone(), part, true, None);
+            let ended = tokio::time::timeout(time.left(), delivery).await;
             for sequence in sequences {
-                let count = if self.shared.dead.contains(sequence) {
-                    &mut replayed.refused
-                } else {
-                    &mut replayed.delivered
+                let is_open = self.shared.dead.contains(sequence);
+                let count = match (is_open, &ended) {
+                    (false, _) => &mut replayed.delivered,
+                    (true, Ok(())) => &mut replayed.refused,
+                    (true, Err(_)) => &mut replayed.left,
                 };
                 *count = count.saturating_add(1);
             }
         }
-        Ok(replayed)
+        Ok(())
+    }
+}
+
+/// The time of a replay.
+struct Time {
+    since: Instant,
+    within: Duration,
+}
+
+impl Time {
+    fn left(&self) -> Duration {
+        self.within.saturating_sub(self.since.elapsed())
     }
 }

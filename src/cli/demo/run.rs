@@ -66,7 +66,7 @@ fn free_default(default: &str) -> Option<SocketAddr> {
 fn serve_args(data: &ThrowAwayDir, listen: [Option<SocketAddr>; 3]) -> ServeArgs {
     let [listen_grpc, listen_http, listen_api] = listen;
     ServeArgs {
-        elasticsearch: None,
+        elasticsearch: Vec::new(),
         data: Some(data.path().to_owned()),
         config: None,
         check_config: false,

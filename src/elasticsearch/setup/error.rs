@@ -89,11 +89,10 @@ pub enum SetupError {
         /// The first version that has it.
         since: &'static str,
     },
-    /// A class has no name that an index can have.
+    /// A class has a name that nothing is ever written under.
     #[error(
-        "a class is named by lower-case letters, digits, '-', '_' and '.', begins with a letter or \
-         digit and has at most {} bytes",
-        super::MAX_CLASS_LEN
+        "a retention class is `default` or a number from 1 to 255: nothing is written under other \
+         names; name one of those"
     )]
     ClassName,
     /// There are no classes, or too many.

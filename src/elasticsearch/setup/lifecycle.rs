@@ -95,28 +95,31 @@ pub(super) fn policy(
         Lifecycle::Tiers(tiers) => tiers,
         _ => Tiers { warm_days: None, cold_days: None },
     };
-    let (kind, path, body) = match means {
+    match means {
         Means::Ilm => {
             let mut policy = json!({"phases": ilm_phases(class.retention_days, tiers)});
             let mark = Mark::of(&policy);
             insert(&mut policy, "_meta", mark.json());
-            (Kind::Ilm, format!("/_ilm/policy/{template}"), json!({ "policy": policy }))
+            let path = format!("/_ilm/policy/{template}");
+            let body = Some(json!({ "policy": policy }));
+            Some(object(Kind::Ilm, template.to_owned(), path, body))
         }
         Means::Ism => {
-            let body = ism_policy(class, tiers, options);
-            (Kind::Ism, format!("/_plugins/_ism/policies/{template}"), body)
+            Some(ism_object(template.to_owned(), Some(ism_policy(class, tiers, options))))
         }
-        Means::DataStream | Means::Nothing => return None,
-    };
-    Some(Object {
-        kind,
-        name: template.to_owned(),
-        read: path.clone(),
-        method: Method::Put,
-        write: path,
-        mark: mark_of(kind, &body),
-        body: Some(body),
-    })
+        Means::DataStream | Means::Nothing => None,
+    }
+}
+
+/// An ISM policy of ours; without a body one that is to go.
+pub(super) fn ism_object(name: String, body: Option<Value>) -> Object {
+    let path = format!("/_plugins/_ism/policies/{name}");
+    object(Kind::Ism, name, path, body)
+}
+
+fn object(kind: Kind, name: String, path: String, body: Option<Value>) -> Object {
+    let mark = mark_of(kind, body.as_ref().unwrap_or(&Value::Null));
+    Object { kind, name, read: path.clone(), method: Method::Put, write: path, mark, body }
 }
 
 /// The mark in the body of a policy.

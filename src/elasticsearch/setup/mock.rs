@@ -120,6 +120,7 @@ impl Mock {
             (Method::Put, ["_plugins", "_security", "api", "roles", _]) if !elastic => {
                 search_role(body.as_ref().unwrap())
             }
+            _ if self.ends(request.method, &parts) => Ok(()),
             _ => return no_handler,
         };
         let parameters = match parts.as_slice() {
@@ -141,6 +142,38 @@ impl Mock {
             self.put(path, body);
         }
         (200, json!({"acknowledged": true}))
+    }
+
+    /// Whether it is a request that ends a lifecycle; then it is done.
+    fn ends(&self, method: Method, parts: &[&str]) -> bool {
+        let elastic = self.product == Product::Elasticsearch;
+        match (method, parts) {
+            (Method::Delete, ["_data_stream", name, "_lifecycle"]) if self.since(8, 14) => {
+                self.change_stream(name, |stream| stream["lifecycle"] = Value::Null);
+            }
+            (Method::Post, [name, "_ilm", "remove"]) if elastic => {
+                self.change_stream(name, |stream| {
+                    for index in stream["indices"].as_array_mut().unwrap() {
+                        index.as_object_mut().unwrap().remove("ilm_policy");
+                    }
+                });
+            }
+            (Method::Delete, ["_plugins", "_ism", "policies", _]) if !elastic && self.ism => {
+                self.objects.lock().unwrap().remove(&format!("/{}", parts.join("/")));
+            }
+            (Method::Post, ["_plugins", "_ism", "remove", "spanledger-*"]) => {
+                return !elastic && self.ism;
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    fn change_stream(&self, name: &str, change: impl FnOnce(&mut Value)) {
+        let path = format!("/_data_stream/{name}");
+        let mut stream = self.at(&path).expect("the stream is there");
+        change(&mut stream);
+        self.put(&path, stream);
     }
 
     fn root(&self) -> Value {
@@ -187,7 +220,12 @@ impl Mock {
         });
         let indices = stream["indices"].as_array_mut().unwrap();
         let index = format!(".ds-{name}-{:06}", indices.len() + 1);
-        indices.push(json!({"index_name": index, "index_uuid": "u"}));
+        let mut made = json!({"index_name": index, "index_uuid": "u"});
+        // Shown when the index has one.
+        if let Some(policy) = template.pointer("/template/settings/index/lifecycle/name") {
+            made["ilm_policy"] = policy.clone();
+        }
+        indices.push(made);
         self.put(&path, stream);
         self.put(&index, json!({"mappings": mappings["template"]["mappings"]}));
     }
@@ -369,9 +407,9 @@ fn role(body: &Value) -> Checked {
         let known = [
             "create_doc",
             "read",
+            "maintenance",
             "index",
             "delete",
-            "maintenance",
             "view_index_metadata",
             "manage",
         ];

@@ -20,9 +20,10 @@
 //! | roles, API keys | when asked | roles when asked |
 //!
 //! Run against real nodes by our tests: templates, data streams, rollover, and on Elasticsearch
-//! roles and the API key. **Not run against a real cluster**: ILM and ISM policies, changing the
-//! retention or the failure store of a stream that exists, and roles of OpenSearch; they are written to the documented
-//! interface and checked against a mock that refuses what it does not know.
+//! roles and the API key. **Not run against a real cluster**: ILM and ISM policies, changing or
+//! ending the retention or the failure store of a stream that exists, and roles of OpenSearch; they
+//! are written to the documented interface and checked against a mock that refuses what it does
+//! not know.
 //!
 //! | file | holds |
 //! |---|---|
@@ -31,9 +32,11 @@
 //! | `lifecycle.rs` | how long documents stay: data stream lifecycle, ILM, ISM |
 //! | `roles.rs` | who may do what, and the keys of exporter and correlator |
 //! | `mark.rs` | the mark by which an object is known as ours |
+//! | `end.rs` | taking the lifecycle of an earlier run off |
 //! | `plan.rs` | [`Plan`]: what is there, what has to be sent, sending it |
 //! | `error.rs` | [`SetupError`] |
 
+mod end;
 mod error;
 mod lifecycle;
 mod mark;
@@ -47,7 +50,7 @@ pub use mark::VERSION;
 pub use plan::{Applied, Plan, Reason, Step};
 pub use roles::{CORRELATOR_KEY, EXPORTER_KEY};
 
-use super::Transport;
+use super::{Transport, data_stream};
 
 /// Days that documents stay when nobody says otherwise: six months, the least for which the log of
 /// a high-risk AI system is to be kept (Regulation (EU) 2024/1689, articles 19 and 26).
@@ -59,16 +62,14 @@ pub const MAX_RETENTION_DAYS: u32 = 36_500;
 /// The class of what has no other.
 pub const DEFAULT_CLASS: &str = "default";
 
-/// Longest name of a class, bytes: with what Elasticsearch adds, an index name stays below 255.
-pub const MAX_CLASS_LEN: usize = 100;
-
 /// Most classes. Each has a data stream, and each stream at least one shard.
 pub const MAX_CLASSES: usize = 100;
 
 /// A retention class: its entries lie in the data stream `spanledger-NAME`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Class {
-    /// Lower-case letters, digits, `-`, `_` and `.`, beginning with a letter or digit.
+    /// `default`, or the number of a class, `1` to `255`: the names under which the exporter
+    /// writes, see [`data_stream`].
     pub name: String,
     /// How long its documents stay, days.
     pub retention_days: u32,
@@ -81,11 +82,8 @@ impl Class {
     }
 
     fn check(&self) -> Result<(), SetupError> {
-        let first = self.name.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric());
-        let all = self.name.bytes().all(|b| {
-            b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_' | b'.')
-        });
-        if !first || !all || self.name.len() > MAX_CLASS_LEN {
+        let stream = self.stream();
+        if !(0..=u8::MAX).any(|class| data_stream(class) == stream) {
             return Err(SetupError::ClassName);
         }
         if self.retention_days == 0 || self.retention_days > MAX_RETENTION_DAYS {
@@ -155,15 +153,21 @@ impl SetupOptions {
         let short = self.classes.iter().filter(|class| {
             class.retention_days < DEFAULT_RETENTION_DAYS && self.lifecycle != Lifecycle::None
         });
-        short
-            .map(|class| {
-                format!(
-                    "{} is kept for {} days only; the AI Act asks for six months at least",
-                    class.stream(),
-                    class.retention_days
-                )
-            })
-            .collect()
+        let short = short.map(|class| {
+            format!(
+                "{} is kept for {} days only; the AI Act asks for six months at least",
+                class.stream(),
+                class.retention_days
+            )
+        });
+        // Where entries get their class, every one gets class 0.
+        let unused = self.classes.iter().filter(|class| class.name != DEFAULT_CLASS).map(|class| {
+            format!(
+                "this release puts every entry into spanledger-default; {} stays empty",
+                class.stream()
+            )
+        });
+        short.chain(unused).collect()
     }
 }
 

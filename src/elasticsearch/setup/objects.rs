@@ -67,6 +67,8 @@ pub(super) struct Object {
 pub(super) struct Wanted {
     pub(super) objects: Vec<Object>,
     pub(super) means: Means,
+    /// Policies of earlier runs that would go on deleting.
+    pub(super) unwanted: Vec<Object>,
     /// Retention of the data streams, by name, where the stream itself carries it.
     pub(super) retention: Vec<(String, String)>,
     /// Whether streams have a failure store; `None` where the cluster knows none.
@@ -115,7 +117,15 @@ pub(super) fn wanted(flavor: &Flavor, options: &SetupOptions) -> Result<Wanted, 
         _ => Vec::new(),
     };
     let failure_store = has_failure_store(flavor).then_some(options.failure_store);
-    Ok(Wanted { objects, means, retention, failure_store })
+    let unwanted = match (means, flavor.product) {
+        (Means::Nothing, Product::OpenSearch) => {
+            let names = options.classes.iter().map(Class::stream);
+            let names = std::iter::once(TEMPLATE.to_owned()).chain(names);
+            names.map(|name| lifecycle::ism_object(name, None)).collect()
+        }
+        _ => Vec::new(),
+    };
+    Ok(Wanted { objects, means, unwanted, retention, failure_store })
 }
 
 /// A template or component template with its mark.

@@ -44,6 +44,8 @@ pub enum Reason {
     Retention,
     /// Its failure store is switched on or off.
     FailureStore,
+    /// Nothing of ours is to delete documents any more.
+    NoLifecycle,
 }
 
 impl fmt::Display for Reason {
@@ -55,6 +57,7 @@ impl fmt::Display for Reason {
             Reason::RollOver => f.write_str("roll over, new documents get the new mapping"),
             Reason::Retention => f.write_str("change the retention"),
             Reason::FailureStore => f.write_str("switch its failure store on or off"),
+            Reason::NoLifecycle => f.write_str("end the lifecycle, nothing is to be deleted"),
         }
     }
 }
@@ -138,7 +141,7 @@ impl Plan {
 }
 
 /// What the cluster has under the name of an object.
-enum Found {
+pub(super) enum Found {
     Nothing,
     Ours(Mark),
     Foreign,
@@ -153,8 +156,13 @@ pub(super) async fn compare<T: Transport>(
     notices: Vec<String>,
 ) -> Result<Plan, SetupError> {
     let mut plan = Plan { flavor, steps: Vec::new(), unchanged: Vec::new(), notices };
-    if wanted.means == Means::Nothing {
-        plan.notices.push("no lifecycle is set: nothing is ever deleted".to_owned());
+    let ends = wanted.means == Means::Nothing;
+    if ends {
+        plan.notices.push(
+            "no lifecycle is set: nothing of ours deletes a document; what others attach to the \
+             streams, such as a retention for all data streams of the cluster, still does"
+                .to_owned(),
+        );
     }
     for object in wanted.objects {
         let query = match object.kind {
@@ -166,11 +174,15 @@ pub(super) async fn compare<T: Transport>(
             Kind::Stream => {
                 let retention = wanted.retention.iter().find(|(name, _)| *name == object.name);
                 let retention = retention.map(|(_, retention)| retention.as_str());
+                if ends {
+                    plan.end_lifecycle(&object, &reply);
+                }
                 plan.stream(client, object, &reply, retention, wanted.failure_store).await?;
             }
             _ => plan.object(object, &reply)?,
         }
     }
+    plan.end_policies(client, wanted.unwanted).await?;
     Ok(plan)
 }
 
@@ -254,15 +266,7 @@ impl Plan {
         failure_store: Option<bool>,
     ) -> Result<(), SetupError> {
         let what = format!("data stream {}", object.name);
-        let step = |reason, method, path, body| Step {
-            what: what.clone(),
-            reason,
-            method,
-            path,
-            query: Vec::new(),
-            body,
-            makes_key: None,
-        };
+        let step = |reason, method, path, body| step(&what, reason, method, path, body);
         if reply.status == 404 {
             self.steps.push(step(Reason::Create, object.method, object.write, None));
             return Ok(());
@@ -278,7 +282,6 @@ impl Plan {
         let meta = mappings.get(newest).and_then(|index| index.pointer("/mappings/_meta"));
         let Some(mark) = meta.and_then(Mark::read) else { return Err(foreign(object)) };
 
-        let steps = self.steps.len();
         if difference(&object, &mark)?.is_some() {
             let path = format!("/{}/_rollover", object.name);
             self.steps.push(step(Reason::RollOver, Method::Post, path, None));
@@ -302,11 +305,23 @@ impl Plan {
                 self.steps.push(step(Reason::FailureStore, Method::Put, path, Some(body)));
             }
         }
-        if self.steps.len() == steps {
+        if !self.steps.iter().any(|step| step.what == what) {
             self.unchanged.push(what);
         }
         Ok(())
     }
+}
+
+/// A request without parameters.
+pub(super) fn step(
+    what: &str,
+    reason: Reason,
+    method: Method,
+    path: String,
+    body: Option<Value>,
+) -> Step {
+    let what = what.to_owned();
+    Step { what, reason, method, path, query: Vec::new(), body, makes_key: None }
 }
 
 /// What has to be done about an object of ours, if anything.
@@ -328,7 +343,7 @@ fn difference(object: &Object, found: &Mark) -> Result<Option<Reason>, SetupErro
     })
 }
 
-fn found(object: &Object, reply: &Reply) -> Result<(Found, Value), SetupError> {
+pub(super) fn found(object: &Object, reply: &Reply) -> Result<(Found, Value), SetupError> {
     if lacks_api(reply) {
         return Ok((Found::NoSuchApi, Value::Null));
     }
@@ -381,7 +396,7 @@ fn lacks_api(reply: &Reply) -> bool {
         && memchr::memmem::find(&reply.body, b"no handler found").is_some()
 }
 
-async fn send<T: Transport>(
+pub(super) async fn send<T: Transport>(
     client: &T,
     method: Method,
     path: &str,

@@ -2,7 +2,7 @@
 //!
 //! | role | may | for |
 //! |---|---|---|
-//! | `spanledger-exporter` | create documents | the exporter; with `read` it finds its own after a lost reply |
+//! | `spanledger-exporter` | create documents | the exporter; with `read` and `maintenance` it finds its own after a lost reply |
 //! | `spanledger-correlator` | search, index, refresh | giving earlier documents an id that became known later |
 //! | `spanledger-eraser` | search, delete | erasing; a document is found before it is deleted |
 //! | `spanledger-auditor` | search, look at mappings | people who investigate |
@@ -22,6 +22,13 @@ pub const EXPORTER_KEY: &str = "spanledger-exporter";
 
 /// Name of the correlator's API key.
 pub const CORRELATOR_KEY: &str = "spanledger-correlator";
+
+/// What the exporter may besides when it reads: search, and refresh, without which a search does
+/// not see what was written in the last seconds and every lookup waits for them.
+const READS: [&str; 2] = ["read", "maintenance"];
+
+/// The same in the words of OpenSearch.
+const SEARCH_READS: [&str; 2] = ["read", "indices:admin/refresh*"];
 
 /// What all data streams are called.
 const STREAMS: &str = "spanledger-*";
@@ -129,7 +136,7 @@ pub(super) fn wanted(flavor: &Flavor, options: &SetupOptions) -> Result<Vec<Obje
 fn privileges(role: &Role, reads: bool) -> Value {
     let mut index = role.index.to_vec();
     if reads {
-        index.push("read");
+        index.extend(READS);
     }
     json!({
         "cluster": role.cluster,
@@ -157,7 +164,7 @@ fn opensearch(role: &Role, reads: bool) -> Object {
     let mut actions = role.search_index.to_vec();
     let mut cluster = role.search_cluster.to_vec();
     if reads {
-        actions.push("read");
+        actions.extend(SEARCH_READS);
         cluster.push("cluster_composite_ops_ro");
     }
     let mut body = json!({

@@ -36,7 +36,7 @@ async fn every_version_takes_every_request_and_a_second_run_finds_nothing_to_do(
             tiers(),
             SetupOptions { lifecycle: Lifecycle::None, roles: true, ..SetupOptions::default() },
             SetupOptions {
-                classes: vec![class("default", 184), class("long", 3_650), class("same", 184)],
+                classes: vec![class("default", 184), class("2", 3_650), class("3", 184)],
                 exporter_reads: true,
                 roles: true,
                 ..SetupOptions::default()
@@ -86,14 +86,14 @@ async fn documents_stay_for_184_days_when_nobody_says_otherwise() {
 #[tokio::test]
 async fn a_class_with_a_retention_of_its_own_has_a_template_of_its_own() {
     let mock = Mock::new(Product::Elasticsearch, "9.5.3");
-    let classes = vec![class("default", 184), class("long", 3_650), class("same", 184)];
+    let classes = vec![class("default", 184), class("2", 3_650), class("3", 184)];
     apply(&mock, &SetupOptions { classes, ..SetupOptions::default() }).await;
     let general = mock.at("/_index_template/spanledger").unwrap();
-    let long = mock.at("/_index_template/spanledger-long").unwrap();
-    assert_eq!(long["index_patterns"], json!(["spanledger-long"]));
+    let long = mock.at("/_index_template/spanledger-2").unwrap();
+    assert_eq!(long["index_patterns"], json!(["spanledger-2"]));
     assert!(long["priority"].as_u64() > general["priority"].as_u64());
-    assert_eq!(mock.at("/_index_template/spanledger-same"), None);
-    let stream = mock.at("/_data_stream/spanledger-long").unwrap();
+    assert_eq!(mock.at("/_index_template/spanledger-3"), None);
+    let stream = mock.at("/_data_stream/spanledger-2").unwrap();
     assert_eq!(stream["lifecycle"]["data_retention"], "3650d");
 }
 
@@ -131,6 +131,78 @@ async fn without_index_state_management_it_says_that_nothing_is_deleted() {
     mock.ism = false;
     let plan = apply(&mock, &SetupOptions::default()).await;
     assert!(plan.notices.iter().any(|notice| notice.contains("nothing is ever deleted")));
+}
+
+#[tokio::test]
+async fn a_class_that_nothing_is_written_to_is_noticed() {
+    let mock = Mock::new(Product::Elasticsearch, "9.5.3");
+    let classes = vec![class("default", 184), class("1", 3_650)];
+    let plan = plan(&mock, &SetupOptions { classes, ..SetupOptions::default() }).await.unwrap();
+    let told = plan.notices.iter().any(|notice| notice.contains("spanledger-1 stays empty"));
+    assert!(told, "{:?}", plan.notices);
+}
+
+/// What is sent when there is a lifecycle of ours already and none is wanted any more.
+async fn without_the_lifecycle_of(mock: &Mock, before: SetupOptions) -> Vec<String> {
+    let classes = vec![class("default", 184), class("2", 3_650)];
+    apply(mock, &SetupOptions { classes: classes.clone(), ..before }).await;
+    mock.changes.lock().unwrap().clear();
+    let none = SetupOptions { lifecycle: Lifecycle::None, classes, ..SetupOptions::default() };
+    apply(mock, &none).await;
+    let again = plan(mock, &none).await.unwrap();
+    assert_eq!(again.steps, [], "a second run finds nothing to do");
+    std::mem::take(&mut *mock.changes.lock().unwrap())
+}
+
+#[tokio::test]
+async fn without_a_lifecycle_nothing_of_ours_deletes_from_the_streams_that_are_there() {
+    let mock = Mock::new(Product::Elasticsearch, "9.5.3");
+    let sent = without_the_lifecycle_of(&mock, SetupOptions::default()).await;
+    for stream in ["spanledger-default", "spanledger-2"] {
+        let ended = format!("Delete /_data_stream/{stream}/_lifecycle");
+        assert!(sent.contains(&ended), "{sent:?}");
+        assert_eq!(mock.at(&format!("/_data_stream/{stream}")).unwrap()["lifecycle"], Value::Null);
+    }
+    for (number, before) in [("9.5.3", tiers()), ("8.13.4", SetupOptions::default())] {
+        let mock = Mock::new(Product::Elasticsearch, number);
+        let sent = without_the_lifecycle_of(&mock, before).await;
+        for stream in ["spanledger-default", "spanledger-2"] {
+            assert!(sent.contains(&format!("Post /{stream}/_ilm/remove")), "{sent:?}");
+        }
+    }
+    let mock = Mock::new(Product::OpenSearch, "3.8.0");
+    let sent = without_the_lifecycle_of(&mock, SetupOptions::default()).await;
+    for name in ["spanledger", "spanledger-2"] {
+        assert!(sent.contains(&format!("Delete /_plugins/_ism/policies/{name}")), "{sent:?}");
+    }
+    assert!(sent.contains(&"Post /_plugins/_ism/remove/spanledger-*".to_owned()), "{sent:?}");
+}
+
+#[tokio::test]
+async fn a_policy_that_somebody_else_made_stays_without_a_lifecycle_of_ours() {
+    let mock = Mock::new(Product::OpenSearch, "3.8.0");
+    let path = "/_plugins/_ism/policies/spanledger";
+    mock.put(path, json!({"policy": {"description": "mine"}}));
+    let none = SetupOptions { lifecycle: Lifecycle::None, ..SetupOptions::default() };
+    let plan = apply(&mock, &none).await;
+    assert!(mock.at(path).is_some());
+    let told = plan.notices.iter().any(|notice| notice.contains("ISM policy spanledger is there"));
+    assert!(told, "{:?}", plan.notices);
+}
+
+#[tokio::test]
+async fn an_exporter_that_reads_may_refresh_what_it_searches() {
+    let reads = SetupOptions { roles: true, exporter_reads: true, ..SetupOptions::default() };
+    let mock = Mock::new(Product::Elasticsearch, "9.5.3");
+    apply(&mock, &reads).await;
+    let role = mock.at("/_security/role/spanledger-exporter").unwrap();
+    let privileges = &role["indices"][0]["privileges"];
+    assert_eq!(*privileges, json!(["create_doc", "read", "maintenance"]));
+    let mock = Mock::new(Product::OpenSearch, "3.8.0");
+    apply(&mock, &reads).await;
+    let role = mock.at("/_plugins/_security/api/roles/spanledger-exporter").unwrap();
+    let actions = role["index_permissions"][0]["allowed_actions"].to_string();
+    assert!(actions.contains("indices:admin/refresh*"), "{actions}");
 }
 
 #[tokio::test]
@@ -195,14 +267,16 @@ async fn options_that_cannot_be_are_refused_before_anything_is_asked() {
     let with = |classes| SetupOptions { classes, ..SetupOptions::default() };
     for (options, text) in [
         (with(Vec::new()), "between 1 and"),
-        (with(vec![class("Upper", 1)]), "lower-case"),
-        (with(vec![class("", 1)]), "lower-case"),
-        (with(vec![class("../x", 1)]), "lower-case"),
-        (with(vec![class("*", 1)]), "lower-case"),
-        (with(vec![class("a", 0)]), "days"),
-        (with(vec![class("a", MAX_RETENTION_DAYS + 1)]), "days"),
-        (with(vec![class("a", 1), class("a", 2)]), "twice"),
-        (SetupOptions { classes: vec![class("a", 30)], ..tiers() }, "warm before cold"),
+        (with(vec![class("payments", 1)]), "from 1 to 255"),
+        (with(vec![class("", 1)]), "from 1 to 255"),
+        (with(vec![class("0", 1)]), "from 1 to 255"),
+        (with(vec![class("07", 1)]), "from 1 to 255"),
+        (with(vec![class("256", 1)]), "from 1 to 255"),
+        (with(vec![class("*", 1)]), "from 1 to 255"),
+        (with(vec![class("1", 0)]), "days"),
+        (with(vec![class("1", MAX_RETENTION_DAYS + 1)]), "days"),
+        (with(vec![class("1", 1), class("1", 2)]), "twice"),
+        (SetupOptions { classes: vec![class("1", 30)], ..tiers() }, "warm before cold"),
     ] {
         let error = plan(&mock, &options).await.unwrap_err().to_string();
         assert!(error.contains(text), "{error}");
