@@ -15,6 +15,7 @@
 //! | `lookup.rs`, `streams.rs` | what is there already; streams where clusters do not check |
 //! | `filter.rs`, `search.rs`, `ids.rs` | searches and their answers; an id as a search |
 //! | `dead_letters.rs`, `letter.rs`, `replay.rs` | what is not taken, durably; sending it again |
+//! | `store/` | [`ElasticsearchStore`]: questions answered from the cluster |
 //! | `status.rs` | [`ExporterStatus`]: plain numbers |
 
 mod bulk;
@@ -38,6 +39,7 @@ pub mod search;
 mod settings;
 pub mod setup;
 mod status;
+pub mod store;
 mod streams;
 mod transport;
 mod window;
@@ -59,4 +61,5 @@ pub use settings::{
     Proxy, Secret, SettingsError,
 };
 pub use status::{ExporterState, ExporterStatus, LATENCY_BUCKETS_MS, Latency, MAX_ERROR_TYPES};
+pub use store::{ElasticsearchStore, StoreOptions, StoreStatus};
 pub use transport::{Body, ContentType, Method, Reply, Request, SendError, Transport};
