@@ -6,7 +6,8 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 use support::server::Server;
 
-/// The exporter's metrics with their label: there only when a cluster is configured.
+/// Metrics of the exporter and of questions to the cluster, with their label: there only when a
+/// cluster is configured.
 const EXPORTER: &[(&str, Option<&str>)] = &[
     ("spanledger_elasticsearch_documents_total", Some("outcome")),
     ("spanledger_elasticsearch_requests_total", Some("outcome")),
@@ -15,6 +16,10 @@ const EXPORTER: &[(&str, Option<&str>)] = &[
     ("spanledger_elasticsearch_sent_bytes_total", None),
     ("spanledger_elasticsearch_in_flight", None),
     ("spanledger_elasticsearch_bulk_seconds_bucket", Some("le")),
+    ("spanledger_elasticsearch_search_seconds_bucket", Some("le")),
+    ("spanledger_elasticsearch_search_failures_total", Some("reason")),
+    ("spanledger_elasticsearch_points_in_time_evicted_total", None),
+    ("spanledger_elasticsearch_unreadable_documents_total", None),
 ];
 
 fn dashboard() -> Value {

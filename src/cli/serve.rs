@@ -17,7 +17,9 @@ use crate::api::{self, Api, Bounds, DeadLetterBox, Health, HostCheck};
 use crate::config::{self, Config, ConfigError, Overrides};
 use crate::convert::{MappingError, Mappings};
 use crate::correlate::JoinRules;
-use crate::elasticsearch::{Client, DeadLetterError, Exporter, SettingsError};
+use crate::elasticsearch::{
+    Client, DeadLetterError, ElasticsearchStore, Exporter, SettingsError, StoreOptions, StoreStatus,
+};
 use crate::export::{Consumer, ConsumerOptions, StoreSink};
 use crate::intake::Intake;
 use crate::ledger::{CloseError, Ledger, OpenError, Recovery};
@@ -35,6 +37,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
@@ -195,7 +198,7 @@ pub async fn start(config: Config, mappings: Mappings) -> Result<Running, ServeE
     let (ledger, recovery) = open_ledger(&config)?;
     let intake = Intake::new(mappings, protector, ledger.clone());
     let receiver = Receiver::new(intake.clone(), config.limits.clone());
-    let (store, index) = open_store(&config, &ledger)?;
+    let Answering { store, index, reader } = open_store(&config, &ledger)?;
     let export = Export::start(&config, &ledger)?;
     let exporter = export.as_ref().map(|export| export.exporter.clone());
     let mut progress: Vec<_> = index.iter().map(|index| (INDEX, index.status())).collect();
@@ -209,6 +212,7 @@ pub async fn start(config: Config, mappings: Mappings) -> Result<Running, ServeE
         ledger: ledger.clone(),
         consumers: progress,
         exporter: exporter.clone(),
+        reader,
     };
     let (api_address, api) = serve_api(&config, &receiver, store, &health, sources).await?;
     let (grpc, http, receivers) = serve_otlp(&config, &receiver).await?;
@@ -289,11 +293,17 @@ fn open_ledger(config: &Config) -> Result<(Ledger, Recovery), ServeError> {
     })
 }
 
+/// What answers, and what keeps it.
+struct Answering {
+    store: Arc<dyn AuditStore>,
+    /// The consumer that writes it.
+    index: Option<Consumer>,
+    /// Numbers of questions to the cluster, when it answers.
+    reader: Option<Arc<StoreStatus>>,
+}
+
 /// The store that answers, and the consumer that writes it.
-fn open_store(
-    config: &Config,
-    ledger: &Ledger,
-) -> Result<(Arc<dyn AuditStore>, Option<Consumer>), ServeError> {
+fn open_store(config: &Config, ledger: &Ledger) -> Result<Answering, ServeError> {
     let reader = ledger.reader();
     let options = IndexOptions {
         origin: ledger_name(reader.origin()),
@@ -304,8 +314,18 @@ fn open_store(
     let folder = index_dir(&config.data);
     let Some(index) = &config.index else {
         // What has no index is read from the ledger itself, as far as a question's time reaches.
-        let store = EmbeddedStore::open_read_only(&folder.join("off"), reader, options)?;
-        return Ok((Arc::new(store), None));
+        let rules = options.rules.clone();
+        let own = EmbeddedStore::open_read_only(&folder.join("off"), reader, options)?;
+        let Some(cluster) = &config.elasticsearch else {
+            return Ok(Answering { store: Arc::new(own), index: None, reader: None });
+        };
+        // Several collectors write one cluster; who follows new entries follows this one's ledger.
+        let client = Client::new(&cluster.reader).map_err(ServeError::Elasticsearch)?;
+        let options = StoreOptions { rules, ..StoreOptions::default() };
+        let store = ElasticsearchStore::new(client, Handle::current(), options);
+        let store = store.following(Box::new(own));
+        let reader = Some(store.status());
+        return Ok(Answering { store: Arc::new(store), index: None, reader });
     };
     let options = IndexOptions { commit_entries: index.commit_entries, ..options };
     let store = EmbeddedStore::open(&folder, reader.clone(), options)?;
@@ -316,7 +336,7 @@ fn open_store(
     };
     let consumer = Consumer::start(reader, StoreSink::new(INDEX, Arc::clone(&store)), options)
         .map_err(ServeError::Consumer)?;
-    Ok((store, Some(consumer)))
+    Ok(Answering { store, index: Some(consumer), reader: None })
 }
 
 fn join_rules(correlation: &config::Correlation) -> JoinRules {

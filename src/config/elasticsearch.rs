@@ -43,6 +43,22 @@ super::raw::section! {
         in_flight: usize = 4,
         /// Whether bulk requests are compressed.
         gzip: bool = true,
+        /// As whom questions are answered.
+        reader: RawReader = RawReader::default(),
+    }
+}
+
+super::raw::section! {
+    /// `elasticsearch.reader:`
+    RawReader {
+        /// User of the password.
+        username: Option<String> = None,
+        /// Where the user's password stands.
+        password: Option<RawSecret> = None,
+        /// Where an API key stands, encoded as Elasticsearch gives it.
+        api_key: Option<RawSecret> = None,
+        /// Where a bearer token stands.
+        bearer_token: Option<RawSecret> = None,
     }
 }
 
@@ -71,6 +87,8 @@ pub struct Elasticsearch {
     pub in_flight: usize,
     /// Whether bulk requests are compressed.
     pub gzip: bool,
+    /// As whom questions are answered, where there is no embedded index.
+    pub reader: Connection,
 }
 
 impl RawElasticsearch {
@@ -96,7 +114,13 @@ impl RawElasticsearch {
         };
         let connection = Connection {
             hosts,
-            auth: auth(self.username, self.password, self.api_key, self.bearer_token)?,
+            auth: auth(
+                "elasticsearch",
+                self.username,
+                self.password,
+                self.api_key,
+                self.bearer_token,
+            )?,
             ca_file: self.ca,
             client_certificate,
             proxy: self.proxy.map(|url| Proxy { url, credentials: None }),
@@ -108,8 +132,10 @@ impl RawElasticsearch {
             key: "elasticsearch",
             problem: error.to_string(),
         })?;
+        let reader = self.reader.resolve(&connection)?;
         Ok(Some(Elasticsearch {
             connection,
+            reader,
             request_timeout: self.request_timeout.duration(),
             bulk_bytes: self.bulk_size.as_usize().max(1),
             bulk_documents: self.bulk_documents.max(1),
@@ -119,7 +145,23 @@ impl RawElasticsearch {
     }
 }
 
+impl RawReader {
+    /// The exporter's connection, as somebody else when that is said.
+    fn resolve(self, exporter: &Connection) -> Result<Connection, ConfigError> {
+        const KEY: &str = "elasticsearch.reader";
+        let auth = auth(KEY, self.username, self.password, self.api_key, self.bearer_token)?;
+        if auth == Auth::None {
+            return Ok(exporter.clone());
+        }
+        let connection = Connection { auth, ..exporter.clone() };
+        Client::new(&connection)
+            .map_err(|error| ConfigError::Value { key: KEY, problem: error.to_string() })?;
+        Ok(connection)
+    }
+}
+
 fn auth(
+    key: &'static str,
     username: Option<String>,
     password: Option<RawSecret>,
     api_key: Option<RawSecret>,
@@ -128,15 +170,11 @@ fn auth(
     match (username, password, api_key, bearer_token) {
         (None, None, None, None) => Ok(Auth::None),
         (Some(username), Some(password), None, None) => {
-            Ok(Auth::Basic { username, password: read("elasticsearch.password", &password)? })
+            Ok(Auth::Basic { username, password: read(key, &password)? })
         }
-        (None, None, Some(key), None) => Ok(Auth::ApiKey(read("elasticsearch.api_key", &key)?)),
-        (None, None, None, Some(token)) => {
-            Ok(Auth::Bearer(read("elasticsearch.bearer_token", &token)?))
-        }
-        _ => {
-            Err(value("elasticsearch", "give one of: username and password, api_key, bearer_token"))
-        }
+        (None, None, Some(secret), None) => Ok(Auth::ApiKey(read(key, &secret)?)),
+        (None, None, None, Some(token)) => Ok(Auth::Bearer(read(key, &token)?)),
+        _ => Err(value(key, "give one of: username and password, api_key, bearer_token")),
     }
 }
 

@@ -280,7 +280,7 @@ mod tests {
 
     #[test]
     fn every_key_is_documented() {
-        let sections: [&[&str]; 9] = [
+        let sections: [&[&str]; 10] = [
             Raw::KEYS,
             raw::RawListen::KEYS,
             RawReceiver::KEYS,
@@ -288,6 +288,7 @@ mod tests {
             raw::RawIndex::KEYS,
             raw::RawCorrelation::KEYS,
             elasticsearch::RawElasticsearch::KEYS,
+            elasticsearch::RawReader::KEYS,
             raw::RawShutdown::KEYS,
             raw::RawLog::KEYS,
         ];

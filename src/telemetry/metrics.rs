@@ -4,7 +4,7 @@
 //! asks, the numbers are read and written down.
 
 use crate::elasticsearch::{
-    Client, Exporter, ExporterState, ExporterStatus, LATENCY_BUCKETS_MS, Latency,
+    Client, Exporter, ExporterState, ExporterStatus, LATENCY_BUCKETS_MS, Latency, StoreStatus,
 };
 use crate::export::ConsumerStatus;
 use crate::intake::Intake;
@@ -34,6 +34,8 @@ pub struct Sources {
     pub consumers: Vec<(&'static str, Arc<ConsumerStatus>)>,
     /// The export to Elasticsearch, if there is one.
     pub exporter: Option<Exporter<Client>>,
+    /// Questions answered from the cluster, if they are.
+    pub reader: Option<Arc<StoreStatus>>,
 }
 
 impl Sources {
@@ -46,6 +48,9 @@ impl Sources {
         self.consumers(&mut page);
         if let Some(exporter) = &self.exporter {
             exporter_numbers(exporter.status(), exporter.dead_letters().len() as u64, &mut page);
+        }
+        if let Some(reader) = &self.reader {
+            reader_numbers(reader, &mut page);
         }
         let mut text = String::new();
         // Writing to a string cannot fail; half a page would be worse than none.
@@ -226,6 +231,24 @@ fn exporter_numbers(status: &ExporterStatus, dead_letters: u64, page: &mut Page)
     let known: Vec<_> = ExporterState::ALL.iter().map(is).collect();
     page.gauges("elasticsearch_state", "1 for what it is doing", "state", &known);
     page.latency("elasticsearch_bulk", "Time to the reply of a bulk", &status.latency());
+}
+
+/// Questions answered from the cluster.
+fn reader_numbers(status: &StoreStatus, page: &mut Page) {
+    let help = "Time to the reply of a search";
+    page.latency("elasticsearch_search", help, &status.latency());
+    let help = "Searches without an answer";
+    page.counts("elasticsearch_search_failures", help, "reason", &status.failures());
+    page.count(
+        "elasticsearch_points_in_time_evicted",
+        "Points in time closed for others, since as many as may be were open",
+        status.evicted(),
+    );
+    page.count(
+        "elasticsearch_unreadable_documents",
+        "Documents found in the data streams that are no entries of this version",
+        status.unreadable(),
+    );
 }
 
 /// What is written down.
