@@ -341,6 +341,28 @@ mod tests {
     }
 
     #[test]
+    fn questions_are_asked_as_the_exporter_unless_a_reader_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let secret = folder.path().join("secret");
+        std::fs::write(&secret, "geheim\n").unwrap();
+        let secret = secret.display();
+        let exporter = format!(
+            "elasticsearch:\n  urls: [http://localhost:9200]\n  bearer_token: {{file: {secret}}}\n"
+        );
+        let cluster = load(&exporter).unwrap().elasticsearch.unwrap();
+        assert_eq!(cluster.reader, cluster.connection);
+        let named = format!(
+            "{exporter}  reader:\n    username: auditor\n    password: {{file: {secret}}}\n"
+        );
+        let cluster = load(&named).unwrap().elasticsearch.unwrap();
+        assert_ne!(cluster.reader.auth, cluster.connection.auth);
+        assert_eq!(cluster.reader.hosts, cluster.connection.hosts);
+        let half = format!("{exporter}  reader:\n    username: auditor\n");
+        let error = load(&half).unwrap_err().to_string();
+        assert!(error.starts_with("elasticsearch.reader: give one of"), "{error}");
+    }
+
+    #[test]
     fn a_file_of_comments_is_a_file_of_defaults() {
         assert!(load("# nothing\n\n").is_ok());
         assert!(load("").is_ok());

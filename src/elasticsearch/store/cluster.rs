@@ -60,40 +60,32 @@ impl<T: Transport> Cluster<T> {
     /// Opens a point in time; `None` when there is nothing to search, or the cluster gives none:
     /// the next page then goes on after the last entry all the same, among those that are there.
     pub(super) fn open(&self) -> Result<Option<String>, SearchError> {
-        let known = self.product.get().copied();
-        let mut last = None;
-        for product in known.map_or_else(
-            || vec![Product::Elasticsearch, Product::OpenSearch],
-            |product| vec![product],
-        ) {
-            let keep_alive = self.options.keep_alive;
-            let opened = self.runtime.block_on(open_pit(&self.transport, product, keep_alive));
-            match opened {
+        let known = self.product.get();
+        let either = [Product::Elasticsearch, Product::OpenSearch];
+        for product in known.map_or(&either[..], std::slice::from_ref) {
+            let opened = open_pit(&self.transport, *product, self.options.keep_alive);
+            match self.runtime.block_on(opened) {
                 Ok(id) => {
                     if id.is_some() {
-                        let _ = self.product.set(product);
+                        let _ = self.product.set(*product);
                     }
                     return Ok(id);
                 }
-                Err(SearchError::Refused { .. }) if known.is_none() => {}
-                Err(error) => last = Some(error),
-            }
-            if last.is_some() {
-                break;
-            }
-        }
-        match last {
-            Some(
-                error @ (SearchError::Send(_)
-                | SearchError::Unauthorized
-                | SearchError::Forbidden
-                | SearchError::Unreadable),
-            ) => Err(error),
-            _ => {
-                self.status.note_failure(&SearchError::PointInTimeGone);
-                Ok(None)
+                Err(
+                    error @ (SearchError::Send(_)
+                    | SearchError::Unauthorized
+                    | SearchError::Forbidden
+                    | SearchError::Unreadable),
+                ) => {
+                    self.status.note_failure(&error);
+                    return Err(error);
+                }
+                // It may understand the other product's words.
+                Err(error) => tracing::debug!(%error, "no point in time"),
             }
         }
+        self.status.note_failure(&SearchError::PointInTimeGone);
+        Ok(None)
     }
 
     /// Takes what was kept under a number, when it is that tenant's and not over.

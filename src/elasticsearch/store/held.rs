@@ -74,20 +74,14 @@ pub(super) fn first_places<T: Transport>(
         let mut pages =
             Pages::new(cluster, filter, by_arrival(false), ids.len().saturating_mul(2), deadline);
         pages.source = Source::None;
-        loop {
-            match pages.next()? {
-                Turn::Docs(docs) => {
-                    for doc in docs {
-                        let place = place_of(&doc.sort);
-                        if let (Some(id), Some(place)) = (read_id(&doc.id), place) {
-                            // In order of arrival: the first stays.
-                            first.entry(id).or_insert(place);
-                        }
-                    }
+        // Where the time is over, what was not looked at counts as the only one.
+        while let Turn::Docs(docs) = pages.next()? {
+            for doc in docs {
+                let place = place_of(&doc.sort);
+                if let (Some(id), Some(place)) = (read_id(&doc.id), place) {
+                    // In order of arrival: the first stays.
+                    first.entry(id).or_insert(place);
                 }
-                Turn::End => break,
-                // What was not looked at counts as the only one.
-                Turn::OutOfTime => break,
             }
         }
         pages.close();

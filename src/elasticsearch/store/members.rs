@@ -46,6 +46,8 @@ pub(super) struct ClusterMembers<'c, T: Transport> {
     waiting: VecDeque<Id<'static>>,
     /// What the story is asked for by, in every namespace.
     start: Vec<Id<'static>>,
+    /// The same as it was written.
+    written: &'c str,
     /// Whether a bound or the time was hit.
     pub(super) is_cut: bool,
 }
@@ -68,7 +70,7 @@ impl<'c, T: Transport> ClusterMembers<'c, T> {
     pub(super) fn new(
         cluster: &'c Cluster<T>,
         tenant: &'c str,
-        id: &str,
+        id: &'c str,
         rules: &'c JoinRules,
         deadline: Instant,
     ) -> Self {
@@ -88,17 +90,20 @@ impl<'c, T: Transport> ClusterMembers<'c, T> {
             searched: HashSet::new(),
             waiting: VecDeque::new(),
             start: start.collect(),
+            written: id,
             is_cut: false,
         }
     }
 
     /// Searches for an id, and with it for all that are waiting.
-    fn search_with(&mut self, id: Id<'static>) -> Result<(), StoreError> {
+    fn search_with(&mut self, id: &Id<'static>) -> Result<(), StoreError> {
         let mut ids = vec![id.clone()];
-        if self.start.contains(&id) {
+        if self.start.contains(id) {
             let is_precise = |id: &Id<'_>| PRECISE.contains(&id.namespace);
-            let alike = self.start.iter().filter(|own| is_precise(own) == is_precise(&id));
-            ids.extend(alike.filter(|own| **own != id).cloned());
+            let alike = self.start.iter().filter(|own| is_precise(own) == is_precise(id));
+            ids.extend(alike.filter(|own| *own != id).cloned());
+            // A document may have just that spelling.
+            ids.push(Id::new(Namespace::Trace, self.written.to_owned()));
         }
         while ids.len() < IDS_AT_ONCE
             && let Some(next) = self.waiting.pop_front()
@@ -185,7 +190,7 @@ impl<T: Transport> Members for ClusterMembers<'_, T> {
     ) -> Result<(), StoreError> {
         let asked = id.clone().into_owned();
         if !self.searched.contains(&asked) {
-            self.search_with(asked)?;
+            self.search_with(&asked)?;
         }
         let keys = self.keys.keys(self.tenant, id);
         let mut numbers: Vec<usize> =

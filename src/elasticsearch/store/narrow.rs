@@ -78,9 +78,8 @@ fn conflict() -> Filter {
 }
 
 fn at_time(field: &'static str, test: &Test) -> Filter {
-    let between = |(first, last): (u64, u64)| match first <= last {
-        true => Filter::Between(field, first, last),
-        false => Filter::None,
+    let between = |(first, last): (u64, u64)| {
+        if first <= last { Filter::Between(field, first, last) } else { Filter::None }
     };
     match test {
         Test::Is(needle) => needle.time.map_or(Filter::None, |t| between((t.first, t.last))),
