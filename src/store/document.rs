@@ -296,7 +296,7 @@ mod tests {
             entry.event.action = action.map(Into::into);
             entry.attributes.push(key.clone().into(), Json::Text(value.into()));
             entry.attributes.push(format!("{key}2").into(), Json::Int(number));
-            entry.attributes.push("organization".into(), Json::Float(1e300));
+            entry.attributes.push("organization".into(), Json::Double(1e300));
             if timed {
                 // Its own time may be the one at which it was received.
                 let own = if received { "2026-11-21T06:12:09.767677952Z" } else { "2026-11-21T08:00:00.000000000Z" };

@@ -138,8 +138,7 @@ impl Held {
     }
 
     /// Puts an entry in; its number stands as sequence number of the member.
-    pub(super) fn put(&mut self, read: Read) -> Member {
-        let mut member = read.document.view().member();
+    pub(super) fn put(&mut self, read: Read, mut member: Member) -> Member {
         member.sequence = self.entries.len() as u64;
         let bytes = self.bytes.saturating_add(read.text.len());
         let text = (bytes <= MAX_HELD_BYTES).then_some(read.text);

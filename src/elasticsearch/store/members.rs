@@ -27,6 +27,9 @@ const IDS_AT_ONCE: usize = 500;
 /// Hits of the first page of a search: more than a common trace has.
 const FIRST_PAGE: usize = 1_000;
 
+/// Entries that a search names so that they do not come again, at most: 70 KB of a request.
+const MAX_EXCLUDED: usize = 2_000;
+
 /// The entries of one tenant, found by their ids.
 pub(super) struct ClusterMembers<'c, T: Transport> {
     cluster: &'c Cluster<T>,
@@ -113,7 +116,7 @@ impl<'c, T: Transport> ClusterMembers<'c, T> {
             }
         }
         let mut seen = std::mem::take(&mut self.seen);
-        let found = self.collect(carries(&ids), &mut seen);
+        let found = self.collect(Filter::and([carries(&ids), unlike(&seen)]), &mut seen);
         self.seen = seen;
         self.searched.extend(ids);
         found?.into_iter().for_each(|read| self.take(read));
@@ -156,16 +159,16 @@ impl<'c, T: Transport> ClusterMembers<'c, T> {
     }
 
     fn take(&mut self, read: Read) {
-        let weak = {
+        let (weak, member) = {
             let view = read.document.view();
             let entry = Id::new(Namespace::Entry, view.id_text());
             let all = view.facets().ids.iter().chain([&entry]);
             let weak = all.filter(|id| {
                 !id.namespace.is_strong() && self.start.iter().any(|own| own.is_same_as(id))
             });
-            weak.map(|id| id.clone().into_owned()).collect()
+            (weak.map(|id| id.clone().into_owned()).collect(), view.member())
         };
-        let carried = Carried { member: self.held.put(read), weak };
+        let carried = Carried { member: self.held.put(read, member), weak };
         let number = self.carried.len();
         for id in carried.member.ids.iter().chain(&carried.weak) {
             for key in self.keys.keys(self.tenant, id) {
@@ -177,6 +180,16 @@ impl<'c, T: Transport> ClusterMembers<'c, T> {
         }
         self.carried.push(carried);
     }
+}
+
+/// Documents of other entries than these, where they are few enough to name: most entries of a
+/// story carry several of its ids, and each would come once for each of them.
+fn unlike(seen: &HashSet<[u8; 16]>) -> Filter {
+    if seen.is_empty() || seen.len() > MAX_EXCLUDED {
+        return Filter::All;
+    }
+    let id = |id: &[u8; 16]| format!("{:032x}", u128::from_be_bytes(*id));
+    Filter::not(Filter::Ids(seen.iter().map(id).collect()))
 }
 
 impl<T: Transport> Members for ClusterMembers<'_, T> {

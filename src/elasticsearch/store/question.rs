@@ -108,7 +108,10 @@ impl<T: Transport> Asked<'_, T> {
                 Turn::Docs(docs) => {
                     let (found, _) = self.look(docs);
                     let found = self.first_copies(found, &mut seen, pages.shards)?;
-                    members.extend(found.into_iter().map(|read| held.put(read)));
+                    members.extend(found.into_iter().map(|read| {
+                        let member = read.document.view().member();
+                        held.put(read, member)
+                    }));
                 }
                 Turn::End => break,
                 Turn::OutOfTime => {
