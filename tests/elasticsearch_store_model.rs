@@ -103,14 +103,14 @@ impl<T: Transport> Fixture<T> {
 
     fn append(&mut self, draw: [u8; 10]) {
         let number = self.draws.len();
-        let given = if draw[9] % 8 == 0 && number > 0 {
+        let given = if draw[9].is_multiple_of(8) && number > 0 {
             let earlier = usize::from(draw[8]) % number;
             drawn(earlier as u64, self.draws[earlier])
         } else {
             self.draws.push(draw);
             drawn(number as u64, draw)
         };
-        self.arrive(&given, usize::from(draw[6]) % self.origins.len(), draw[0] % 7 == 0);
+        self.arrive(&given, usize::from(draw[6]) % self.origins.len(), draw[0].is_multiple_of(7));
     }
 
     /// An entry is received by the collector of a ledger.
@@ -269,7 +269,7 @@ async fn deliver(node: &SearchNode, client: &Client, events: &mut Vec<Event>) {
         match event {
             Event::Create(id, text) => {
                 let action = json!({"create": {"_index": "spanledger-default", "_id": id}});
-                bulk.push_str(&format!("{action}\n{text}\n"));
+                bulk.extend([action.to_string().as_str(), "\n", text.as_str(), "\n"]);
             }
             Event::RollOver => {
                 if !bulk.is_empty() {

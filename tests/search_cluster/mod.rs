@@ -126,9 +126,10 @@ impl Cluster {
                     return refuse("a search in all indices");
                 };
                 let mut state = self.state.lock().unwrap();
-                let docs = match state.short_lived {
-                    true => state.points.remove(id),
-                    false => state.points.get(id).cloned(),
+                let docs = if state.short_lived {
+                    state.points.remove(id)
+                } else {
+                    state.points.get(id).cloned()
                 };
                 drop(state);
                 let gone = (404, "search_context_missing_exception", "gone".to_owned());
@@ -491,9 +492,10 @@ impl Doc {
             }
             // One character becomes one.
             let lower = |c: char| c.to_lowercase().next().unwrap();
-            let text = match definition["normalizer"] == "lowercase" {
-                true => text.chars().map(lower).collect(),
-                false => text.clone(),
+            let text = if definition["normalizer"] == "lowercase" {
+                text.chars().map(lower).collect()
+            } else {
+                text.clone()
             };
             self.values.entry(name.to_owned()).or_default().push(text);
         }
