@@ -3,7 +3,7 @@
 mod store_support;
 
 use proptest::prelude::*;
-use spanledger::store::query::{Bound, Query, Value};
+use spanledger::store::query::Query;
 use spanledger::store::{AuditStore, Order, TraceRequest};
 use std::fs;
 use store_support::*;
@@ -32,84 +32,6 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (any::<prop::sample::Index>(), any::<prop::sample::Index>())
             .prop_map(|(file, byte)| Step::Damage(file, byte)),
     ]
-}
-
-fn query() -> impl Strategy<Value = Query> {
-    let words: Vec<String> = [WORDS, TRACES, IDS]
-        .concat()
-        .into_iter()
-        .map(String::from)
-        .chain(
-            [
-                "block",
-                "DENY",
-                "llm_call",
-                "search",
-                "p-3",
-                "web-1",
-                "1",
-                "0",
-                "false",
-                "limit",
-                "se",
-                "lang",
-                "a1b",
-                "1970-01-01T00:00:01.003Z",
-                "because",
-                "4bf9",
-            ]
-            .map(String::from),
-        )
-        .collect();
-    let fields = prop::sample::select(vec![
-        "run_id",
-        "job_id",
-        "trace_id",
-        "decision",
-        "reason",
-        "tool",
-        "policy",
-        "kind",
-        "user",
-        "message",
-        "thread",
-        "id",
-        "time",
-        "tenant_id",
-        "sequence",
-        "attributes.note.text",
-        "attributes.n",
-        "attributes.flag",
-        "note.text",
-        "host.name",
-        "resource.host.name",
-        "audit.run.id",
-        "trace.id",
-        "audit.payload.text",
-        "audit.policy.id",
-        "audit.session.thread_id",
-        "event.ingested",
-    ])
-    .prop_map(String::from);
-    let text = prop::sample::select(words);
-    let value = (text.clone(), prop::bool::weighted(0.25))
-        .prop_map(|(text, prefix)| Value { text, prefix });
-    let bound = prop::option::of(
-        (text, any::<bool>()).prop_map(|(value, inclusive)| Bound { value, inclusive }),
-    );
-    let leaf = prop_oneof![
-        1 => Just(Query::All),
-        8 => (prop::option::of(fields.clone()), value).prop_map(|(field, value)| Query::Term { field, value }),
-        2 => fields.clone().prop_map(|field| Query::Exists { field }),
-        2 => (fields, bound.clone(), bound).prop_map(|(field, lower, upper)| Query::Range { field, lower, upper }),
-    ];
-    leaf.prop_recursive(2, 6, 3, |inner| {
-        prop_oneof![
-            prop::collection::vec(inner.clone(), 2..4).prop_map(Query::And),
-            prop::collection::vec(inner.clone(), 2..4).prop_map(Query::Or),
-            inner.prop_map(|q| Query::Not(Box::new(q))),
-        ]
-    })
 }
 
 /// Number of the next entry: some draws repeat an earlier entry, as a resend does.

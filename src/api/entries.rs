@@ -5,7 +5,7 @@ use super::limits::{MAX_QUERY_BYTES, MAX_WAIT_SECONDS, QUERY_BUDGET, WAIT_STEP};
 use super::problem::Problem;
 use super::service::{Api, Params, document, documents, json, page_size, read_cursor};
 use crate::store::query::Query;
-use crate::store::{Cursor, Order, QueryRequest};
+use crate::store::{AuditStore, Cursor, Order, QueryRequest};
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::Response;
@@ -74,28 +74,28 @@ fn page(api: &Api, params: &EntriesParams) -> Result<EntriesAnswer, Problem> {
     let order = params.order.unwrap_or_default();
     let query = Query::parse(params.q.as_deref().unwrap_or_default())?;
     let limit = page_size(params.limit)?;
-    let follows = order == EntriesOrder::Ledger;
-    // Asked before the page: all up to here are in the page when the page is not full.
-    let newest = if follows { newest(api)? } else { None };
     // Who follows is told where to go on behind the last entry; for others the pages end.
-    let following = follows
+    let following = order == EntriesOrder::Ledger
         && (params.wait.is_some()
             || matches!(params.cursor.as_deref(), Some(AT_THE_END | AT_THE_START)));
+    let asked: &dyn AuditStore = &*api.store;
+    let store = if following { asked.followed().unwrap_or(asked) } else { asked };
+    // Asked before the page: all up to here are in the page when the page is not full.
+    let newest = if following { newest(api, store)? } else { None };
     let cursor = match params.cursor.as_deref() {
-        Some(AT_THE_END) if follows => match newest {
+        Some(AT_THE_END) if following => match newest {
             Some(newest) => Some(Cursor::Above(newest)),
             None => return Ok(nothing_yet(Some(AT_THE_START.to_owned()))),
         },
-        Some(AT_THE_START) if follows => None,
+        Some(AT_THE_START) if following => None,
         other => read_cursor(other)?,
     };
-    if let (Some(Cursor::Above(above)), true) = (cursor, follows)
-        && newest.is_none_or(|newest| newest <= above)
+    if let (Some(Cursor::Above(above)), true) = (&cursor, following)
+        && newest.is_none_or(|newest| newest <= *above)
     {
-        let behind = following.then(|| Cursor::Above(above).to_string());
-        return Ok(nothing_yet(behind));
+        return Ok(nothing_yet(Some(Cursor::Above(*above).to_string())));
     }
-    let page = api.store.query(&QueryRequest {
+    let page = store.query(&QueryRequest {
         tenant: api.tenant().clone(),
         query,
         order: match order {
@@ -129,9 +129,9 @@ fn nothing_yet(next_cursor: Option<String>) -> EntriesAnswer {
 }
 
 /// Sequence of the tenant's newest entry.
-fn newest(api: &Api) -> Result<Option<u64>, Problem> {
+fn newest(api: &Api, store: &dyn AuditStore) -> Result<Option<u64>, Problem> {
     let all = QueryRequest::new(api.tenant().clone(), Query::All);
-    let page = api.store.query(&QueryRequest { limit: 1, budget: QUERY_BUDGET, ..all })?;
+    let page = store.query(&QueryRequest { limit: 1, budget: QUERY_BUDGET, ..all })?;
     Ok(page.hits.first().map(|hit| hit.sequence))
 }
 

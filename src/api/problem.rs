@@ -98,15 +98,14 @@ impl Problem {
         )
     }
 
-    /// The store cannot answer for now.
-    pub fn unavailable() -> Self {
-        Self::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "store-unavailable",
-            "The store cannot answer now",
-            "Ask again after the seconds that `Retry-After` says. What is acknowledged is in the \
-             ledger and will be shown.",
-        )
+    /// The store cannot answer for now. `why` holds nothing of a question or an entry.
+    pub fn unavailable(why: &str) -> Self {
+        let detail = format!(
+            "{why}. Ask again after the seconds that `Retry-After` says. What is acknowledged is \
+             in the ledger and will be shown."
+        );
+        let title = "The store cannot answer now";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "store-unavailable", title, detail)
     }
 
     /// What is exported to cannot be used now, or what could not be exported cannot be read.
@@ -143,7 +142,7 @@ impl From<StoreError> for Problem {
             StoreError::Cursor(what) => Self::parameter(what.to_string()),
             StoreError::Unavailable(why) => {
                 tracing::warn!(why, "the store cannot answer now");
-                Self::unavailable()
+                Self::unavailable(&why)
             }
             StoreError::Damaged { .. } | StoreError::Io { .. } => {
                 let cause = error.source().map(ToString::to_string);
@@ -197,7 +196,7 @@ mod tests {
             Problem::method(),
             Problem::host("evil.example is not a name of this server."),
             Problem::busy(),
-            Problem::unavailable(),
+            Problem::unavailable("Elasticsearch: the cluster is busy (429)"),
             Problem::timeout(),
             Problem::store(),
         ];

@@ -18,7 +18,9 @@ use crate::api::{self, Api, Bounds, DeadLetterBox, Health, HostCheck};
 use crate::config::{self, Config, ConfigError, Overrides};
 use crate::convert::{MappingError, Mappings};
 use crate::correlate::JoinRules;
-use crate::elasticsearch::{Client, Exporter};
+use crate::elasticsearch::{
+    Client, ElasticsearchStore, Exporter, SettingsError, StoreOptions, StoreStatus,
+};
 use crate::export::{Consumer, ConsumerOptions, ConsumerStatus, StoreSink};
 use crate::intake::Intake;
 use crate::ledger::{CloseError, Ledger, OpenError, Recovery};
@@ -36,6 +38,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
@@ -104,6 +107,9 @@ pub enum ServeError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The cluster cannot be asked with these settings.
+    #[error(transparent)]
+    Elasticsearch(SettingsError),
     /// `endpoints.json` cannot be written.
     #[error(transparent)]
     Endpoints(#[from] EndpointsError),
@@ -190,7 +196,7 @@ pub async fn start(config: Config, mappings: Mappings) -> Result<Running, ServeE
     let (ledger, recovery) = open_ledger(&config)?;
     let intake = Intake::new(mappings, protector, ledger.clone());
     let receiver = Receiver::new(intake.clone(), config.limits.clone());
-    let (store, index) = open_store(&config, &ledger)?;
+    let Answering { store, index, reader } = open_store(&config, &ledger)?;
     // Without an index a story is read from the whole ledger: too slow for what follows an export.
     let local = index.is_some().then(|| Arc::clone(&store));
     let health = Arc::new(Health::starting(&["ledger"]));
@@ -221,6 +227,7 @@ pub async fn start(config: Config, mappings: Mappings) -> Result<Running, ServeE
         consumers: progress.clone(),
         exporter: exporter.clone(),
         late,
+        reader,
     };
     let metrics = Arc::new(move || sources.text());
     let api = Api::new(store, Arc::clone(&health), metrics).with_dead_letters(letters);
@@ -323,11 +330,17 @@ fn open_ledger(config: &Config) -> Result<(Ledger, Recovery), ServeError> {
     })
 }
 
+/// What answers, and what keeps it.
+struct Answering {
+    store: Arc<dyn AuditStore>,
+    /// The consumer that writes it.
+    index: Option<Consumer>,
+    /// Numbers of questions to the cluster, when it answers.
+    reader: Option<Arc<StoreStatus>>,
+}
+
 /// The store that answers, and the consumer that writes it.
-fn open_store(
-    config: &Config,
-    ledger: &Ledger,
-) -> Result<(Arc<dyn AuditStore>, Option<Consumer>), ServeError> {
+fn open_store(config: &Config, ledger: &Ledger) -> Result<Answering, ServeError> {
     let reader = ledger.reader();
     let options = IndexOptions {
         origin: ledger_name(reader.origin()),
@@ -338,8 +351,18 @@ fn open_store(
     let folder = index_dir(&config.data);
     let Some(index) = &config.index else {
         // What has no index is read from the ledger itself, as far as a question's time reaches.
-        let store = EmbeddedStore::open_read_only(&folder.join("off"), reader, options)?;
-        return Ok((Arc::new(store), None));
+        let rules = options.rules.clone();
+        let own = EmbeddedStore::open_read_only(&folder.join("off"), reader, options)?;
+        let Some(cluster) = &config.elasticsearch else {
+            return Ok(Answering { store: Arc::new(own), index: None, reader: None });
+        };
+        // Several collectors write one cluster; who follows new entries follows this one's ledger.
+        let client = Client::new(&cluster.reader).map_err(ServeError::Elasticsearch)?;
+        let options = StoreOptions { rules, ..StoreOptions::default() };
+        let store = ElasticsearchStore::new(client, Handle::current(), options);
+        let store = store.following(Box::new(own));
+        let reader = Some(store.status());
+        return Ok(Answering { store: Arc::new(store), index: None, reader });
     };
     let options = IndexOptions { commit_entries: index.commit_entries, ..options };
     let store = EmbeddedStore::open(&folder, reader.clone(), options)?;
@@ -350,7 +373,7 @@ fn open_store(
     };
     let consumer = Consumer::start(reader, StoreSink::new(INDEX, Arc::clone(&store)), options)
         .map_err(ServeError::Consumer)?;
-    Ok((store, Some(consumer)))
+    Ok(Answering { store, index: Some(consumer), reader: None })
 }
 
 pub(super) fn join_rules(correlation: &config::Correlation) -> JoinRules {

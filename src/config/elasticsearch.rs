@@ -69,6 +69,8 @@ super::raw::section! {
         gzip: bool = true,
         /// What gives documents ids that became known later.
         correlator: RawCorrelator = RawCorrelator::default(),
+        /// As whom questions are answered.
+        reader: RawReader = RawReader::default(),
     }
 }
 
@@ -77,6 +79,20 @@ super::raw::section! {
     RawCorrelator {
         /// Whether there is one.
         enabled: bool = true,
+        /// User of the password.
+        username: Option<String> = None,
+        /// Where the user's password stands.
+        password: Option<RawSecret> = None,
+        /// Where an API key stands, encoded as Elasticsearch gives it.
+        api_key: Option<RawSecret> = None,
+        /// Where a bearer token stands.
+        bearer_token: Option<RawSecret> = None,
+    }
+}
+
+super::raw::section! {
+    /// `elasticsearch.reader:`
+    RawReader {
         /// User of the password.
         username: Option<String> = None,
         /// Where the user's password stands.
@@ -184,6 +200,8 @@ pub struct Elasticsearch {
     pub gzip: bool,
     /// As whom documents are given ids that became known later; `None` when they are not.
     pub correlator: Option<Connection>,
+    /// As whom questions are answered, where there is no embedded index.
+    pub reader: Connection,
 }
 
 impl RawElasticsearch {
@@ -235,9 +253,11 @@ impl RawElasticsearch {
             problem: error.to_string(),
         })?;
         let correlator = self.correlator.resolve(&connection)?;
+        let reader = self.reader.resolve(&connection)?;
         Ok(Some(Elasticsearch {
             connection,
             correlator,
+            reader,
             request_timeout: self.request_timeout.duration(),
             bulk_bytes: self.bulk_size.as_usize(),
             bulk_documents: self.bulk_documents,
@@ -319,21 +339,38 @@ fn proxy(
 }
 
 impl RawCorrelator {
-    /// The exporter's connection, as somebody else when that is said.
+    /// As whom; `None` when there is none.
     fn resolve(self, exporter: &Connection) -> Result<Option<Connection>, ConfigError> {
         const KEY: &str = "elasticsearch.correlator";
         if !self.enabled {
             return Ok(None);
         }
         let auth = auth(KEY, self.username, self.password, self.api_key, self.bearer_token)?;
-        if auth == Auth::None {
-            return Ok(Some(exporter.clone()));
-        }
-        let connection = Connection { auth, ..exporter.clone() };
-        Client::new(&connection)
-            .map_err(|error| ConfigError::Value { key: KEY, problem: error.to_string() })?;
-        Ok(Some(connection))
+        as_somebody(KEY, auth, exporter).map(Some)
     }
+}
+
+impl RawReader {
+    fn resolve(self, exporter: &Connection) -> Result<Connection, ConfigError> {
+        const KEY: &str = "elasticsearch.reader";
+        let auth = auth(KEY, self.username, self.password, self.api_key, self.bearer_token)?;
+        as_somebody(KEY, auth, exporter)
+    }
+}
+
+/// The exporter's connection, as somebody else when that is said.
+fn as_somebody(
+    key: &'static str,
+    auth: Auth,
+    exporter: &Connection,
+) -> Result<Connection, ConfigError> {
+    if auth == Auth::None {
+        return Ok(exporter.clone());
+    }
+    let connection = Connection { auth, ..exporter.clone() };
+    Client::new(&connection)
+        .map_err(|error| ConfigError::Value { key, problem: error.to_string() })?;
+    Ok(connection)
 }
 
 fn auth(

@@ -280,7 +280,7 @@ mod tests {
 
     #[test]
     fn every_key_is_documented() {
-        let sections: [&[&str]; 10] = [
+        let sections: [&[&str]; 11] = [
             Raw::KEYS,
             raw::RawListen::KEYS,
             RawReceiver::KEYS,
@@ -289,6 +289,7 @@ mod tests {
             raw::RawCorrelation::KEYS,
             elasticsearch::RawElasticsearch::KEYS,
             elasticsearch::RawCorrelator::KEYS,
+            elasticsearch::RawReader::KEYS,
             raw::RawShutdown::KEYS,
             raw::RawLog::KEYS,
         ];
@@ -338,6 +339,28 @@ mod tests {
         assert!(error.contains("test.yaml:2:") && error.contains("64KiB"), "{error}");
         let error = load("receiver:\n  memory: 1MiB\n").unwrap_err().to_string();
         assert!(error.contains("receiver.max_request"), "{error}");
+    }
+
+    #[test]
+    fn questions_are_asked_as_the_exporter_unless_a_reader_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let secret = folder.path().join("secret");
+        std::fs::write(&secret, "geheim\n").unwrap();
+        let secret = secret.display();
+        let exporter = format!(
+            "elasticsearch:\n  urls: [http://localhost:9200]\n  bearer_token: {{file: {secret}}}\n"
+        );
+        let cluster = load(&exporter).unwrap().elasticsearch.unwrap();
+        assert_eq!(cluster.reader, cluster.connection);
+        let named = format!(
+            "{exporter}  reader:\n    username: auditor\n    password: {{file: {secret}}}\n"
+        );
+        let cluster = load(&named).unwrap().elasticsearch.unwrap();
+        assert_ne!(cluster.reader.auth, cluster.connection.auth);
+        assert_eq!(cluster.reader.hosts, cluster.connection.hosts);
+        let half = format!("{exporter}  reader:\n    username: auditor\n");
+        let error = load(&half).unwrap_err().to_string();
+        assert!(error.starts_with("elasticsearch.reader: give one of"), "{error}");
     }
 
     #[test]

@@ -18,6 +18,7 @@
 //! | `dead_letters.rs`, `letter.rs`, `letter_log.rs` | what is not taken, durably |
 //! | `replay.rs` | sending it again |
 //! | `late/` | the correlator: ids that became known after a document was exported |
+//! | `store/` | [`ElasticsearchStore`]: questions answered from the cluster |
 //! | `status.rs`, `watch.rs` | [`ExporterStatus`]: plain numbers; what holds it up, in the log |
 
 mod bulk;
@@ -44,6 +45,7 @@ pub mod search;
 mod settings;
 pub mod setup;
 mod status;
+pub mod store;
 mod streams;
 mod transport;
 mod watch;
@@ -67,4 +69,5 @@ pub use settings::{
     Proxy, Secret, SettingsError,
 };
 pub use status::{ExporterState, ExporterStatus, LATENCY_BUCKETS_MS, Latency, MAX_ERROR_TYPES};
+pub use store::{ElasticsearchStore, StoreOptions, StoreStatus};
 pub use transport::{Body, ContentType, Method, Reply, Request, SendError, Transport};

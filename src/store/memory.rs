@@ -116,7 +116,7 @@ impl AuditStore for MemoryStore {
         });
         let mut members: Vec<Member> = found.map(|entry| entry.member.clone()).collect();
         let (page, next_cursor) =
-            page_of(&mut members, request.order, request.cursor, request.limit)?;
+            page_of(&mut members, request.order, request.cursor.as_ref(), request.limit)?;
         let hits = page.iter().filter_map(|m| Some(kept.at(m.sequence)?.hit(&self.origin)));
         Ok(Page { hits: hits.collect(), next_cursor, ..Page::default() })
     }
@@ -126,7 +126,7 @@ impl AuditStore for MemoryStore {
         let mut listed = Listed { kept: &kept, tenant: request.tenant.name() };
         let Ok(mut group) = group_of(&request.id, &mut listed, &self.rules);
         let (page, next_cursor) =
-            page_of(&mut group.members, request.order, request.cursor, request.limit)?;
+            page_of(&mut group.members, request.order, request.cursor.as_ref(), request.limit)?;
         let entries: Vec<Hit> =
             page.iter().filter_map(|m| Some(kept.at(m.sequence)?.hit(&self.origin))).collect();
         Ok(TraceStory {

@@ -9,7 +9,7 @@
 //! | `query/` | the language of `search` |
 //! | `facets.rs`, `fields.rs`, `table.rs`, `scan.rs` | what queries need from a body |
 //! | `entry_view.rs` | an entry as a question sees it |
-//! | `projection.rs` | body and envelope as one JSON document |
+//! | `projection.rs`, `document.rs` | body and envelope as one JSON document; and back |
 //! | `cursor.rs` | where the next page starts |
 //! | `durable.rs` | a file that is whole or not there |
 //!
@@ -17,6 +17,7 @@
 //! cursor, and can be dropped and rebuilt. Nothing is written here that is not in the ledger.
 
 mod cursor;
+pub(crate) mod document;
 pub(crate) mod durable;
 pub mod embedded;
 mod entry_view;
@@ -26,10 +27,10 @@ mod memory;
 pub mod projection;
 pub mod query;
 mod scan;
-mod story;
+pub(crate) mod story;
 mod table;
 
-pub use cursor::{Cursor, CursorError};
+pub use cursor::{Cursor, CursorError, Place};
 pub use embedded::EmbeddedStore;
 pub use entry_view::{EntryView, Envelope};
 pub use memory::MemoryStore;
@@ -90,6 +91,13 @@ pub trait AuditStore: Send + Sync {
     /// # Errors
     /// [`StoreError`]. An id that nobody carries is an empty story, not an error.
     fn trace(&self, request: &TraceRequest) -> Result<TraceStory, StoreError>;
+
+    /// What a caller that waits for new entries follows, when it is not this store: the ledger of
+    /// this process, where new entries come at the end. In a store that several ledgers share they
+    /// come at any place, and some would be missed.
+    fn followed(&self) -> Option<&dyn AuditStore> {
+        None
+    }
 }
 
 /// In which order hits come.

@@ -4,7 +4,7 @@ use super::{Cursor, CursorError, MAX_PAGE, Order, StoreError};
 use crate::correlate::{Group, Id, JoinRules, Member, Members, Namespace, close, story_order};
 
 /// Namespaces whose ids name one thing, so that what carries them belongs together.
-const PRECISE: &[Namespace] = &[
+pub(crate) const PRECISE: &[Namespace] = &[
     Namespace::Trace,
     Namespace::Workflow,
     Namespace::Run,
@@ -28,7 +28,7 @@ const SHARED: &[Namespace] = &[
 ];
 
 /// The group of an id of whatever kind.
-pub(super) fn group_of<M: Members>(
+pub(crate) fn group_of<M: Members>(
     id: &str,
     members: &mut M,
     rules: &JoinRules,
@@ -45,12 +45,12 @@ pub(super) fn group_of<M: Members>(
 }
 
 /// A page of members in the order that was asked for, and where the next one starts.
-pub(super) fn page_of(
-    members: &mut [Member],
+pub(crate) fn page_of<'m>(
+    members: &'m mut [Member],
     order: Order,
-    cursor: Option<Cursor>,
+    cursor: Option<&Cursor>,
     limit: usize,
-) -> Result<(&[Member], Option<Cursor>), StoreError> {
+) -> Result<(&'m [Member], Option<Cursor>), StoreError> {
     match order {
         Order::Story => story_order(members),
         Order::Ledger => members.sort_unstable_by_key(|m| m.sequence),
@@ -59,15 +59,15 @@ pub(super) fn page_of(
     let start = match (order, cursor) {
         (_, None) => 0,
         (Order::Newest, Some(Cursor::Below(sequence))) => {
-            members.partition_point(|m| m.sequence >= sequence)
+            members.partition_point(|m| m.sequence >= *sequence)
         }
         (Order::Ledger, Some(Cursor::Above(sequence))) => {
-            members.partition_point(|m| m.sequence <= sequence)
+            members.partition_point(|m| m.sequence <= *sequence)
         }
         (Order::Story, Some(Cursor::After { event_ns, id })) => {
-            let last = members.iter().position(|m| m.entry == id);
+            let last = members.iter().position(|m| m.entry == *id);
             // An entry that was pruned since cannot be found: what happened later follows.
-            let later = || members.partition_point(|m| m.event_ns <= event_ns);
+            let later = || members.partition_point(|m| m.event_ns <= *event_ns);
             last.map_or_else(later, |at| at.saturating_add(1))
         }
         _ => return Err(CursorError::OtherOrder.into()),

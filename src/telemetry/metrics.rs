@@ -5,7 +5,7 @@
 
 use crate::elasticsearch::late::LateStatus;
 use crate::elasticsearch::{
-    Client, Exporter, ExporterState, ExporterStatus, LATENCY_BUCKETS_MS, Latency,
+    Client, Exporter, ExporterState, ExporterStatus, LATENCY_BUCKETS_MS, Latency, StoreStatus,
 };
 use crate::export::ConsumerStatus;
 use crate::intake::Intake;
@@ -38,6 +38,8 @@ pub struct Sources {
     pub exporter: Option<Exporter<Client>>,
     /// What gives documents late ids, if it runs.
     pub late: Option<Arc<LateStatus>>,
+    /// Questions answered from the cluster, if they are.
+    pub reader: Option<Arc<StoreStatus>>,
 }
 
 impl Sources {
@@ -54,6 +56,9 @@ impl Sources {
         }
         if let Some(late) = &self.late {
             late_numbers(late, &mut page);
+        }
+        if let Some(reader) = &self.reader {
+            reader_numbers(reader, &mut page);
         }
         let mut text = String::new();
         // Writing to a string cannot fail; half a page would be worse than none.
@@ -281,6 +286,24 @@ fn late_numbers(status: &LateStatus, page: &mut Page) {
     );
     let help = "From the receipt of a joining entry until its group has the ids";
     page.latency("elasticsearch_late_convergence", help, &status.convergence());
+}
+
+/// Questions answered from the cluster.
+fn reader_numbers(status: &StoreStatus, page: &mut Page) {
+    let help = "Time to the reply of a search";
+    page.latency("elasticsearch_search", help, &status.latency());
+    let help = "Searches without an answer";
+    page.counts("elasticsearch_search_failures", help, "reason", &status.failures());
+    page.count(
+        "elasticsearch_points_in_time_evicted",
+        "Points in time closed for others, since as many as may be were open",
+        status.evicted(),
+    );
+    page.count(
+        "elasticsearch_unreadable_documents",
+        "Documents found in the data streams that are no entries of this version",
+        status.unreadable(),
+    );
 }
 
 /// What is written down.

@@ -1,12 +1,13 @@
 //! A ledger in a temporary folder, the embedded store over it, and its model.
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
 
+use proptest::prelude::*;
 use spanledger::access::Tenant;
 use spanledger::correlate::JoinRules;
 use spanledger::entry::{Entry, Fields, Json, Kind, Outcome, Payload, format_ns};
 use spanledger::ledger::{Batch, EntryId, Ledger, NewEntry, Options, Reader};
 use spanledger::store::embedded::IndexOptions;
-use spanledger::store::query::Query;
+use spanledger::store::query::{Bound, Query, Value};
 use spanledger::store::{
     AuditStore, EmbeddedStore, EntryView, Hit, MemoryStore, Order, QueryRequest, TraceRequest,
     TraceStory,
@@ -214,7 +215,7 @@ impl Given {
         self
     }
 
-    fn body(&self) -> Vec<u8> {
+    pub fn body(&self) -> Vec<u8> {
         let mut body = Vec::new();
         self.entry.write(&mut body).unwrap();
         body
@@ -284,4 +285,83 @@ pub fn drawn(number: u64, draw: [u8; 10]) -> Given {
     entry.resource = Fields::default();
     entry.resource.push("host.name".into(), Json::Text(format!("web-{}", job % 2).into()));
     given
+}
+
+/// Questions of a property test, about what [`drawn`] entries have.
+pub fn query() -> impl Strategy<Value = Query> {
+    let words: Vec<String> = [WORDS, TRACES, IDS]
+        .concat()
+        .into_iter()
+        .map(String::from)
+        .chain(
+            [
+                "block",
+                "DENY",
+                "llm_call",
+                "search",
+                "p-3",
+                "web-1",
+                "1",
+                "0",
+                "false",
+                "limit",
+                "se",
+                "lang",
+                "a1b",
+                "1970-01-01T00:00:01.003Z",
+                "because",
+                "4bf9",
+            ]
+            .map(String::from),
+        )
+        .collect();
+    let fields = prop::sample::select(vec![
+        "run_id",
+        "job_id",
+        "trace_id",
+        "decision",
+        "reason",
+        "tool",
+        "policy",
+        "kind",
+        "user",
+        "message",
+        "thread",
+        "id",
+        "time",
+        "tenant_id",
+        "sequence",
+        "attributes.note.text",
+        "attributes.n",
+        "attributes.flag",
+        "note.text",
+        "host.name",
+        "resource.host.name",
+        "audit.run.id",
+        "trace.id",
+        "audit.payload.text",
+        "audit.policy.id",
+        "audit.session.thread_id",
+        "event.ingested",
+    ])
+    .prop_map(String::from);
+    let text = prop::sample::select(words);
+    let value = (text.clone(), prop::bool::weighted(0.25))
+        .prop_map(|(text, prefix)| Value { text, prefix });
+    let bound = prop::option::of(
+        (text, any::<bool>()).prop_map(|(value, inclusive)| Bound { value, inclusive }),
+    );
+    let leaf = prop_oneof![
+        1 => Just(Query::All),
+        8 => (prop::option::of(fields.clone()), value).prop_map(|(field, value)| Query::Term { field, value }),
+        2 => fields.clone().prop_map(|field| Query::Exists { field }),
+        2 => (fields, bound.clone(), bound).prop_map(|(field, lower, upper)| Query::Range { field, lower, upper }),
+    ];
+    leaf.prop_recursive(2, 6, 3, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 2..4).prop_map(Query::And),
+            prop::collection::vec(inner.clone(), 2..4).prop_map(Query::Or),
+            inner.prop_map(|q| Query::Not(Box::new(q))),
+        ]
+    })
 }

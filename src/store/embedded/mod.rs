@@ -334,7 +334,7 @@ impl EmbeddedStore {
         let mut group = group_of(&request.id, &mut members, &self.options.rules)?;
         let truncated = group.truncated || members.out_of_time;
         let (page, next_cursor) =
-            page_of(&mut group.members, request.order, request.cursor, request.limit)?;
+            page_of(&mut group.members, request.order, request.cursor.as_ref(), request.limit)?;
         let entries = self.hits(page)?;
         Ok(TraceStory {
             trace_ids: group.trace_ids,
@@ -374,9 +374,9 @@ impl EmbeddedStore {
         direction: Direction,
         watermark: u64,
     ) -> Result<Page, StoreError> {
-        let range = match (direction, request.cursor) {
+        let range = match (direction, &request.cursor) {
             (_, None) => 0..watermark,
-            (Direction::Down, Some(Cursor::Below(end))) => 0..end.min(watermark),
+            (Direction::Down, Some(Cursor::Below(end))) => 0..(*end).min(watermark),
             (Direction::Up, Some(Cursor::Above(last))) => last.saturating_add(1)..watermark,
             _ => return Err(CursorError::OtherOrder.into()),
         };
@@ -423,7 +423,7 @@ impl EmbeddedStore {
         members.truncate(self.options.max_sorted);
         keep_first(&mut members);
         let (page, next_cursor) =
-            page_of(&mut members, Order::Story, request.cursor, request.limit)?;
+            page_of(&mut members, Order::Story, request.cursor.as_ref(), request.limit)?;
         let hits = self.hits(page)?;
         let timed_out = matches!(end, End::OutOfTime(_));
         Ok(Page { hits, next_cursor, timed_out, truncated: truncated || timed_out })

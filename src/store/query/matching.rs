@@ -80,8 +80,8 @@ pub struct Needle {
 /// A range, read in the ways in which values can be compared.
 #[derive(Debug, Clone)]
 pub struct Between {
-    lower: Option<Bound>,
-    upper: Option<Bound>,
+    pub(crate) lower: Option<Bound>,
+    pub(crate) upper: Option<Bound>,
     /// The same as times, first and last nanosecond; `None` when a bound is no time.
     pub times: Option<(u64, u64)>,
 }
