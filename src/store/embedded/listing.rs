@@ -14,6 +14,7 @@ use super::super::fields::{Class, Field};
 use super::super::query::tokens::{for_each_word, is_rare};
 use super::block::{Block, Scope};
 use crate::correlate::{Id, Key, KeyMaker, Namespace};
+use std::borrow::Cow;
 
 /// Longest value in a tag, in bytes; longer ones are cut, in questions too.
 const MAX_TAG_VALUE: usize = 200;
@@ -30,6 +31,26 @@ const HAS_ID: u8 = 203;
 const HAS_FIELD: u8 = 204;
 const TEXT_CUT: u8 = 205;
 const CONFLICT: u8 = 206;
+const OF_KIND: u8 = 207;
+
+/// Fields that people ask for together with a kind: `kind:tool_call and decision:blocked`. A tag
+/// for both says that they stand on one entry, where two tags say no more than that they stand in
+/// one block.
+const LISTED_BY_KIND: [Field; 10] = [
+    Field::Outcome,
+    Field::OutcomeRaw,
+    Field::EventOutcome,
+    Field::Tool,
+    Field::ApprovalStatus,
+    Field::AgentName,
+    Field::AgentId,
+    Field::RequestModel,
+    Field::ResponseModel,
+    Field::Service,
+];
+
+/// Longest kind that is listed with other fields, in bytes: ours are shorter.
+const MAX_KIND: usize = 32;
 
 // Codes of keys beside those of namespaces.
 const KEY_RARE_WORD: u8 = 128;
@@ -141,6 +162,22 @@ impl Lister {
         self.tag(tenant, field.code(), beginning(folded, MAX_TAG_VALUE).as_bytes())
     }
 
+    /// The tag of a field with a value, both in lower case, on an entry of that kind. Of fields
+    /// that are not listed so: the tag of the field.
+    pub(super) fn field_tag_of_kind(
+        &self,
+        tenant: &str,
+        kind: &str,
+        field: Field,
+        folded: &str,
+    ) -> Tag {
+        if !is_listed_by_kind(field) || kind.len() > MAX_KIND {
+            return self.field_tag(tenant, field, folded);
+        }
+        let value = beginning(folded, MAX_TAG_VALUE);
+        self.tag(tenant, OF_KIND, &of_kind(kind, field, value))
+    }
+
     /// The tag of a plain word.
     pub(super) fn word_tag(&self, tenant: &str, word: &str) -> Tag {
         self.tag(tenant, WORD, word.as_bytes())
@@ -194,11 +231,27 @@ impl Lister {
 
 fn list_tags(entry: &EntryView<'_>, scope: &Scope, block: &mut Block) {
     let facets = entry.facets();
+    // One, unless the body is not of our making.
+    let kinds = facets.values(Field::Kind).map(folded).filter(|kind| kind.len() <= MAX_KIND);
+    // Turned, so that a value that reads like the kind does not cancel it out.
+    let hash = |kind: &str| scope.hash(OF_KIND, kind.as_bytes()).rotate_left(32);
+    let kinds: Vec<(u64, Cow<'_, str>)> = kinds.map(|kind| (hash(&kind), kind)).collect();
     for (field, value) in &facets.fields {
         if field.class() == Class::Text {
             block.add(scope, HAS_FIELD, &[field.code()]);
-        } else if block.note(scope.hash(field.code(), value.as_bytes())) {
-            list_field(*field, value, scope, block);
+            continue;
+        }
+        let hash = scope.hash(field.code(), value.as_bytes());
+        if block.note(hash) {
+            let value = folded(value);
+            block.push(scope, field.code(), beginning(&value, MAX_TAG_VALUE).as_bytes());
+        }
+        for (kind_hash, kind) in kinds.iter().filter(|_| is_listed_by_kind(*field)) {
+            if block.note(hash ^ kind_hash) {
+                let value = folded(value);
+                let both = of_kind(kind, *field, beginning(&value, MAX_TAG_VALUE));
+                block.push(scope, OF_KIND, &both);
+            }
         }
     }
     let mut last = None;
@@ -219,15 +272,23 @@ fn list_tags(entry: &EntryView<'_>, scope: &Scope, block: &mut Block) {
     }
 }
 
-/// Lists a value of a field in lower case. What the block notes is the value as it was written,
-/// so two spellings may be listed twice: the dictionary takes a tag of a document once.
-fn list_field(field: Field, value: &str, scope: &Scope, block: &mut Block) {
+/// A value in lower case. What a block notes is the value as it was written, so two spellings may
+/// be listed twice: the dictionary takes a tag of a document once.
+fn folded(value: &str) -> Cow<'_, str> {
     if value.bytes().any(|b| b.is_ascii_uppercase() || !b.is_ascii()) {
-        let folded: String = value.chars().flat_map(char::to_lowercase).collect();
-        block.push(scope, field.code(), beginning(&folded, MAX_TAG_VALUE).as_bytes());
+        value.chars().flat_map(char::to_lowercase).collect::<String>().into()
     } else {
-        block.push(scope, field.code(), beginning(value, MAX_TAG_VALUE).as_bytes());
+        value.into()
     }
+}
+
+fn is_listed_by_kind(field: Field) -> bool {
+    LISTED_BY_KIND.contains(&field)
+}
+
+/// Kind, a zero, the code of a field, its value.
+fn of_kind(kind: &str, field: Field, value: &str) -> Vec<u8> {
+    [kind.as_bytes(), &[0, field.code()], value.as_bytes()].concat()
 }
 
 /// Leaves each of the keys from there on once.

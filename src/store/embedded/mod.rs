@@ -31,7 +31,8 @@
 //!
 //! Ids are listed for each entry; tags for a block of entries at once, since the entries of one
 //! agent share most of them. So a tag proposes blocks, and a question for two common tags that
-//! never stand on one entry reads all blocks that have both.
+//! never stand on one entry reads all blocks that have both. What people ask together with a kind
+//! is listed together with it.
 //!
 //! Nothing durable is ever missed: entries that a part of the index does not have yet are read
 //! from the ledger and looked at. The index only makes that less. Everything here can be deleted:
@@ -292,7 +293,7 @@ impl EmbeddedStore {
         let watermark = self.reader.watermark();
         let indexed = self.indexed();
         let query = Compiled::new(&request.query, Clock::system());
-        let plan = Planner { lister: &self.lister, tenant: request.tenant.name() }.plan(&query);
+        let plan = Planner::new(&self.lister, request.tenant.name()).plan(&query);
         let damaged = |damage| self.note_damage(damage);
         let search = self.search(request, &indexed, &query, &plan, &damaged);
         match request.order {

@@ -39,18 +39,29 @@ pub(super) enum Plan {
 }
 
 /// Makes plans for one tenant.
+#[derive(Clone, Copy)]
 pub(super) struct Planner<'a> {
-    pub(super) lister: &'a Lister,
-    pub(super) tenant: &'a str,
+    lister: &'a Lister,
+    tenant: &'a str,
+    /// The kind that all answers have, in lower case, where the question says one.
+    kind: Option<&'a str>,
 }
 
-impl Planner<'_> {
+impl<'a> Planner<'a> {
+    pub(super) fn new(lister: &'a Lister, tenant: &'a str) -> Self {
+        Self { lister, tenant, kind: None }
+    }
+
     /// Where to look for a question.
-    pub(super) fn plan(&self, query: &Compiled) -> Plan {
+    pub(super) fn plan(&self, query: &'a Compiled) -> Plan {
         match query {
             // What a thing is not is seen in the thing.
             Compiled::All | Compiled::Not(_) => Plan::Everything,
-            Compiled::And(parts) => and(parts.iter().map(|part| self.plan(part))),
+            Compiled::And(parts) => {
+                let kind = parts.iter().find_map(kind_of);
+                let within = Self { kind: kind.or(self.kind), ..*self };
+                and(parts.iter().map(|part| within.plan(part)))
+            }
             Compiled::Or(parts) => or(parts.iter().map(|part| self.plan(part))),
             Compiled::Anywhere(needle) => self.anywhere(needle),
             Compiled::Field(targets, test) => {
@@ -114,7 +125,10 @@ impl Planner<'_> {
     }
 
     fn field(&self, field: Field, test: &Test) -> Plan {
-        let tag = |folded: &str| self.lister.field_tag(self.tenant, field, folded);
+        let tag = |folded: &str| match self.kind {
+            Some(kind) => self.lister.field_tag_of_kind(self.tenant, kind, field, folded),
+            None => self.lister.field_tag(self.tenant, field, folded),
+        };
         match (field.class(), test) {
             (Class::Text, Test::Is(needle)) if !needle.words.is_empty() && self.lister.words => {
                 self.words(needle)
@@ -191,6 +205,16 @@ impl Planner<'_> {
         let lower = text.to_ascii_lowercase();
         let text = if namespace == Namespace::Entry { lower.as_str() } else { text };
         self.lister.id_keys(self.tenant, &Id::new(namespace, text)).collect::<Vec<_>>().into_iter()
+    }
+}
+
+/// The kind that a part of a question asks for, in lower case.
+fn kind_of(part: &Compiled) -> Option<&str> {
+    match part {
+        Compiled::Field(targets, Test::Is(needle)) if !needle.prefix => {
+            matches!(targets.as_slice(), [Target::Field(Field::Kind)]).then_some(&needle.folded)
+        }
+        _ => None,
     }
 }
 
