@@ -139,7 +139,7 @@ fn a_tool_with_the_name_of_a_kind_is_found_with_every_kind() {
 #[test]
 fn tenants_in_one_block_never_see_each_other() {
     let mut fixture = Fixture::new();
-    let owner = |number: u64| if number % 3 == 0 { "other" } else { "acme" };
+    let owner = |number: u64| if number.is_multiple_of(3) { "other" } else { "acme" };
     fixture.append(&(0..24).map(|n| alternating(n).of(owner(n))).collect::<Vec<_>>());
     fixture.index_all();
     assert_eq!(fixture.store().status().tags, 24);

@@ -5,12 +5,12 @@
 
 use super::dictionary::TagDocument;
 use foldhash::fast::FixedState;
-use std::collections::HashSet;
-use std::hash::{BuildHasher as _, BuildHasherDefault, Hasher};
+use std::hash::{BuildHasher as _, Hasher as _};
 
-/// Tags that a block has room for without memory of its own: what a text of a book needs is given
-/// back after it.
-const KEPT_ROOM: usize = 1 << 14;
+/// Places of a set in the beginning, and most that it keeps for the next block: what a text of a
+/// book needs is given back after it. Powers of two.
+const FIRST_PLACES: usize = 1 << 11;
+const KEPT_PLACES: usize = 1 << 15;
 
 /// A block that is being filled.
 #[derive(Debug, Default)]
@@ -23,7 +23,7 @@ pub(super) struct Block {
     times: Option<(u64, u64)>,
     tags: Vec<u8>,
     /// Hashes of the tags.
-    seen: HashSet<u64, BuildHasherDefault<Hashed>>,
+    seen: Hashes,
     /// Memory that is used again for each entry.
     pub(super) buffer: String,
 }
@@ -57,9 +57,6 @@ impl Block {
     pub(super) fn begin(&mut self, first: u64) {
         (self.first, self.end, self.times) = (first, first, None);
         self.tags.clear();
-        if self.seen.capacity() > KEPT_ROOM {
-            self.seen = HashSet::default();
-        }
         self.seen.clear();
     }
 
@@ -72,7 +69,7 @@ impl Block {
 
     /// Whether the block has a tag, or another spelling of it.
     pub(super) fn has(&self, hash: u64) -> bool {
-        self.seen.contains(&hash)
+        self.seen.has(hash)
     }
 
     /// Notes that the block has a tag; whether it is new.
@@ -114,22 +111,100 @@ impl Block {
     }
 }
 
-/// A hasher for what is a hash already.
+/// A set of hashes: each is looked for from the place that its low bits say, onwards. It does less
+/// than `HashSet` and is asked for every word of every entry.
 #[derive(Debug, Default)]
-struct Hashed(u64);
+struct Hashes {
+    /// Zero is a free place. A power of two of them, or none, and never full.
+    places: Vec<u64>,
+    count: usize,
+}
 
-impl Hasher for Hashed {
-    fn finish(&self) -> u64 {
-        self.0
+impl Hashes {
+    fn clear(&mut self) {
+        if self.places.len() > KEPT_PLACES {
+            self.places = Vec::new();
+        }
+        self.places.fill(0);
+        self.count = 0;
     }
 
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+    #[inline]
+    fn has(&self, hash: u64) -> bool {
+        let hash = hash.max(1);
+        self.places.get(self.find(hash)) == Some(&hash)
+    }
+
+    /// Puts a hash in; whether it is new.
+    fn insert(&mut self, hash: u64) -> bool {
+        let hash = hash.max(1);
+        // At most half is taken, so that a look ends soon.
+        if self.count.saturating_mul(2) >= self.places.len() {
+            self.grow();
+        }
+        let at = self.find(hash);
+        match self.places.get_mut(at) {
+            Some(place) if *place == 0 => {
+                *place = hash;
+                self.count = self.count.saturating_add(1);
+                true
+            }
+            _ => false,
         }
     }
 
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
+    /// Where a hash is, or would be.
+    #[inline]
+    fn find(&self, hash: u64) -> usize {
+        let mask = self.places.len().wrapping_sub(1);
+        let mut at = usize::try_from(hash & u64::from(u32::MAX)).unwrap_or(0) & mask;
+        while let Some(place) = self.places.get(at)
+            && *place != 0
+            && *place != hash
+        {
+            at = at.wrapping_add(1) & mask;
+        }
+        at
+    }
+
+    fn grow(&mut self) {
+        let length = self.places.len().saturating_mul(2).max(FIRST_PLACES);
+        let old = std::mem::replace(&mut self.places, vec![0; length]);
+        for hash in old.into_iter().filter(|hash| *hash != 0) {
+            let at = self.find(hash);
+            if let Some(place) = self.places.get_mut(at) {
+                *place = hash;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::HashSet;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+        #[test]
+        fn a_set_of_hashes_is_a_set(
+            rounds in prop::collection::vec(prop::collection::vec(0..4_000_u64, 0..5_000), 1..4),
+            spread in prop_oneof![Just(1_u64), Just(3), Just(0x9E37_79B9_7F4A_7C15)],
+        ) {
+            let mut ours = Hashes::default();
+            for round in rounds {
+                let mut model = HashSet::new();
+                ours.clear();
+                for n in round {
+                    // Zero and one are one hash here.
+                    let hash = (n + 1).wrapping_mul(spread);
+                    prop_assert_eq!(ours.has(hash), model.contains(&hash));
+                    prop_assert_eq!(ours.insert(hash), model.insert(hash));
+                    prop_assert!(ours.has(hash));
+                }
+                prop_assert_eq!(ours.count, model.len());
+            }
+        }
     }
 }

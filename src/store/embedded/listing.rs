@@ -33,6 +33,12 @@ const TEXT_CUT: u8 = 205;
 const CONFLICT: u8 = 206;
 const OF_KIND: u8 = 207;
 
+/// Code of what a block notes and does not list: a short text all of whose words it has.
+const WHOLE_TEXT: u8 = 250;
+
+/// Longest text that a block notes as a whole, in bytes: longer ones seldom come again.
+const MAX_WHOLE_TEXT: usize = 128;
+
 /// Fields that people ask for together with a kind: `kind:tool_call and decision:blocked`. A tag
 /// for both says that they stand on one entry, where two tags say no more than that they stand in
 /// one block.
@@ -121,6 +127,12 @@ impl Lister {
         let from = keys.len();
         let mut buffer = std::mem::take(&mut block.buffer);
         for text in entry.facets().all_text() {
+            let whole =
+                (text.len() <= MAX_WHOLE_TEXT).then(|| scope.hash(WHOLE_TEXT, text.as_bytes()));
+            if whole.is_some_and(|hash| block.has(hash)) {
+                continue;
+            }
+            let listed = keys.len();
             for_each_word(text, &mut buffer, |word| {
                 let hash = scope.hash(WORD, word.as_bytes());
                 if block.has(hash) {
@@ -137,6 +149,10 @@ impl Lister {
                     block.add(scope, RARE_PREFIX, start.as_bytes());
                 }
             });
+            // A text with a rare word is listed for each entry.
+            if let Some(hash) = whole.filter(|_| keys.len() == listed) {
+                block.note(hash);
+            }
         }
         block.buffer = buffer;
         each_once(keys, from);
