@@ -270,8 +270,9 @@ fn a_question_whose_time_is_over_says_so_and_where_to_go_on() {
 
 #[test]
 fn a_crash_between_the_run_of_ids_and_the_commit_loses_and_repeats_nothing() {
-    // Runs have 8 entries, and a commit comes with the call after which 12 are waiting.
-    for (first, second, runs, commit) in [(14, 8, 16, 14), (5, 8, 8, 13)] {
+    // Runs have 8 entries, blocks have 4, and a commit comes with the call after which 12 are
+    // waiting in full blocks.
+    for (first, second, runs, commit) in [(14, 8, 16, 12), (5, 8, 8, 12), (5, 14, 16, 16)] {
         let mut fixture = Fixture::new();
         let refund = |n| given(n).run("7").with(|e| e.message = Some("refund".into()));
         fixture.append(&(0..30).map(refund).collect::<Vec<_>>());

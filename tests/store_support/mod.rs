@@ -22,6 +22,7 @@ pub fn options() -> IndexOptions {
     IndexOptions {
         origin: ORIGIN.to_owned(),
         run_entries: 8,
+        block_entries: 4,
         commit_entries: 12,
         idle_commit_entries: 1,
         duplicate_window: 4,

@@ -1,20 +1,22 @@
 //! The dictionary of tags: few-valued fields and plain words, in tantivy.
 //!
-//! One document is one entry, in the order of the ledger, so a document's number and the first
-//! sequence number of its segment say which entry it is:
+//! One document is one block of entries that follow each other in the ledger, so a document's
+//! number and the first block of its segment say which entries it stands for. With 16 in a block:
 //!
 //! ```text
-//!  segment A            segment B       …        commit: payload = sequence after the last
-//!  0 ───────── 50,000 ─┼─ 50,000 ── 100,000 ─┤
-//!  doc 0 is entry 0      doc 0 is entry 50,000
+//!  segment A              segment B       …        commit: payload = sequence after the last
+//!  0 ───────── 50,000 ───┼─ 50,000 ── 100,000 ─┤
+//!  doc 0 is 0 to 15         doc 0 is 50,000 to 50,015
 //! ```
 //!
-//! Segments are merged only with their neighbours, in order. Nothing is stored but two columns:
-//! the sequence number and the time. Positions, frequencies and norms are left out: whether an
-//! entry answers is seen in the entry.
+//! The entries of one agent share most of their tags, and a document has each once: that is what
+//! makes blocks cheap. Segments are merged only with their neighbours, in order. Nothing is stored
+//! but three columns: the number of the block, and its first and last time. Positions, frequencies
+//! and norms are left out: which entries of a block answer is seen in the entries.
 
 use super::super::StoreError;
 use super::listing::{Tag, Tags};
+use super::ranges::Ranges;
 use std::ops::Range;
 use std::path::Path;
 use std::pin::Pin;
@@ -47,23 +49,29 @@ const MAX_TERMS: usize = 20_000;
 const CHECKED_BYTES: u64 = 1024 * 1024 * 1024;
 
 // Their numbers follow from the order in which the schema names them.
-const SEQUENCE: Field = Field::from_field_id(0);
-const TIME: Field = Field::from_field_id(1);
-const TAG: Field = Field::from_field_id(2);
+const BLOCK: Field = Field::from_field_id(0);
+const EARLIEST: Field = Field::from_field_id(1);
+const LATEST: Field = Field::from_field_id(2);
+const TAG: Field = Field::from_field_id(3);
 
 fn schema() -> Schema {
     let mut builder = Schema::builder();
-    builder.add_u64_field("sequence", tantivy::schema::FAST);
-    builder.add_u64_field("time", tantivy::schema::FAST);
+    builder.add_u64_field("block", tantivy::schema::FAST);
+    builder.add_u64_field("earliest", tantivy::schema::FAST);
+    builder.add_u64_field("latest", tantivy::schema::FAST);
     builder.add_bytes_field("tag", BytesOptions::default().set_indexed());
     builder.build()
 }
 
-/// What is written of one entry.
+/// What is written of one block of entries.
 #[derive(Debug)]
 pub(super) struct TagDocument {
-    pub(super) sequence: u64,
-    pub(super) event_ns: u64,
+    /// Number of the block: its first sequence number by its length.
+    pub(super) number: u64,
+    /// Times of the events, nanoseconds since 1970.
+    pub(super) earliest: u64,
+    pub(super) latest: u64,
+    /// Each tag with its length in front.
     pub(super) tags: Vec<u8>,
 }
 
@@ -102,14 +110,15 @@ impl Document for TagDocument {
         let mut tags = Vec::with_capacity(most);
         tags.extend(Tags(&self.tags).map(TagValue::Tag));
         vec![
-            (SEQUENCE, vec![TagValue::Number(self.sequence)]),
-            (TIME, vec![TagValue::Number(self.event_ns)]),
+            (BLOCK, vec![TagValue::Number(self.number)]),
+            (EARLIEST, vec![TagValue::Number(self.earliest)]),
+            (LATEST, vec![TagValue::Number(self.latest)]),
             (TAG, tags),
         ]
     }
 }
 
-/// The values of a document: tantivy walks them three times for each entry.
+/// The values of a document: tantivy walks them three times.
 pub(super) struct Values<'a> {
     document: &'a TagDocument,
     done: u8,
@@ -121,19 +130,22 @@ impl<'a> Iterator for Values<'a> {
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        if self.done == 2 {
+        if self.done == 3 {
             return self.tags.next().map(|tag| (TAG, TagValue::Tag(tag)));
         }
         self.done = self.done.saturating_add(1);
         Some(match self.done {
-            1 => (SEQUENCE, TagValue::Number(self.document.sequence)),
-            _ => (TIME, TagValue::Number(self.document.event_ns)),
+            1 => (BLOCK, TagValue::Number(self.document.number)),
+            2 => (EARLIEST, TagValue::Number(self.document.earliest)),
+            _ => (LATEST, TagValue::Number(self.document.latest)),
         })
     }
 }
 
 /// The dictionary.
 pub(super) struct Dictionary {
+    /// Entries in a block.
+    block_entries: u64,
     reader: IndexReader,
     view: RwLock<Arc<View>>,
     /// Absent when opened for reading only.
@@ -142,7 +154,7 @@ pub(super) struct Dictionary {
 
 struct Writer {
     index: IndexWriter<TagDocument>,
-    /// Sequence after the last entry that was added.
+    /// Sequence after the last block that was added.
     added: u64,
     merging: Option<Merge>,
 }
@@ -160,7 +172,7 @@ pub(super) struct View {
     searcher: Searcher,
     /// In the order of the ledger.
     segments: Vec<Segment>,
-    /// Sequence after the last entry that is in it.
+    /// Sequence after the last block that is in it.
     pub(super) end: u64,
 }
 
@@ -168,12 +180,14 @@ struct Segment {
     /// Which of the searcher's.
     ordinal: u32,
     range: Range<u64>,
-    times: Column<u64>,
+    block_entries: u64,
+    earliest: Column<u64>,
+    latest: Column<u64>,
 }
 
 impl Dictionary {
     /// Opens the dictionary in `dir`, or begins one.
-    pub(super) fn open(dir: &Path) -> Result<Self, StoreError> {
+    pub(super) fn open(dir: &Path, block_entries: u64) -> Result<Self, StoreError> {
         std::fs::create_dir_all(dir)
             .map_err(|source| super::super::durable::io("create", dir, source))?;
         let directory =
@@ -188,14 +202,17 @@ impl Dictionary {
         let writer: IndexWriter<TagDocument> =
             index.writer_with_options(options).map_err(failed)?;
         writer.set_merge_policy(Box::new(NoMergePolicy));
-        let mut dictionary = Self::open_index(&index)?;
+        let mut dictionary = Self::open_index(&index, block_entries)?;
         let added = dictionary.view().end;
         dictionary.writer = Some(Mutex::new(Writer { index: writer, added, merging: None }));
         Ok(dictionary)
     }
 
     /// Opens the dictionary in `dir` for reading as it is; `None` when there is none.
-    pub(super) fn open_read_only(dir: &Path) -> Result<Option<Self>, StoreError> {
+    pub(super) fn open_read_only(
+        dir: &Path,
+        block_entries: u64,
+    ) -> Result<Option<Self>, StoreError> {
         if !dir.join("meta.json").exists() {
             return Ok(None);
         }
@@ -203,14 +220,14 @@ impl Dictionary {
         if index.schema() != schema() {
             return Ok(None);
         }
-        Self::open_index(&index).map(Some)
+        Self::open_index(&index, block_entries).map(Some)
     }
 
-    fn open_index(index: &Index) -> Result<Self, StoreError> {
+    fn open_index(index: &Index, block_entries: u64) -> Result<Self, StoreError> {
         let reader = index.reader_builder().reload_policy(ReloadPolicy::Manual);
         let reader: IndexReader = reader.try_into().map_err(failed)?;
-        let view = RwLock::new(Arc::new(View::new(reader.searcher())?));
-        Ok(Self { reader, view, writer: None })
+        let view = RwLock::new(Arc::new(View::new(reader.searcher(), block_entries)?));
+        Ok(Self { block_entries, reader, view, writer: None })
     }
 
     /// What is committed now.
@@ -218,7 +235,7 @@ impl Dictionary {
         self.view.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Sequence after the last entry that was added, committed or not.
+    /// Sequence after the last block that was added, committed or not.
     pub(super) fn added(&self) -> u64 {
         match &self.writer {
             Some(writer) => writer.lock().unwrap_or_else(PoisonError::into_inner).added,
@@ -226,14 +243,14 @@ impl Dictionary {
         }
     }
 
-    /// Adds entries, which follow each other from [`Dictionary::added`] on. They are found after
+    /// Adds blocks, which follow each other from [`Dictionary::added`] on. They are found after
     /// the next commit.
     pub(super) fn add(&self, documents: Vec<TagDocument>) -> Result<(), StoreError> {
         let mut writer = self.writer()?;
-        let Some(last) = documents.last().map(|d| d.sequence) else { return Ok(()) };
+        let Some(last) = documents.last().map(|d| d.number) else { return Ok(()) };
         // One message for all of them; they follow each other in one segment or the next.
         writer.index.run(documents.into_iter().map(UserOperation::Add)).map_err(failed)?;
-        writer.added = last.saturating_add(1);
+        writer.added = last.saturating_add(1).saturating_mul(self.block_entries);
         Ok(())
     }
 
@@ -268,7 +285,7 @@ impl Dictionary {
 
     fn reload(&self) -> Result<(), StoreError> {
         self.reader.reload().map_err(failed)?;
-        let view = Arc::new(View::new(self.reader.searcher())?);
+        let view = Arc::new(View::new(self.reader.searcher(), self.block_entries)?);
         *self.view.write().unwrap_or_else(PoisonError::into_inner) = view;
         Ok(())
     }
@@ -293,10 +310,10 @@ impl Dictionary {
 }
 
 impl View {
-    fn new(searcher: Searcher) -> Result<Self, StoreError> {
+    fn new(searcher: Searcher, block_entries: u64) -> Result<Self, StoreError> {
         let mut segments = Vec::new();
         for (ordinal, reader) in (0_u32..).zip(searcher.segment_readers()) {
-            segments.push(Segment::new(ordinal, reader)?);
+            segments.push(Segment::new(ordinal, reader, block_entries)?);
         }
         segments.sort_unstable_by_key(|segment| segment.range.start);
         let mut end = 0;
@@ -333,19 +350,18 @@ impl View {
         self.searcher.segment_readers().get(segment.ordinal as usize)
     }
 
-    /// Segments that have entries of the range, each with its documents within it.
+    /// Segments that have entries of the range, each with the documents that have some.
     fn within(&self, range: &Range<u64>) -> impl Iterator<Item = (&Segment, Range<u32>)> {
         let range = range.clone();
         self.segments.iter().filter_map(move |segment| {
             let from = range.start.max(segment.range.start);
             let to = range.end.min(segment.range.end);
-            let doc = |s: u64| u32::try_from(s.saturating_sub(segment.range.start)).ok();
-            (from < to).then_some((segment, doc(from)?..doc(to)?))
+            (from < to).then_some((segment, segment.documents(&(from..to))?))
         })
     }
 
-    /// The entries of the range that have the tag, in order.
-    pub(super) fn find(&self, tag: &Tag, range: &Range<u64>) -> Result<Vec<u64>, StoreError> {
+    /// The blocks that have the tag, as far as they are within the range.
+    pub(super) fn find(&self, tag: &Tag, range: &Range<u64>) -> Result<Ranges, StoreError> {
         let mut out = Vec::new();
         for (segment, docs) in self.within(range) {
             let Some(reader) = self.reader(segment) else { continue };
@@ -354,16 +370,16 @@ impl View {
             let postings = inverted.read_postings_from_terminfo(&term, IndexRecordOption::Basic);
             collect(postings.map_err(unreadable)?, segment, &docs, &mut out);
         }
-        Ok(out)
+        Ok(clipped(out, range))
     }
 
-    /// The entries of the range that have a tag with that beginning, in order; `None` when there
-    /// are too many such tags.
+    /// The blocks that have a tag with that beginning, as far as they are within the range;
+    /// `None` when there are too many such tags.
     pub(super) fn find_prefix(
         &self,
         start: &Tag,
         range: &Range<u64>,
-    ) -> Result<Option<Vec<u64>>, StoreError> {
+    ) -> Result<Option<Ranges>, StoreError> {
         let mut out = Vec::new();
         let mut terms = 0_usize;
         for (segment, docs) in self.within(range) {
@@ -381,52 +397,74 @@ impl View {
                 collect(postings.map_err(unreadable)?, segment, &docs, &mut out);
             }
         }
-        out.sort_unstable();
-        out.dedup();
-        Ok(Some(out))
+        out.sort_unstable_by_key(|block| block.start);
+        Ok(Some(clipped(out, range)))
     }
 
-    /// The entries of the range whose time lies between the two, in order; `None` when all do.
-    pub(super) fn find_time(&self, first: u64, last: u64, range: &Range<u64>) -> Option<Vec<u64>> {
+    /// The blocks that may have a time between the two, as far as they are within the range;
+    /// `None` when all may.
+    pub(super) fn find_time(&self, first: u64, last: u64, range: &Range<u64>) -> Option<Ranges> {
         let mut out = Vec::new();
         let mut all = true;
         for (segment, docs) in self.within(range) {
-            let times = &segment.times;
-            if times.max_value() < first || times.min_value() > last {
+            let Segment { earliest, latest, .. } = segment;
+            if latest.max_value() < first || earliest.min_value() > last {
                 all = false;
                 continue;
             }
-            if times.min_value() >= first && times.max_value() <= last {
-                out.extend(docs.map(|doc| segment.sequence(doc)));
+            if earliest.min_value() >= first && latest.max_value() <= last {
+                out.extend(docs.map(|doc| segment.block(doc)));
                 continue;
             }
             all = false;
-            let mut found = Vec::new();
-            times.get_docids_for_value_range(first..=last, docs, &mut found);
-            out.extend(found.into_iter().map(|doc| segment.sequence(doc)));
+            let find = |column: &Column<u64>, values| {
+                let mut found = Vec::new();
+                column.get_docids_for_value_range(values, docs.clone(), &mut found);
+                found.into_iter().map(|doc| segment.block(doc)).collect::<Ranges>()
+            };
+            let (ends_after, begins_before) =
+                (find(latest, first..=u64::MAX), find(earliest, 0..=last));
+            out.extend_from_slice(ends_after.intersect(&begins_before).as_slice());
         }
-        (!all).then_some(out)
+        (!all).then(|| clipped(out, range))
     }
 }
 
 impl Segment {
-    fn new(ordinal: u32, reader: &SegmentReader) -> Result<Self, StoreError> {
+    fn new(ordinal: u32, reader: &SegmentReader, block_entries: u64) -> Result<Self, StoreError> {
         let columns = reader.fast_fields();
-        let sequences = columns.u64("sequence").map_err(failed)?;
-        let times = columns.u64("time").map_err(failed)?;
+        let blocks = columns.u64("block").map_err(failed)?;
         let docs = reader.max_doc();
-        let first = sequences.first(0).unwrap_or(0);
+        let first = blocks.first(0).unwrap_or(0);
         let end = first.saturating_add(u64::from(docs));
-        // Every entry is a document and they follow each other: else the numbers mean nothing.
-        if sequences.max_value() != end.saturating_sub(1) || sequences.min_value() != first {
+        // Every block is a document and they follow each other: else the numbers mean nothing.
+        if blocks.max_value() != end.saturating_sub(1) || blocks.min_value() != first {
             let context = "a segment of the index is out of order; it is rebuilt".to_owned();
             return Err(StoreError::Damaged { context, source: None });
         }
-        Ok(Self { ordinal, range: first..end, times })
+        Ok(Self {
+            ordinal,
+            range: first.saturating_mul(block_entries)..end.saturating_mul(block_entries),
+            block_entries,
+            earliest: columns.u64("earliest").map_err(failed)?,
+            latest: columns.u64("latest").map_err(failed)?,
+        })
     }
 
-    fn sequence(&self, doc: u32) -> u64 {
-        self.range.start.saturating_add(u64::from(doc))
+    /// The entries of a document.
+    fn block(&self, doc: u32) -> Range<u64> {
+        let at = u64::from(doc).saturating_mul(self.block_entries);
+        let start = self.range.start.saturating_add(at);
+        start..start.saturating_add(self.block_entries)
+    }
+
+    /// The documents that have entries of a range within the segment.
+    fn documents(&self, range: &Range<u64>) -> Option<Range<u32>> {
+        let from = range.start.checked_sub(self.range.start)?.checked_div(self.block_entries)?;
+        let length = range.end.checked_sub(self.range.start)?;
+        let to = length.checked_next_multiple_of(self.block_entries)?;
+        let to = to.checked_div(self.block_entries)?;
+        Some(u32::try_from(from).ok()?..u32::try_from(to).ok()?)
     }
 }
 
@@ -434,16 +472,22 @@ fn collect(
     mut postings: SegmentPostings,
     segment: &Segment,
     docs: &Range<u32>,
-    out: &mut Vec<u64>,
+    out: &mut Vec<Range<u64>>,
 ) {
     let mut doc = postings.doc();
     if doc < docs.start {
         doc = postings.seek(docs.start);
     }
     while doc < docs.end {
-        out.push(segment.sequence(doc));
+        out.push(segment.block(doc));
         doc = postings.advance();
     }
+}
+
+/// Blocks in order, as far as they are within the range: a window may begin amid one.
+fn clipped(blocks: Vec<Range<u64>>, range: &Range<u64>) -> Ranges {
+    let within = |block: Range<u64>| block.start.max(range.start)..block.end.min(range.end);
+    blocks.into_iter().map(within).collect()
 }
 
 /// Compares checksums, unless that takes long.

@@ -147,9 +147,9 @@ impl Ids {
         self.state.read().unwrap_or_else(PoisonError::into_inner).open.first
     }
 
-    /// Lists entries: `keys` of each sequence number, one after the other from [`Ids::end`] on.
-    /// Writes a run when it is full.
-    pub(super) fn append(&self, keys: &[(u64, Vec<u64>)]) -> Result<(), StoreError> {
+    /// Lists the entries from [`Ids::end`] up to `end`: pairs of sequence number and key, in the
+    /// order of the sequence numbers. Writes a run when it is full.
+    pub(super) fn append(&self, end: u64, keys: &[(u64, u64)]) -> Result<(), StoreError> {
         let mut rest = keys;
         loop {
             let open = {
@@ -161,22 +161,20 @@ impl Ids {
                 self.seal(&open)?;
                 continue;
             }
-            if rest.is_empty() {
+            if open.end() >= end {
                 return Ok(());
             }
             let fits = rest.partition_point(|(sequence, _)| *sequence < limit);
             let (now, later) = rest.split_at(fits);
             rest = later;
             let mut inner = open.inner.write().unwrap_or_else(PoisonError::into_inner);
-            for (sequence, keys) in now {
+            for (sequence, key) in now {
                 let offset = u32::try_from(sequence.saturating_sub(open.first)).unwrap_or(u32::MAX);
-                for key in keys {
-                    if let Some(bucket) = inner.buckets.get_mut(bucket_of(*key)) {
-                        bucket.push((*key, offset));
-                    }
+                if let Some(bucket) = inner.buckets.get_mut(bucket_of(*key)) {
+                    bucket.push((*key, offset));
                 }
-                inner.end = sequence.saturating_add(1);
             }
+            inner.end = limit.min(end);
         }
     }
 
@@ -387,9 +385,9 @@ mod tests {
     }
 
     fn fill(ids: &Ids, to: u64) {
-        let keys: Vec<(u64, Vec<u64>)> =
-            (ids.end()..to).map(|s| (s, vec![key(s), s + 1])).collect();
-        ids.append(&keys).unwrap();
+        let keys: Vec<(u64, u64)> =
+            (ids.end()..to).flat_map(|s| [(s, key(s)), (s, s + 1)]).collect();
+        ids.append(to, &keys).unwrap();
     }
 
     fn wanted(key_of: u64, end: u64) -> Vec<u64> {

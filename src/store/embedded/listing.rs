@@ -12,9 +12,9 @@
 use super::super::EntryView;
 use super::super::fields::{Class, Field};
 use super::super::query::tokens::{for_each_word, is_rare};
+use super::block::{Block, Scope};
 use crate::correlate::{Id, Key, KeyMaker, Namespace};
-use std::collections::HashSet;
-use std::hash::{BuildHasher as _, BuildHasherDefault, Hasher};
+use std::borrow::Cow;
 
 /// Longest value in a tag, in bytes; longer ones are cut, in questions too.
 const MAX_TAG_VALUE: usize = 200;
@@ -31,6 +31,32 @@ const HAS_ID: u8 = 203;
 const HAS_FIELD: u8 = 204;
 const TEXT_CUT: u8 = 205;
 const CONFLICT: u8 = 206;
+const OF_KIND: u8 = 207;
+
+/// Code of what a block notes and does not list: a short text all of whose words it has.
+const WHOLE_TEXT: u8 = 250;
+
+/// Longest text that a block notes as a whole, in bytes: longer ones seldom come again.
+const MAX_WHOLE_TEXT: usize = 128;
+
+/// Fields that people ask for together with a kind: `kind:tool_call and decision:blocked`. A tag
+/// for both says that they stand on one entry, where two tags say no more than that they stand in
+/// one block.
+const LISTED_BY_KIND: [Field; 10] = [
+    Field::Outcome,
+    Field::OutcomeRaw,
+    Field::EventOutcome,
+    Field::Tool,
+    Field::ApprovalStatus,
+    Field::AgentName,
+    Field::AgentId,
+    Field::RequestModel,
+    Field::ResponseModel,
+    Field::Service,
+];
+
+/// Longest kind that is listed with other fields, in bytes: ours are shorter.
+const MAX_KIND: usize = 32;
 
 // Codes of keys beside those of namespaces.
 const KEY_RARE_WORD: u8 = 128;
@@ -48,111 +74,88 @@ pub(super) struct Lister {
     pub(super) words: bool,
 }
 
-/// What is listed of one entry.
-#[derive(Debug, Default)]
-pub(super) struct Listing {
-    /// For the id runs.
-    pub(super) keys: Vec<u64>,
-    /// For the dictionary: each tag with its length in front.
-    pub(super) tags: Vec<u8>,
-}
-
-/// Memory that is used again for each entry.
-#[derive(Debug, Default)]
-pub(super) struct Scratch {
-    word: String,
-    seen: HashSet<u64, BuildHasherDefault<Hashed>>,
-}
-
-/// A hasher for what is a hash already.
-#[derive(Debug, Default)]
-pub(super) struct Hashed(u64);
-
-impl Hasher for Hashed {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
-        }
-    }
-
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
-    }
-}
-
 impl Lister {
     pub(super) fn new(secret: [u8; 16], words: bool) -> Self {
         Self { keys: KeyMaker::new(secret), words }
     }
 
-    /// What is listed of an entry. `with_tags` leaves the dictionary out when it has the entry.
-    pub(super) fn list(
-        &self,
-        entry: &EntryView<'_>,
-        with_tags: bool,
-        scratch: &mut Scratch,
-    ) -> Listing {
-        const TYPICAL_TAG_BYTES: usize = 2048;
-        const TYPICAL_KEYS: usize = 24;
-        let tags = if with_tags { Vec::with_capacity(TYPICAL_TAG_BYTES) } else { Vec::new() };
-        let mut out = Listing { keys: Vec::with_capacity(TYPICAL_KEYS), tags };
-        let tenant = entry.envelope.tenant;
-        self.list_ids(entry, &mut out);
+    /// Lists the next entry of a block: appends its keys to `keys`, adds its tags to the block.
+    pub(super) fn list(&self, entry: &EntryView<'_>, keys: &mut Vec<u64>, block: &mut Block) {
+        let scope = self.scope(entry.envelope.tenant);
+        self.list_ids(entry, keys);
         if self.words {
-            self.list_words(entry, with_tags, &mut out, scratch);
+            self.list_words(entry, &scope, keys, block);
         }
-        if with_tags {
-            let prefix = self.tenant_prefix(tenant);
-            list_tags(entry, prefix, &mut out.tags);
-        }
-        out
+        list_tags(entry, &scope, block);
+        block.note_entry(entry.event_ns());
     }
 
-    fn list_ids(&self, entry: &EntryView<'_>, out: &mut Listing) {
+    /// Lists the keys of an entry alone; `word` is scratch space.
+    pub(super) fn list_keys(&self, entry: &EntryView<'_>, keys: &mut Vec<u64>, word: &mut String) {
+        self.list_ids(entry, keys);
+        let from = keys.len();
+        for text in entry.facets().all_text().filter(|_| self.words) {
+            for_each_word(text, word, |word| {
+                if is_rare(word) {
+                    keys.push(self.word_key(entry.envelope.tenant, word));
+                }
+            });
+        }
+        each_once(keys, from);
+    }
+
+    fn list_ids(&self, entry: &EntryView<'_>, keys: &mut Vec<u64>) {
         let tenant = entry.envelope.tenant;
         let facets = entry.facets();
         for id in &facets.ids {
-            out.keys.extend(self.keys.keys(tenant, id).map(|Key(key)| key));
+            keys.extend(self.id_keys(tenant, id));
         }
-        let own = Id::new(Namespace::Entry, entry.id_text());
-        out.keys.extend(self.keys.keys(tenant, &own).map(|Key(key)| key));
+        keys.extend(self.id_keys(tenant, &Id::new(Namespace::Entry, entry.id_text())));
         if facets.pause().is_some() {
             let threads = facets.ids_in(Namespace::Thread).take(1);
-            out.keys.extend(threads.map(|thread| self.pause_key(tenant, thread)));
+            keys.extend(threads.map(|thread| self.pause_key(tenant, thread)));
         }
     }
 
     fn list_words(
         &self,
         entry: &EntryView<'_>,
-        with_tags: bool,
-        out: &mut Listing,
-        scratch: &mut Scratch,
+        scope: &Scope,
+        keys: &mut Vec<u64>,
+        block: &mut Block,
     ) {
-        let tenant = entry.envelope.tenant;
-        let prefix = self.tenant_prefix(tenant);
-        let Scratch { word, seen } = scratch;
-        seen.clear();
-        let hasher = foldhash::fast::FixedState::default();
+        let from = keys.len();
+        let mut buffer = std::mem::take(&mut block.buffer);
         for text in entry.facets().all_text() {
-            for_each_word(text, word, |word| {
-                if !seen.insert(hasher.hash_one(word)) {
+            let whole =
+                (text.len() <= MAX_WHOLE_TEXT).then(|| scope.hash(WHOLE_TEXT, text.as_bytes()));
+            if whole.is_some_and(|hash| block.has(hash)) {
+                continue;
+            }
+            let listed = keys.len();
+            for_each_word(text, &mut buffer, |word| {
+                let hash = scope.hash(WORD, word.as_bytes());
+                if block.has(hash) {
                     return;
                 }
-                if is_rare(word) {
-                    out.keys.push(self.word_key(tenant, word));
-                    if with_tags && let Some(start) = plain_beginning(word, RARE_PREFIX_BYTES) {
-                        push(&mut out.tags, prefix, RARE_PREFIX, start.as_bytes());
-                    }
-                } else if with_tags {
-                    push(&mut out.tags, prefix, WORD, word.as_bytes());
+                // A rare word is listed for each entry, so the block does not note it.
+                if !is_rare(word) {
+                    block.note(hash);
+                    block.push(scope, WORD, word.as_bytes());
+                    return;
+                }
+                keys.push(self.word_key(entry.envelope.tenant, word));
+                if let Some(start) = plain_beginning(word, RARE_PREFIX_BYTES) {
+                    block.add(scope, RARE_PREFIX, start.as_bytes());
                 }
             });
+            // A text with a rare word is listed for each entry.
+            if let Some(hash) = whole.filter(|_| keys.len() == listed) {
+                block.note(hash);
+            }
         }
+        block.buffer = buffer;
+        each_once(keys, from);
     }
 
     /// Every key of an id.
@@ -173,6 +176,22 @@ impl Lister {
     /// The tag of a field with a value in lower case.
     pub(super) fn field_tag(&self, tenant: &str, field: Field, folded: &str) -> Tag {
         self.tag(tenant, field.code(), beginning(folded, MAX_TAG_VALUE).as_bytes())
+    }
+
+    /// The tag of a field with a value, both in lower case, on an entry of that kind. Of fields
+    /// that are not listed so: the tag of the field.
+    pub(super) fn field_tag_of_kind(
+        &self,
+        tenant: &str,
+        kind: &str,
+        field: Field,
+        folded: &str,
+    ) -> Tag {
+        if !is_listed_by_kind(field) || kind.len() > MAX_KIND {
+            return self.field_tag(tenant, field, folded);
+        }
+        let value = beginning(folded, MAX_TAG_VALUE);
+        self.tag(tenant, OF_KIND, &of_kind(kind, field, value))
     }
 
     /// The tag of a plain word.
@@ -213,61 +232,94 @@ impl Lister {
     }
 
     fn tag(&self, tenant: &str, code: u8, value: &[u8]) -> Tag {
-        let mut bytes = self.tenant_prefix(tenant).to_vec();
+        let mut bytes = self.scope(tenant).prefix.to_vec();
         bytes.push(code);
         bytes.extend_from_slice(value);
         Tag(bytes)
     }
 
     /// Two tenants that fall together cost a look at an entry; whose it is stands there.
-    fn tenant_prefix(&self, tenant: &str) -> [u8; 4] {
+    fn scope(&self, tenant: &str) -> Scope {
         let Key(key) = self.keys.other(tenant, 0, &[]);
-        key.to_le_bytes().first_chunk().copied().unwrap_or_default()
+        Scope::new(key.to_le_bytes().first_chunk().copied().unwrap_or_default(), key)
     }
 }
 
-fn list_tags(entry: &EntryView<'_>, tenant: [u8; 4], out: &mut Vec<u8>) {
+fn list_tags(entry: &EntryView<'_>, scope: &Scope, block: &mut Block) {
     let facets = entry.facets();
-    let mut folded = String::new();
+    // One, unless the body is not of our making.
+    let kinds = facets.values(Field::Kind).map(folded).filter(|kind| kind.len() <= MAX_KIND);
+    // Turned, so that a value that reads like the kind does not cancel it out.
+    let hash = |kind: &str| scope.hash(OF_KIND, kind.as_bytes()).rotate_left(32);
+    let kinds: Vec<(u64, Cow<'_, str>)> = kinds.map(|kind| (hash(&kind), kind)).collect();
     for (field, value) in &facets.fields {
         if field.class() == Class::Text {
-            push(out, tenant, HAS_FIELD, &[field.code()]);
+            block.add(scope, HAS_FIELD, &[field.code()]);
             continue;
         }
-        let value = if value.bytes().any(|b| b.is_ascii_uppercase() || !b.is_ascii()) {
-            folded.clear();
-            folded.extend(value.chars().flat_map(char::to_lowercase));
-            folded.as_str()
-        } else {
-            value
-        };
-        push(out, tenant, field.code(), beginning(value, MAX_TAG_VALUE).as_bytes());
+        let hash = scope.hash(field.code(), value.as_bytes());
+        if block.note(hash) {
+            let value = folded(value);
+            block.push(scope, field.code(), beginning(&value, MAX_TAG_VALUE).as_bytes());
+        }
+        for (kind_hash, kind) in kinds.iter().filter(|_| is_listed_by_kind(*field)) {
+            if block.note(hash ^ kind_hash) {
+                let value = folded(value);
+                let both = of_kind(kind, *field, beginning(&value, MAX_TAG_VALUE));
+                block.push(scope, OF_KIND, &both);
+            }
+        }
     }
     let mut last = None;
     for id in &facets.ids {
         let is_first = last.replace(id.namespace) != Some(id.namespace);
         if is_first && !is_everywhere(id.namespace) {
-            push(out, tenant, HAS_ID, &[id.namespace.code()]);
+            block.add(scope, HAS_ID, &[id.namespace.code()]);
         }
         if let Some(start) = plain_beginning(&id.text, ID_PREFIX_BYTES) {
-            push(out, tenant, ID_PREFIX, start.as_bytes());
+            block.add(scope, ID_PREFIX, start.as_bytes());
         }
     }
     if facets.text_was_cut {
-        push(out, tenant, TEXT_CUT, &[]);
+        block.add(scope, TEXT_CUT, &[]);
     }
     if entry.envelope.conflict {
-        push(out, tenant, CONFLICT, &[]);
+        block.add(scope, CONFLICT, &[]);
     }
 }
 
-fn push(out: &mut Vec<u8>, tenant: [u8; 4], code: u8, value: &[u8]) {
-    const HEAD: usize = 5;
-    let Ok(length) = u8::try_from(value.len().saturating_add(HEAD)) else { return };
-    out.push(length);
-    out.extend_from_slice(&tenant);
-    out.push(code);
-    out.extend_from_slice(value);
+/// A value in lower case. What a block notes is the value as it was written, so two spellings may
+/// be listed twice: the dictionary takes a tag of a document once.
+fn folded(value: &str) -> Cow<'_, str> {
+    if value.bytes().any(|b| b.is_ascii_uppercase() || !b.is_ascii()) {
+        value.chars().flat_map(char::to_lowercase).collect::<String>().into()
+    } else {
+        value.into()
+    }
+}
+
+fn is_listed_by_kind(field: Field) -> bool {
+    LISTED_BY_KIND.contains(&field)
+}
+
+/// Kind, a zero, the code of a field, its value.
+fn of_kind(kind: &str, field: Field, value: &str) -> Vec<u8> {
+    [kind.as_bytes(), &[0, field.code()], value.as_bytes()].concat()
+}
+
+/// Leaves each of the keys from there on once.
+fn each_once(keys: &mut Vec<u64>, from: usize) {
+    match keys.get_mut(from..) {
+        Some(new) if new.len() > 1 => new.sort_unstable(),
+        _ => return,
+    }
+    let mut last = None;
+    let mut at = 0_usize;
+    keys.retain(|key| {
+        let is_old = at < from;
+        at = at.saturating_add(1);
+        is_old || last.replace(*key) != Some(*key)
+    });
 }
 
 /// Whether nearly every entry has an id of a namespace, so that it says nothing to have one.

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 
 /// Layout of what is listed. Another version is rebuilt.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 const FILE: &str = "manifest.json";
 
@@ -20,6 +20,8 @@ pub(super) struct Manifest {
     ledger: String,
     /// Entries in a small run.
     run_entries: u64,
+    /// Entries in a document of the dictionary.
+    block_entries: u64,
     /// Whether words of texts are listed.
     words: bool,
     /// Makes the keys of this index unlike those of every other, hexadecimal.
@@ -36,6 +38,7 @@ impl Manifest {
         let fits = manifest.version == VERSION
             && manifest.ledger == hex(ledger)
             && manifest.run_entries == options.run_entries
+            && manifest.block_entries == options.block_entries
             && manifest.words == options.words
             && u128::from_str_radix(&manifest.secret, 16).is_ok()
             && manifest.check == crc_fast::crc32_iscsi(manifest.secret.as_bytes());
@@ -65,6 +68,7 @@ impl Manifest {
             version: VERSION,
             ledger: hex(ledger),
             run_entries: options.run_entries,
+            block_entries: options.block_entries,
             words: options.words,
             secret,
             check,
@@ -106,6 +110,8 @@ mod tests {
         assert_eq!(Manifest::read(&index, [1; 16], &options), None, "a secret that is not its own");
         let without = IndexOptions { words: false, ..options.clone() };
         assert_eq!(Manifest::read(&index, [1; 16], &without), None);
+        let larger = IndexOptions { block_entries: 32, ..options.clone() };
+        assert_eq!(Manifest::read(&index, [1; 16], &larger), None, "blocks of another length");
         let other = serde_json::to_vec(&Manifest { version: 0, ..manifest }).unwrap();
         fs::write(index.join(FILE), other).unwrap();
         assert_eq!(Manifest::read(&index, [1; 16], &options), None);

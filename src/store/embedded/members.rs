@@ -2,7 +2,7 @@
 
 use super::super::{EntryView, StoreError};
 use super::ids::Damaged;
-use super::listing::{Lister, Scratch};
+use super::listing::Lister;
 use super::plan::Indexed;
 use super::search::{read_range, unreadable};
 use crate::correlate::{Id, Member, Members, Namespace};
@@ -71,7 +71,7 @@ impl IndexedMembers<'_> {
     /// Reads entries that no run lists. The time for the question bounds it.
     fn add_unlisted(&mut self, range: &Range<u64>) -> Result<(), StoreError> {
         let (lister, tenant, deadline) = (self.lister, self.tenant, self.deadline);
-        let mut scratch = Scratch::default();
+        let (mut keys, mut word) = (Vec::new(), String::new());
         let mut out_of_time = false;
         let mut found = self.unlisted.take().unwrap_or_default();
         // The latest first: they are what somebody asks for while an index is being built.
@@ -83,8 +83,8 @@ impl IndexedMembers<'_> {
             read_range(self.reader, &part, &mut |chunk| {
                 for entry in chunk.entries().filter(|e| part.contains(&e.sequence)) {
                     if entry.tenant == tenant {
-                        let listing = lister.list(&EntryView::from(entry), false, &mut scratch);
-                        for key in listing.keys {
+                        lister.list_keys(&EntryView::from(entry), &mut keys, &mut word);
+                        for key in keys.drain(..) {
                             found.entry(key).or_default().push(entry.sequence);
                         }
                     }

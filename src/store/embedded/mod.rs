@@ -2,11 +2,13 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `mod.rs` | [`EmbeddedStore`]: open, write, query, trace |
+//! | `mod.rs` | [`EmbeddedStore`]: open, query, trace |
+//! | `write.rs` | entries → keys and blocks of tags; mending |
 //! | `listing.rs` | what is listed of an entry: keys and tags |
+//! | `block.rs` | the tags of a block of entries |
 //! | `run.rs`, `ids.rs` | keys: sorted runs on disk, and the open one in memory |
-//! | `dictionary.rs` | tags: tantivy |
-//! | `plan.rs` | a question → where to look |
+//! | `dictionary.rs` | tags: tantivy, a document for a block |
+//! | `plan.rs`, `ranges.rs` | a question → where to look |
 //! | `search.rs` | windows from one end of the ledger, until a page is full |
 //! | `members.rs` | groups over the index |
 //! | `manifest.rs` | version, secret, and whose index it is |
@@ -27,18 +29,26 @@
 //!                             └ read by questions for tags
 //! ```
 //!
+//! Ids are listed for each entry; tags for a block of entries at once, since the entries of one
+//! agent share most of them. So a tag proposes blocks, and a question for two common tags that
+//! never stand on one entry reads all blocks that have both. What people ask together with a kind
+//! is listed together with it.
+//!
 //! Nothing durable is ever missed: entries that a part of the index does not have yet are read
 //! from the ledger and looked at. The index only makes that less. Everything here can be deleted:
 //! it is built again from the ledger, and comes out the same.
 
+mod block;
 mod dictionary;
 mod ids;
 mod listing;
 mod manifest;
 mod members;
 mod plan;
+mod ranges;
 mod run;
 mod search;
+mod write;
 
 use super::memory::hit;
 use super::query::{Clock, Compiled};
@@ -49,18 +59,19 @@ use super::{
 };
 use crate::correlate::{JoinRules, Member, keep_first};
 use crate::ledger::Reader;
-use dictionary::{Dictionary, TagDocument};
+use dictionary::Dictionary;
 use ids::{Damaged, Ids, Opened, Snapshot};
-use listing::{Lister, Scratch};
+use listing::Lister;
 use manifest::Manifest;
 use members::IndexedMembers;
 use plan::{Indexed, Plan, Planner};
-use search::{Direction, End, Search, collect_hits, collect_members, read_range, unreadable};
+use search::{Direction, End, Search, collect_hits, collect_members, unreadable};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use write::Writing;
 
 /// Settings of the index; the default is right for a server.
 #[derive(Debug, Clone)]
@@ -74,6 +85,10 @@ pub struct IndexOptions {
     pub words: bool,
     /// Entries in a run of ids. Another number builds the index again.
     pub run_entries: u64,
+    /// Entries in a document of the dictionary: more cost less to write, and a question reads more
+    /// that is no answer. Those of a block that is not full yet are read by each question for
+    /// tags. Another number builds the index again.
+    pub block_entries: u64,
     /// Entries between two commits of the dictionary; these are read by each question for tags.
     pub commit_entries: u64,
     /// Entries that are worth a commit when no more come for a while.
@@ -91,6 +106,7 @@ impl Default for IndexOptions {
             rules: JoinRules::default(),
             words: true,
             run_entries: 65_536,
+            block_entries: 16,
             commit_entries: 50_000,
             idle_commit_entries: 5_000,
             duplicate_window: 1 << 20,
@@ -108,7 +124,8 @@ pub struct IndexStatus {
     pub ids: u64,
     /// Entries whose ids are listed on disk.
     pub durable_ids: u64,
-    /// Entries whose fields and words are in the dictionary and added to the next commit.
+    /// Entries whose fields and words are listed: committed, added to the next commit, or in the
+    /// block that is being filled.
     pub added_tags: u64,
     /// Entries whose fields and words are committed.
     pub tags: u64,
@@ -138,7 +155,9 @@ pub struct EmbeddedStore {
     dictionary: Option<Dictionary>,
     writes: bool,
     /// Held by whoever changes the index.
-    writing: Mutex<Scratch>,
+    writing: Mutex<Writing>,
+    /// Sequence after the last entry whose tags are listed, in a block that is not full too.
+    listed_tags: AtomicU64,
     damaged: Mutex<Vec<Range<u64>>>,
     mended: AtomicU64,
     rebuilt: bool,
@@ -178,7 +197,9 @@ impl EmbeddedStore {
         let Opened { ids, .. } = Ids::open(ids_dir, options.run_entries, false)?;
         let dictionary = match &manifest {
             // What cannot be used is not: the ledger has everything.
-            Some(_) => Dictionary::open_read_only(&tags_dir(dir)).ok().flatten(),
+            Some(_) => {
+                Dictionary::open_read_only(&tags_dir(dir), options.block_entries).ok().flatten()
+            }
             None => None,
         };
         let secret = manifest.map_or([0; 16], |manifest| manifest.secret());
@@ -188,6 +209,7 @@ impl EmbeddedStore {
             dictionary,
             writes: false,
             writing: Mutex::default(),
+            listed_tags: AtomicU64::new(0),
             damaged: Mutex::default(),
             mended: AtomicU64::new(0),
             rebuilt: false,
@@ -204,7 +226,7 @@ impl EmbeddedStore {
         rebuilt: bool,
     ) -> Result<Self, StoreError> {
         let Opened { ids, gaps } = Ids::open(dir, options.run_entries, true)?;
-        let dictionary = Dictionary::open(&tags_dir(dir))?;
+        let dictionary = Dictionary::open(&tags_dir(dir), options.block_entries)?;
         // An index ahead of its ledger is another ledger's, or that of a copy.
         if ids.end().max(dictionary.added()) > reader.watermark() {
             let context = "the index is ahead of the ledger; it is built again".to_owned();
@@ -213,37 +235,32 @@ impl EmbeddedStore {
         let store = Self {
             lister: Lister::new(manifest.secret(), options.words),
             ids,
-            dictionary: Some(dictionary),
             writes: true,
             writing: Mutex::default(),
+            listed_tags: AtomicU64::new(dictionary.added()),
+            dictionary: Some(dictionary),
             damaged: Mutex::new(gaps),
             mended: AtomicU64::new(0),
             rebuilt,
             reader,
             options,
         };
-        store.mend(&mut Scratch::default())?;
+        store.mend()?;
         Ok(store)
     }
 
     /// How far the index is.
     pub fn status(&self) -> IndexStatus {
+        let tags = self.dictionary.as_ref().map_or(0, |dictionary| dictionary.view().end);
         IndexStatus {
             watermark: self.reader.watermark(),
             ids: self.ids.end(),
             durable_ids: self.ids.durable_end(),
-            added_tags: self.dictionary.as_ref().map_or(0, Dictionary::added),
-            tags: self.dictionary.as_ref().map_or(0, |dictionary| dictionary.view().end),
+            added_tags: self.listed_tags.load(Ordering::Relaxed).max(tags),
+            tags,
             mended_runs: self.mended.load(Ordering::Relaxed),
             rebuilt: self.rebuilt,
         }
-    }
-
-    fn dictionary(&self) -> Result<&Dictionary, StoreError> {
-        self.dictionary
-            .as_ref()
-            .filter(|_| self.writes)
-            .ok_or_else(|| StoreError::Request("the index was opened for reading only".to_owned()))
     }
 
     fn indexed(&self) -> Indexed {
@@ -259,37 +276,6 @@ impl EmbeddedStore {
         }
     }
 
-    /// Writes the runs again that were found to be damaged.
-    fn mend(&self, scratch: &mut Scratch) -> Result<(), StoreError> {
-        let ranges =
-            std::mem::take(&mut *self.damaged.lock().unwrap_or_else(PoisonError::into_inner));
-        for range in ranges {
-            tracing::warn!(?range, "a part of the index is damaged; it is written again");
-            self.ids.replace(&range, &mut |part| self.records(part, scratch))?;
-            self.mended.fetch_add(1, Ordering::Relaxed);
-        }
-        Ok(())
-    }
-
-    /// What a run of the range lists.
-    fn records(
-        &self,
-        range: &Range<u64>,
-        scratch: &mut Scratch,
-    ) -> Result<Vec<(u64, u32)>, StoreError> {
-        let mut records = Vec::new();
-        read_range(&self.reader, range, &mut |chunk| {
-            for entry in chunk.entries().filter(|entry| range.contains(&entry.sequence)) {
-                let offset = entry.sequence.saturating_sub(range.start);
-                let offset = u32::try_from(offset).unwrap_or(u32::MAX);
-                let listing = self.lister.list(&EntryView::from(entry), false, scratch);
-                records.extend(listing.keys.into_iter().map(|key| (key, offset)));
-            }
-            Ok(())
-        })?;
-        Ok(records)
-    }
-
     /// Answers; when damage was found on the way, mends it and answers again.
     fn answer<T>(&self, ask: impl Fn() -> Result<T, StoreError>) -> Result<T, StoreError> {
         let answer = ask()?;
@@ -297,7 +283,8 @@ impl EmbeddedStore {
         if is_whole || !self.writes {
             return Ok(answer);
         }
-        self.mend(&mut self.writing.lock().unwrap_or_else(PoisonError::into_inner))?;
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.mend()?;
         ask()
     }
 
@@ -306,7 +293,7 @@ impl EmbeddedStore {
         let watermark = self.reader.watermark();
         let indexed = self.indexed();
         let query = Compiled::new(&request.query, Clock::system());
-        let plan = Planner { lister: &self.lister, tenant: request.tenant.name() }.plan(&query);
+        let plan = Planner::new(&self.lister, request.tenant.name()).plan(&query);
         let damaged = |damage| self.note_damage(damage);
         let search = self.search(request, &indexed, &query, &plan, &damaged);
         match request.order {
@@ -442,52 +429,13 @@ impl EmbeddedStore {
 
 impl AuditStore for EmbeddedStore {
     fn write(&self, entries: &[EntryView<'_>]) -> Result<(), StoreError> {
-        let dictionary = self.dictionary()?;
-        let mut scratch = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        self.mend(&mut scratch)?;
-        let (mut ids_end, mut tags_end) = (self.ids.end(), dictionary.added());
-        let (mut keys, mut documents) = (Vec::new(), Vec::new());
-        for entry in entries {
-            let sequence = entry.envelope.sequence;
-            if sequence > ids_end || sequence > tags_end {
-                return Err(StoreError::Request(format!(
-                    "entries of the index follow each other: {} comes next, not {sequence}",
-                    ids_end.min(tags_end)
-                )));
-            }
-            let (to_ids, to_tags) = (sequence == ids_end, sequence == tags_end);
-            if !to_ids && !to_tags {
-                continue;
-            }
-            let listing = self.lister.list(entry, to_tags, &mut scratch);
-            if to_ids {
-                ids_end = ids_end.saturating_add(1);
-                keys.push((sequence, listing.keys));
-            }
-            if to_tags {
-                tags_end = tags_end.saturating_add(1);
-                let event_ns = entry.event_ns();
-                documents.push(TagDocument { sequence, event_ns, tags: listing.tags });
-            }
-        }
-        self.ids.append(&keys)?;
-        dictionary.add(documents)?;
-        if tags_end.saturating_sub(dictionary.view().end) >= self.options.commit_entries {
-            dictionary.commit()?;
-        }
-        Ok(())
+        self.write_entries(entries)
     }
 
     /// Commits the dictionary when enough was added to be worth a segment. The rest is read from
     /// the ledger by each question, and again after a restart.
     fn flush(&self) -> Result<(), StoreError> {
-        let dictionary = self.dictionary()?;
-        self.mend(&mut self.writing.lock().unwrap_or_else(PoisonError::into_inner))?;
-        let waiting = dictionary.added().saturating_sub(dictionary.view().end);
-        if waiting >= self.options.idle_commit_entries.max(1) {
-            dictionary.commit()?;
-        }
-        Ok(())
+        self.flush_blocks()
     }
 
     fn position(&self) -> Option<u64> {

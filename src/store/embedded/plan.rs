@@ -7,6 +7,7 @@ use super::super::query::{Compiled, Needle, Target, Test, is_random};
 use super::dictionary::View;
 use super::ids::{Damaged, Snapshot};
 use super::listing::{Lister, Tag};
+use super::ranges::Ranges;
 use crate::correlate::{Id, Namespace};
 use std::ops::Range;
 
@@ -15,8 +16,8 @@ use std::ops::Range;
 pub(super) enum Candidates {
     /// All: they have to be read.
     Everything,
-    /// These sequence numbers, in order.
-    List(Vec<u64>),
+    /// These: single ones from the id runs, whole blocks from the dictionary.
+    Among(Ranges),
 }
 
 /// Where to look for a question.
@@ -38,18 +39,29 @@ pub(super) enum Plan {
 }
 
 /// Makes plans for one tenant.
+#[derive(Clone, Copy)]
 pub(super) struct Planner<'a> {
-    pub(super) lister: &'a Lister,
-    pub(super) tenant: &'a str,
+    lister: &'a Lister,
+    tenant: &'a str,
+    /// The kind that all answers have, in lower case, where the question says one.
+    kind: Option<&'a str>,
 }
 
-impl Planner<'_> {
+impl<'a> Planner<'a> {
+    pub(super) fn new(lister: &'a Lister, tenant: &'a str) -> Self {
+        Self { lister, tenant, kind: None }
+    }
+
     /// Where to look for a question.
-    pub(super) fn plan(&self, query: &Compiled) -> Plan {
+    pub(super) fn plan(&self, query: &'a Compiled) -> Plan {
         match query {
             // What a thing is not is seen in the thing.
             Compiled::All | Compiled::Not(_) => Plan::Everything,
-            Compiled::And(parts) => and(parts.iter().map(|part| self.plan(part))),
+            Compiled::And(parts) => {
+                let kind = parts.iter().find_map(kind_of);
+                let within = Self { kind: kind.or(self.kind), ..*self };
+                and(parts.iter().map(|part| within.plan(part)))
+            }
             Compiled::Or(parts) => or(parts.iter().map(|part| self.plan(part))),
             Compiled::Anywhere(needle) => self.anywhere(needle),
             Compiled::Field(targets, test) => {
@@ -113,7 +125,10 @@ impl Planner<'_> {
     }
 
     fn field(&self, field: Field, test: &Test) -> Plan {
-        let tag = |folded: &str| self.lister.field_tag(self.tenant, field, folded);
+        let tag = |folded: &str| match self.kind {
+            Some(kind) => self.lister.field_tag_of_kind(self.tenant, kind, field, folded),
+            None => self.lister.field_tag(self.tenant, field, folded),
+        };
         match (field.class(), test) {
             (Class::Text, Test::Is(needle)) if !needle.words.is_empty() && self.lister.words => {
                 self.words(needle)
@@ -193,6 +208,16 @@ impl Planner<'_> {
     }
 }
 
+/// The kind that a part of a question asks for, in lower case.
+fn kind_of(part: &Compiled) -> Option<&str> {
+    match part {
+        Compiled::Field(targets, Test::Is(needle)) if !needle.prefix => {
+            matches!(targets.as_slice(), [Target::Field(Field::Kind)]).then_some(&needle.folded)
+        }
+        _ => None,
+    }
+}
+
 fn tag_or_all(tag: Option<Tag>) -> Plan {
     tag.map_or(Plan::Everything, Plan::Tag)
 }
@@ -240,7 +265,7 @@ pub(super) struct Indexed {
 }
 
 /// Few enough candidates to read them all instead of looking further.
-const FEW: usize = 256;
+const FEW: u64 = 256;
 
 impl Indexed {
     /// Sequence after the last entry of the dictionary.
@@ -266,10 +291,11 @@ impl Indexed {
         range: &Range<u64>,
         damaged: &mut dyn FnMut(Damaged),
     ) -> Result<Candidates, StoreError> {
-        let list = match plan {
+        let found = match plan {
             Plan::Everything => return Ok(Candidates::Everything),
             Plan::Sequence(first, last) => {
-                (range.start.max(*first)..range.end.min(last.saturating_add(1))).collect()
+                let within = range.start.max(*first)..range.end.min(last.saturating_add(1));
+                std::iter::once(within).collect()
             }
             Plan::Keys(keys) => {
                 if !self.ids.covers(range) {
@@ -283,8 +309,7 @@ impl Indexed {
                     }
                 }
                 found.sort_unstable();
-                found.dedup();
-                found
+                found.into_iter().map(|sequence| sequence..sequence.saturating_add(1)).collect()
             }
             Plan::And(parts) => return self.all_of(parts, range, damaged),
             Plan::Or(parts) => return self.any_of(parts, range, damaged),
@@ -293,10 +318,10 @@ impl Indexed {
                     Some(view) if range.end <= view.end => in_dictionary(view, plan, range)?,
                     _ => None,
                 };
-                return Ok(found.map_or(Candidates::Everything, Candidates::List));
+                return Ok(found.map_or(Candidates::Everything, Candidates::Among));
             }
         };
-        Ok(Candidates::List(list))
+        Ok(Candidates::Among(found))
     }
 
     fn all_of(
@@ -307,12 +332,12 @@ impl Indexed {
     ) -> Result<Candidates, StoreError> {
         let mut all = Candidates::Everything;
         for part in parts {
-            if matches!(&all, Candidates::List(list) if list.len() <= FEW) {
+            if matches!(&all, Candidates::Among(ranges) if ranges.len() <= FEW) {
                 break;
             }
             all = match (all, self.candidates(part, range, damaged)?) {
                 (Candidates::Everything, other) | (other, Candidates::Everything) => other,
-                (Candidates::List(a), Candidates::List(b)) => Candidates::List(intersect(&a, &b)),
+                (Candidates::Among(a), Candidates::Among(b)) => Candidates::Among(a.intersect(&b)),
             };
         }
         Ok(all)
@@ -324,16 +349,14 @@ impl Indexed {
         range: &Range<u64>,
         damaged: &mut dyn FnMut(Damaged),
     ) -> Result<Candidates, StoreError> {
-        let mut any = Vec::new();
+        let mut any = Ranges::default();
         for part in parts {
             match self.candidates(part, range, damaged)? {
                 Candidates::Everything => return Ok(Candidates::Everything),
-                Candidates::List(list) => any.extend(list),
+                Candidates::Among(ranges) => any = any.union(ranges),
             }
         }
-        any.sort_unstable();
-        any.dedup();
-        Ok(Candidates::List(any))
+        Ok(Candidates::Among(any))
     }
 }
 
@@ -341,25 +364,11 @@ fn in_dictionary(
     view: &View,
     plan: &Plan,
     range: &Range<u64>,
-) -> Result<Option<Vec<u64>>, StoreError> {
+) -> Result<Option<Ranges>, StoreError> {
     match plan {
         Plan::Tag(tag) => view.find(tag, range).map(Some),
         Plan::TagPrefix(tag) => view.find_prefix(tag, range),
         Plan::Time(first, last) => Ok(view.find_time(*first, *last, range)),
         _ => Ok(None),
     }
-}
-
-fn intersect(a: &[u64], b: &[u64]) -> Vec<u64> {
-    let (short, long) = if a.len() < b.len() { (a, b) } else { (b, a) };
-    let mut rest = long;
-    let mut both = Vec::new();
-    for sequence in short {
-        let at = rest.partition_point(|other| other < sequence);
-        rest = rest.get(at..).unwrap_or_default();
-        if rest.first() == Some(sequence) {
-            both.push(*sequence);
-        }
-    }
-    both
 }

@@ -15,6 +15,7 @@ use super::super::{EntryView, Hit, StoreError};
 use super::ids::Damaged;
 use super::listing::Lister;
 use super::plan::{Candidates, Indexed, Plan};
+use super::ranges::Ranges;
 use crate::correlate::{Id, Member, Namespace};
 use crate::ledger::{ReadError, Reader};
 use std::ops::{ControlFlow, Range};
@@ -30,8 +31,9 @@ const READ_AT_ONCE: u64 = 512;
 /// Bytes that are read from the ledger at once.
 const CHUNK_BYTES: usize = 1024 * 1024;
 
-/// When this part of a window's entries are candidates, it is cheaper to read all.
-const DENSE: u64 = 4;
+/// Entries of a window that are read in order in the time in which one piece is found and read by
+/// itself.
+const PIECE_COST: u64 = 8;
 
 /// From which end of the ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,65 +116,44 @@ impl Search<'_> {
             self.indexed.candidates(self.plan, window, &mut |damage| (self.damaged)(damage))?;
         let length = window.end.saturating_sub(window.start);
         match candidates {
-            Candidates::List(list) if (list.len() as u64).saturating_mul(DENSE) < length => {
-                self.one_by_one(&list, direction, take)
-            }
-            Candidates::List(list) => self.in_order(window, Some(&list), direction, take),
             Candidates::Everything => self.in_order(window, None, direction, take),
+            Candidates::Among(ranges) if cost_of_pieces(&ranges) > length => {
+                self.in_order(window, Some(&ranges), direction, take)
+            }
+            Candidates::Among(ranges) => self.piece_by_piece(ranges.as_slice(), direction, take),
         }
     }
 
-    fn one_by_one(
+    /// Reads candidates that are few, and nothing of what is between them.
+    fn piece_by_piece(
         &self,
-        list: &[u64],
+        pieces: &[Range<u64>],
         direction: Direction,
         take: &mut dyn FnMut(&EntryView<'_>) -> ControlFlow<()>,
     ) -> Result<End, StoreError> {
-        let mut look = |sequence: u64| -> Result<Option<End>, StoreError> {
-            if Instant::now() >= self.deadline {
-                let next = match direction {
-                    Direction::Down => sequence.saturating_add(1),
-                    Direction::Up => sequence,
-                };
-                return Ok(Some(End::OutOfTime(next)));
-            }
-            let Some(entry) = self.reader.get(sequence).map_err(unreadable)? else {
-                return Ok(None);
+        let mut pieces = pieces.iter();
+        loop {
+            let piece = match direction {
+                Direction::Down => pieces.next_back(),
+                Direction::Up => pieces.next(),
             };
-            let flow = self.look(&EntryView::from(entry.as_ref()), take)?;
-            Ok(flow.is_break().then_some(End::Enough))
-        };
-        let mut end = None;
-        match direction {
-            Direction::Down => {
-                for sequence in list.iter().rev() {
-                    end = look(*sequence)?;
-                    if end.is_some() {
-                        break;
-                    }
-                }
-            }
-            Direction::Up => {
-                for sequence in list {
-                    end = look(*sequence)?;
-                    if end.is_some() {
-                        break;
-                    }
-                }
+            let Some(piece) = piece else { return Ok(End::Complete) };
+            match self.in_order(piece, None, direction, take)? {
+                End::Complete => {}
+                end => return Ok(end),
             }
         }
-        Ok(end.unwrap_or(End::Complete))
     }
 
-    /// Reads all entries of a window, a few hundred at once, and looks at those on the list.
+    /// Reads all entries of a range, a few hundred at once, and looks at those on the list.
     fn in_order(
         &self,
-        window: &Range<u64>,
-        list: Option<&[u64]>,
+        range: &Range<u64>,
+        list: Option<&Ranges>,
         direction: Direction,
         take: &mut dyn FnMut(&EntryView<'_>) -> ControlFlow<()>,
     ) -> Result<End, StoreError> {
-        let mut rest = window.clone();
+        let mut rest = range.clone();
         while !rest.is_empty() {
             let part = match direction {
                 Direction::Down => rest.end.saturating_sub(READ_AT_ONCE).max(rest.start)..rest.end,
@@ -198,11 +179,17 @@ impl Search<'_> {
     fn part(
         &self,
         part: &Range<u64>,
-        list: Option<&[u64]>,
+        list: Option<&Ranges>,
         direction: Direction,
         take: &mut dyn FnMut(&EntryView<'_>) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>, StoreError> {
-        let is_listed = |sequence: u64| list.is_none_or(|l| l.binary_search(&sequence).is_ok());
+        if part.end.saturating_sub(part.start) == 1 {
+            let entry = self.reader.get(part.start).map_err(unreadable)?;
+            return entry.map_or(Ok(ControlFlow::Continue(())), |e| {
+                self.look(&EntryView::from(e.as_ref()), take)
+            });
+        }
+        let is_listed = |sequence: u64| list.is_none_or(|list| list.contains(sequence));
         let mut chunks = Vec::new();
         read_range(self.reader, part, &mut |chunk| {
             chunks.push(chunk);
@@ -261,6 +248,12 @@ impl Search<'_> {
         }
         Ok(false)
     }
+}
+
+/// What it costs to read pieces by themselves, in entries that are read in order.
+fn cost_of_pieces(pieces: &Ranges) -> u64 {
+    let count = pieces.as_slice().len() as u64;
+    count.saturating_mul(PIECE_COST).saturating_add(pieces.len())
 }
 
 /// Gives the entries of a range to `visit`, in chunks of memory; a chunk may go beyond it.

@@ -11,12 +11,107 @@ const MAX_WORD_BYTES: usize = 128;
 const RARE_BYTES: usize = 6;
 
 /// Gives each word of `text`, in lower case, to `visit`. `buffer` is scratch space.
+///
+/// Every text of every entry comes by here, so it looks at 64 bytes at once: a bit for each byte
+/// says whether it may belong to a word, and where bits change, a stretch begins or ends. Only
+/// stretches with characters that are not ASCII are read character by character.
 pub(crate) fn for_each_word(text: &str, buffer: &mut String, mut visit: impl FnMut(&str)) {
-    let mut rest = text;
+    let mut stretch = Stretch::default();
+    let (chunks, last) = text.as_bytes().as_chunks::<64>();
+    let mut padded = [b' '; 64];
+    // A blank at the end closes the last stretch.
+    if let Some(place) = padded.get_mut(..last.len()) {
+        place.copy_from_slice(last);
+    }
+    let mut base = 0_usize;
+    for chunk in chunks.iter().chain([&padded]) {
+        let marks = Marks::of(chunk);
+        stretch.is_plain = marks.other == 0 && (stretch.is_plain || stretch.start.is_none());
+        let mut edges = marks.edges(stretch.start.is_some());
+        while edges != 0 {
+            let at = base.saturating_add(edges.trailing_zeros() as usize);
+            edges &= edges.wrapping_sub(1);
+            match stretch.start.take() {
+                None => stretch.start = Some(at),
+                Some(start) => {
+                    let found = text.get(start..at).unwrap_or_default();
+                    visit_stretch(found, stretch.is_plain, buffer, &mut visit);
+                    stretch.is_plain = marks.other == 0;
+                }
+            }
+        }
+        base = base.saturating_add(64);
+    }
+}
+
+/// Bytes next to each other that may all belong to one word.
+struct Stretch {
+    start: Option<usize>,
+    /// Whether nothing near it has to be put into lower case or looked at as a character.
+    is_plain: bool,
+}
+
+impl Default for Stretch {
+    fn default() -> Self {
+        Self { start: None, is_plain: true }
+    }
+}
+
+fn visit_stretch(stretch: &str, is_plain: bool, buffer: &mut String, visit: &mut impl FnMut(&str)) {
+    if is_plain || stretch.is_ascii() {
+        let is_folded = is_plain || !stretch.bytes().any(|b| b.is_ascii_uppercase());
+        visit(Word { text: stretch, is_folded }.fold(buffer));
+        return;
+    }
+    let mut rest = stretch;
     while let Some((word, after)) = next_word(rest) {
         rest = after;
         visit(word.fold(buffer));
     }
+}
+
+/// What 64 bytes are, a bit for each, the first lowest.
+struct Marks {
+    /// May belong to a word.
+    word: u64,
+    /// Upper case, or not ASCII.
+    other: u64,
+}
+
+impl Marks {
+    #[inline]
+    #[allow(clippy::needless_bitwise_bool, reason = "without branches it is done for many at once")]
+    fn of(chunk: &[u8; 64]) -> Self {
+        // Loops that the compiler turns into a few vector instructions; `map` it does not.
+        let (mut word, mut other) = ([0; 64], [0; 64]);
+        for (flag, b) in word.iter_mut().zip(chunk) {
+            let is_letter = (b | 0x20).wrapping_sub(b'a') < 26;
+            let is_digit = b.wrapping_sub(b'0') < 10;
+            *flag = u8::from(is_letter | is_digit | (*b == b'_') | (*b >= 0x80));
+        }
+        for (flag, b) in other.iter_mut().zip(chunk) {
+            *flag = u8::from((b.wrapping_sub(b'A') < 26) | (*b >= 0x80));
+        }
+        Self { word: packed(&word), other: packed(&other) }
+    }
+
+    /// Bytes at which a stretch begins or ends. `open` says whether one goes on from before.
+    #[inline]
+    fn edges(&self, open: bool) -> u64 {
+        self.word ^ ((self.word << 1) | u64::from(open))
+    }
+}
+
+/// A bit for each byte that is 0 or 1.
+#[inline]
+fn packed(flags: &[u8; 64]) -> u64 {
+    /// Moves the bit of byte `i` to bit `56 + i`; no two products meet in one bit.
+    const GATHER: u64 = 0x0102_0408_1020_4080;
+    let (words, _) = flags.as_chunks::<8>();
+    words
+        .iter()
+        .rev()
+        .fold(0, |bits, word| (bits << 8) | (u64::from_le_bytes(*word).wrapping_mul(GATHER) >> 56))
 }
 
 /// The words of a text.
@@ -219,7 +314,26 @@ mod tests {
         assert!(!is_rare("refund") && !is_rare("12345"));
     }
 
+    /// The same words, found character by character.
+    fn words_one_by_one(text: &str) -> Vec<String> {
+        let (mut words, mut buffer, mut rest) = (Vec::new(), String::new(), text);
+        while let Some((word, after)) = next_word(rest) {
+            words.push(word.fold(&mut buffer).to_owned());
+            rest = after;
+        }
+        words
+    }
+
     proptest! {
+        #[test]
+        fn sixty_four_bytes_at_once_or_one_by_one_are_the_same_words(
+            any: String,
+            usual in "([a-zA-Z0-9_]{0,70}[ ,.é€\"/-]{0,3}){0,12}",
+        ) {
+            prop_assert_eq!(words(&any), words_one_by_one(&any));
+            prop_assert_eq!(words(&usual), words_one_by_one(&usual));
+        }
+
         #[test]
         fn every_text_contains_its_own_words(text: String, before: String) {
             let own = words(&text);
