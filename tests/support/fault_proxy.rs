@@ -2,10 +2,12 @@
 //!
 //! ```text
 //! exporter ──► proxy ──► node
-//!              │  before: nothing of the request arrives, the connection is cut
-//!              │  after:  the node has done it, the connection is cut instead of the reply
-//!              │  half:   half of the reply, then the connection is cut
-//!              └─ status: the proxy answers 429, 503, or 502 with HTML, the node never hears of it
+//!              │  sending: cut while the request is still being sent
+//!              │  before:  cut when all of it was sent; the node never hears of it
+//!              │  request: half of the request reaches the node, then both connections are cut
+//!              │  after:   the node has done it, the connection is cut instead of the reply
+//!              │  half:    half of the reply, then the connection is cut
+//!              └─ status:  the proxy answers 429, 503, or 502 with HTML, the node never hears of it
 //! ```
 
 use bytes::Bytes;
@@ -15,8 +17,9 @@ use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use tokio::net::TcpListener;
 
 /// What happens to a bulk request.
@@ -24,8 +27,12 @@ use tokio::net::TcpListener;
 pub enum Fault {
     /// Nothing: it goes through.
     None,
+    /// The connection is cut while the request is being sent.
+    CutSending,
     /// The connection is cut before the node hears of the request.
     CutBefore,
+    /// Half of the request reaches the node; then both connections are cut.
+    CutRequest,
     /// The node does it; the connection is cut instead of the reply.
     CutAfter,
     /// The node does it; half of the reply arrives.
@@ -37,25 +44,67 @@ pub enum Fault {
 /// What becomes of the bulk request with that number.
 pub type Plan = dyn Fn(u64) -> Fault + Send + Sync;
 
+/// Faults that a test changes while a proxy runs: each bulk meets the next of them, round and round.
+#[derive(Debug, Default)]
+pub struct Weather {
+    faults: Mutex<Vec<Fault>>,
+    bulks: AtomicUsize,
+}
+
+impl Weather {
+    /// From now on these; none is fine weather.
+    pub fn set(&self, faults: Vec<Fault>) {
+        *self.faults.lock().unwrap() = faults;
+    }
+
+    /// What the next bulk meets.
+    pub fn next(&self) -> Fault {
+        let faults = self.faults.lock().unwrap();
+        let bulk = self.bulks.fetch_add(1, Ordering::Relaxed);
+        bulk.checked_rem(faults.len()).map_or(Fault::None, |at| faults[at])
+    }
+}
+
 /// A running proxy. Its tasks end with the test's runtime.
 pub struct FaultProxy {
     address: SocketAddr,
-    bulks: Arc<AtomicU64>,
-    faults: Arc<AtomicU64>,
+    counts: Arc<Counts>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    bulks: AtomicU64,
+    faults: AtomicU64,
+    busy_requests: AtomicU64,
+    busy_items: AtomicU64,
 }
 
 impl FaultProxy {
     /// Starts a proxy in front of `node` (`http://host:port`).
     pub async fn start(node: &str, plan: impl Fn(u64) -> Fault + Send + Sync + 'static) -> Self {
+        Self::start_trusting(node, None, plan).await
+    }
+
+    /// The same in front of a node with TLS, whose authority is in the PEM file `ca`. The proxy
+    /// itself speaks plain HTTP.
+    pub async fn start_trusting(
+        node: &str,
+        ca: Option<&Path>,
+        plan: impl Fn(u64) -> Fault + Send + Sync + 'static,
+    ) -> Self {
+        let mut client = reqwest::Client::builder().no_proxy();
+        if let Some(ca) = ca {
+            let pem = std::fs::read(ca).unwrap();
+            client = client.add_root_certificate(reqwest::Certificate::from_pem(&pem).unwrap());
+        }
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (bulks, faults) = (Arc::<AtomicU64>::default(), Arc::<AtomicU64>::default());
+        let counts = Arc::<Counts>::default();
         let shared = Arc::new(Shared {
             node: node.trim_end_matches('/').to_owned(),
-            client: reqwest::Client::builder().no_proxy().build().unwrap(),
+            client: client.build().unwrap(),
             plan: Box::new(plan),
-            bulks: Arc::clone(&bulks),
-            faults: Arc::clone(&faults),
+            counts: Arc::clone(&counts),
         });
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -72,7 +121,7 @@ impl FaultProxy {
                 });
             }
         });
-        Self { address, bulks, faults }
+        Self { address, counts }
     }
 
     /// `http://127.0.0.1:PORT`.
@@ -82,12 +131,18 @@ impl FaultProxy {
 
     /// Bulk requests that were seen.
     pub fn bulks(&self) -> u64 {
-        self.bulks.load(Ordering::Relaxed)
+        self.counts.bulks.load(Ordering::Relaxed)
     }
 
     /// Bulk requests to which something was done.
     pub fn faults(&self) -> u64 {
-        self.faults.load(Ordering::Relaxed)
+        self.counts.faults.load(Ordering::Relaxed)
+    }
+
+    /// Bulk requests that the node refused with 429, and those of which it refused documents so.
+    pub fn busy(&self) -> (u64, u64) {
+        let counts = &self.counts;
+        (counts.busy_requests.load(Ordering::Relaxed), counts.busy_items.load(Ordering::Relaxed))
     }
 }
 
@@ -95,8 +150,7 @@ struct Shared {
     node: String,
     client: reqwest::Client,
     plan: Box<Plan>,
-    bulks: Arc<AtomicU64>,
-    faults: Arc<AtomicU64>,
+    counts: Arc<Counts>,
 }
 
 type Reply = Response<BoxBody<Bytes, io::Error>>;
@@ -105,19 +159,23 @@ impl Shared {
     /// An error makes hyper cut the connection.
     async fn answer(&self, request: Request<Incoming>) -> Result<Reply, io::Error> {
         let (head, body) = request.into_parts();
-        let fault = if head.uri.path().ends_with("/_bulk") {
-            (self.plan)(self.bulks.fetch_add(1, Ordering::Relaxed))
+        let is_bulk = head.uri.path().ends_with("/_bulk");
+        let fault = if is_bulk {
+            (self.plan)(self.counts.bulks.fetch_add(1, Ordering::Relaxed))
         } else {
             Fault::None
         };
         if fault != Fault::None {
-            self.faults.fetch_add(1, Ordering::Relaxed);
+            self.counts.faults.fetch_add(1, Ordering::Relaxed);
+        }
+        if fault == Fault::CutSending {
+            return Err(cut());
         }
         let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
         match fault {
             Fault::CutBefore => return Err(cut()),
             Fault::Status(status) => return Ok(refusal(status)),
-            Fault::None | Fault::CutAfter | Fault::CutHalfway => {}
+            _ => {}
         }
         let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
         let mut forwarded = self.client.request(head.method, format!("{}{path}", self.node));
@@ -128,9 +186,18 @@ impl Shared {
                 forwarded = forwarded.header(name, value);
             }
         }
+        let body = match fault {
+            Fault::CutRequest => reqwest::Body::wrap(halfway(&body)),
+            _ => body.into(),
+        };
         let reply = forwarded.body(body).send().await.map_err(io::Error::other)?;
         let (status, headers) = (reply.status(), reply.headers().clone());
         let bytes = reply.bytes().await.map_err(io::Error::other)?;
+        if is_bulk && status == 429 {
+            self.counts.busy_requests.fetch_add(1, Ordering::Relaxed);
+        } else if is_bulk && memchr::memmem::find(&bytes, br#""status":429"#).is_some() {
+            self.counts.busy_items.fetch_add(1, Ordering::Relaxed);
+        }
         let body = match fault {
             Fault::CutAfter => return Err(cut()),
             Fault::CutHalfway => halfway(&bytes),
