@@ -75,8 +75,8 @@ impl Collector {
         Ok(())
     }
 
-    /// Exports the whole ledger; how long it took from the start of the process.
-    pub(crate) async fn export(&self, url: &str, documents: u64) -> Result<Duration> {
+    /// Exports the whole ledger; how long it took from the start of the process, and its CPU time.
+    pub(crate) async fn export(&self, url: &str, documents: u64) -> Result<(Duration, Duration)> {
         let cursors = self.data.join("cursors");
         let _ = std::fs::remove_dir_all(&cursors);
         std::fs::create_dir_all(&cursors)?;
@@ -92,7 +92,7 @@ impl Collector {
             let text = client.get(format!("http://{api}/metrics")).send().await?.text().await?;
             let delivered = text.lines().find_map(|line| line.strip_prefix(created));
             if delivered.and_then(|number| number.parse().ok()) == Some(documents) {
-                return Ok(start.elapsed());
+                return Ok((start.elapsed(), super::cpu(running.0.id())?));
             }
             tokio::time::sleep(POLL).await;
         }

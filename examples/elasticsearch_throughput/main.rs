@@ -42,7 +42,7 @@ struct Args {
     /// Spans with one external id.
     #[arg(long, default_value_t = 200)]
     spans_per_id: u64,
-    /// Rounds; the figures are medians.
+    /// Rounds; the figures are medians. With 0 and searches, documents are exported once.
     #[arg(long, default_value_t = 3)]
     rounds: usize,
     /// Bulk requests on their way at once.
@@ -84,34 +84,80 @@ async fn main() -> Result<()> {
     let node = node::Node::start(&folder.path().join("node"), &args.heap)?;
     collector.set_up(&node.url)?;
 
-    let (mut bare_rates, mut rates) = (Vec::new(), Vec::new());
+    let (mut bare_runs, mut runs) = (Vec::new(), Vec::new());
     for round in 1..=args.rounds {
         let bulks = bare::bulks(&data, &args)?;
         node.empty().await?;
+        let before = cpu(node.pid)?;
         let took = bare::send(&node.url, bulks, args.in_flight).await?;
-        bare_rates.push(per_second(args.spans, took));
+        bare_runs.push(Run::new(args.spans, took, cpu(node.pid)?.saturating_sub(before)));
         node.empty().await?;
-        let took = collector.export(&node.url, args.spans).await?;
-        rates.push(per_second(args.spans, took));
-        let (bare, ours) = (bare_rates[round - 1], rates[round - 1]);
-        println!("round {round}: bare client {bare:.0}/s, spanledger {ours:.0}/s");
+        let before = cpu(node.pid)?;
+        let (took, own) = collector.export(&node.url, args.spans).await?;
+        let mut run = Run::new(args.spans, took, cpu(node.pid)?.saturating_sub(before));
+        run.own_cpu_us = microseconds(own, args.spans);
+        runs.push(run);
+        println!("round {round}: bare client {:?}", bare_runs.last());
+        println!("round {round}: spanledger  {:?}", runs.last());
     }
-    if let (Some(bare), Some(ours)) = (median(&mut bare_rates), median(&mut rates)) {
-        println!("bare client  {bare:>8.0} documents/s");
-        println!("spanledger   {ours:>8.0} documents/s, {:.2} of it", ours / bare);
+    if args.rounds > 0 {
+        print(&bare_runs, &runs);
     }
     if args.searches > 0 {
+        if args.rounds == 0 {
+            let (took, _) = collector.export(&node.url, args.spans).await?;
+            println!("{} documents exported in {:.0} s", args.spans, took.as_secs_f64());
+        }
         search::measure(&node, &args).await.context("the searches")?;
     }
     Ok(())
 }
 
-#[allow(clippy::cast_precision_loss, reason = "figures for people")]
-fn per_second(spans: u64, took: Duration) -> f64 {
-    spans as f64 / took.as_secs_f64()
+/// What one subject did in one round.
+#[derive(Debug, Clone, Copy)]
+struct Run {
+    per_second: f64,
+    /// Of the node, for one document.
+    node_cpu_us: f64,
+    /// Of spanledger, for one document; the bare client's is not counted.
+    own_cpu_us: f64,
 }
 
-fn median(values: &mut [f64]) -> Option<f64> {
+impl Run {
+    #[allow(clippy::cast_precision_loss, reason = "figures for people")]
+    fn new(documents: u64, took: Duration, node: Duration) -> Self {
+        let per_second = documents as f64 / took.as_secs_f64();
+        Self { per_second, node_cpu_us: microseconds(node, documents), own_cpu_us: 0.0 }
+    }
+}
+
+fn print(bare: &[Run], ours: &[Run]) {
+    let rate = |runs: &[Run]| median(runs.iter().map(|run| run.per_second));
+    let node = |runs: &[Run]| median(runs.iter().map(|run| run.node_cpu_us));
+    println!("{:<12} {:>12} {:>16} {:>16}", "", "documents/s", "node CPU us/doc", "own CPU us/doc");
+    println!("{:<12} {:>12.0} {:>16.1} {:>16}", "bare client", rate(bare), node(bare), "-");
+    let own = median(ours.iter().map(|run| run.own_cpu_us));
+    println!("{:<12} {:>12.0} {:>16.1} {own:>16.1}", "spanledger", rate(ours), node(ours));
+    println!("documents/s of spanledger next to the bare client: {:.2}", rate(ours) / rate(bare));
+}
+
+#[allow(clippy::cast_precision_loss, reason = "figures for people")]
+fn microseconds(cpu: Duration, documents: u64) -> f64 {
+    cpu.as_secs_f64() * 1e6 / documents.max(1) as f64
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied()
+    values.get(values.len() / 2).copied().unwrap_or_default()
+}
+
+/// CPU time of a process so far. On a machine with other work it says more than the clock.
+fn cpu(pid: u32) -> Result<Duration> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // The name in parentheses may hold spaces; utime and stime are fields 14 and 15 of proc(5).
+    let after = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+    let fields = after.split_whitespace().skip(11).take(2);
+    let ticks: u64 = fields.filter_map(|field| field.parse::<u64>().ok()).sum();
+    Ok(Duration::from_millis(ticks * 1000 / rustix::param::clock_ticks_per_second().max(1)))
 }

@@ -7,6 +7,8 @@ use std::process::Command;
 /// A node. Dropping it stops the process.
 pub(crate) struct Node {
     data: PathBuf,
+    /// Process id.
+    pub(crate) pid: u32,
     /// `http://127.0.0.1:PORT`.
     pub(crate) url: String,
     pub(crate) client: reqwest::Client,
@@ -23,7 +25,10 @@ impl Node {
             .output()?;
         ensure!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
         let client = reqwest::Client::builder().no_proxy().build()?;
-        Ok(Self { data: data.to_owned(), url: format!("http://127.0.0.1:{port}"), client })
+        let said = String::from_utf8(done.stdout)?;
+        let pid = said.lines().find_map(|line| line.strip_prefix("pid=")).context("its pid")?;
+        let pid = pid.parse()?;
+        Ok(Self { data: data.to_owned(), pid, url: format!("http://127.0.0.1:{port}"), client })
     }
 
     /// Drops every document.

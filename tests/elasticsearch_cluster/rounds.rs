@@ -99,6 +99,10 @@ impl Scene {
         self.proxies.iter().map(FaultProxy::faults).sum()
     }
 
+    fn bulks(&self) -> u64 {
+        self.proxies.iter().map(FaultProxy::bulks).sum()
+    }
+
     async fn send(&mut self, requests: u64) {
         for _ in 0..requests {
             send(&self.server, self.next).await;
@@ -132,9 +136,8 @@ impl Scene {
         match event {
             Event::Nothing => {}
             Event::CollectorKilled => {
-                self.server.server.restart().await;
-                self.send(1).await;
-                self.server.server.restart().await;
+                self.kill_the_collector_at_random().await;
+                self.kill_the_collector_at_random().await;
             }
             Event::NodeKilled => {
                 let at = usize::try_from(self.numbers.below(3)).unwrap();
@@ -167,6 +170,14 @@ impl Scene {
                 self.bad += 1;
             }
         }
+    }
+
+    async fn kill_the_collector_at_random(&mut self) {
+        let end = self.bulks() + self.numbers.below(4);
+        self.send(2).await;
+        let sent = look_until(SETTLED, async || (self.bulks() >= end).then_some(())).await;
+        assert!(sent.is_some(), "no bulks are sent:\n{}", self.server.stderr());
+        self.server.server.restart().await;
     }
 
     async fn lose(&mut self, at: usize) {

@@ -148,13 +148,21 @@ impl SearchNode {
     pub fn kill(&self) {
         let pid = Pid::from_raw(self.pid.try_into().unwrap()).unwrap();
         kill_process(pid, Signal::KILL).unwrap();
-        let left = format!("/proc/{}/environ", self.pid);
         let end = Instant::now() + GONE;
-        // One that is gone, and waits to be looked at by its parent, has no environment.
-        while std::fs::read(&left).is_ok_and(|environment| !environment.is_empty()) {
+        while !self.is_gone() {
             assert!(Instant::now() < end, "the node is there {GONE:?} after it was killed");
             std::thread::yield_now();
         }
+    }
+
+    /// Whether its process has ended, and its ports are free. One that nobody has waited for yet
+    /// is a zombie, and has closed its files when the last of its threads has ended.
+    fn is_gone(&self) -> bool {
+        let process = PathBuf::from(format!("/proc/{}", self.pid));
+        let stat = std::fs::read_to_string(process.join("stat")).unwrap_or_default();
+        let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+        let threads = std::fs::read_dir(process.join("task")).map_or(0, Iterator::count);
+        state.is_none() || (state == Some('Z') && threads <= 1)
     }
 
     /// Starts again on the same port and data, after [`stop`](Self::stop) or a kill.
