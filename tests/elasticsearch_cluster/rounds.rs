@@ -110,23 +110,23 @@ impl Scene {
         }
     }
 
-    /// Entries until the weather was felt.
-    async fn send_into_the_weather(&mut self) {
+    /// Sends entries into these faults, the first of which disturbs a bulk.
+    async fn send_into(&mut self, faults: Vec<Fault>) {
         let before = self.faults();
+        self.weather.set(faults);
         self.send(1).await;
         let felt = look_until(SETTLED, async || (self.faults() > before).then_some(())).await;
         assert!(felt.is_some(), "no bulk was disturbed:\n{}", self.server.stderr());
     }
 
     async fn round(&mut self, number: u64) {
-        let mut faults: Vec<Fault> = (0..4).map(|_| self.numbers.one_of(&FAULTS)).collect();
         // One disturbance at least, and now and then a bulk gets through.
-        faults.extend([Fault::CutAfter, Fault::None]);
-        // Every event comes up in as many rounds as there are, in an order of the seed.
+        let mut faults = vec![Fault::CutAfter, Fault::None];
+        faults.extend((0..4).map(|_| self.numbers.one_of(&FAULTS)));
+        // Every event comes up in as many rounds as there are; the seed says which is the first.
         let event = EVENTS[usize::try_from(number).unwrap() % EVENTS.len()];
         println!("round {number}: {event:?} in {faults:?}");
-        self.weather.set(faults);
-        self.send_into_the_weather().await;
+        self.send_into(faults).await;
         self.happen(event).await;
         self.send(2).await;
         self.weather.set(Vec::new());

@@ -52,9 +52,11 @@ pub struct Weather {
 }
 
 impl Weather {
-    /// From now on these; none is fine weather.
+    /// From now on these, beginning with the first; none is fine weather.
     pub fn set(&self, faults: Vec<Fault>) {
-        *self.faults.lock().unwrap() = faults;
+        let mut current = self.faults.lock().unwrap();
+        self.bulks.store(0, Ordering::Relaxed);
+        *current = faults;
     }
 
     /// What the next bulk meets.
