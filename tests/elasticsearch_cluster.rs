@@ -3,6 +3,13 @@
 //!
 //! Every time: the set of entries in the ledger is the set of documents and of dead letters, and a
 //! document is there once unless the key may not look.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `nodes.rs` | three nodes as one cluster, which lose one another |
+//! | `refusals.rs` | a full disk, a busy node, documents that a stricter mapping refuses |
+//! | `keys.rs` | keys: revoked, replaced, without the right to look |
+//! | `rounds.rs` | all of it at once, in rounds drawn by a seed |
 
 mod support;
 

@@ -3,7 +3,6 @@
 
 mod support;
 
-use rand_like::Numbers;
 use serde_json::{Value, json};
 use spanledger::elasticsearch::Method;
 use std::path::Path;
@@ -13,6 +12,7 @@ use support::export::{
     setup_with,
 };
 use support::fault_proxy::{Fault, FaultProxy};
+use support::numbers::Numbers;
 use support::search_node::{Engine, SearchNode};
 use support::server::{Server, binary, look_until};
 
@@ -62,14 +62,16 @@ async fn cuts_refusals_rollovers_and_kills_lose_nothing_and_double_nothing() {
             Fault::CutAfter,
             Fault::Status(429),
             Fault::None,
+            Fault::CutSending,
             Fault::CutBefore,
             Fault::Status(503),
+            Fault::CutRequest,
             Fault::CutHalfway,
             Fault::None,
             Fault::Status(502),
             Fault::None,
         ];
-        faults[usize::try_from(Numbers::at(bulk) % faults.len() as u64).unwrap()]
+        Numbers::new(bulk).one_of(&faults)
     })
     .await;
     let url = proxy.url();
@@ -205,15 +207,4 @@ async fn a_read_only_index_holds_the_export_up_and_nothing_becomes_a_dead_letter
     everything_once(&server, &node.client()).await;
     assert_eq!(server.get("/api/v1/dead-letters").await["open"], 0);
     server.terminate().await;
-}
-
-/// Numbers that look random and are the same each time.
-mod rand_like {
-    pub(super) struct Numbers;
-
-    impl Numbers {
-        pub(super) fn at(place: u64) -> u64 {
-            place.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33
-        }
-    }
 }
