@@ -333,6 +333,23 @@ fn a_request_that_is_too_large_is_split_and_a_single_entry_that_is_becomes_a_dea
 }
 
 #[test]
+fn a_request_beyond_what_the_cluster_works_on_at_once_is_cut_down_and_nothing_is_given_up() {
+    let mut export = Export::new(12);
+    let long: &'static str = "x".repeat(9_000).leak();
+    export.append(0, 60, |_| Some(long));
+    export.change = |options| {
+        options.max_bytes = 8 * MIN_BYTES;
+        options.max_items = 5_000;
+    };
+    export.cluster.set(Faults { pressure: Some(MIN_BYTES + 10_000), ..Faults::default() });
+    let running = export.start();
+    export.settle(&running);
+    export.assert_complete(&running, 0);
+    assert!(running.exporter.dead_letters().is_empty());
+    assert!(running.exporter.status().halved() > 0);
+}
+
+#[test]
 fn bulks_are_bounded_in_bytes_and_memory_too_and_intake_is_not_waited_for() {
     let mut export = Export::new(6);
     let long: &'static str = "x".repeat(20_000).leak();

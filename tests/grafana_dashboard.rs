@@ -73,7 +73,8 @@ async fn every_metric_and_label_on_the_dashboard_is_one_that_the_server_has_and_
         let label = grouped_by(&expression);
         for name in names(&expression) {
             let later = LATER.iter().find(|(known, _)| *known == name);
-            let known = later.map_or_else(|| has(&name, label), |(_, of)| label.is_none() || label == *of);
+            let known =
+                later.map_or_else(|| has(&name, label), |(_, of)| label.is_none() || label == *of);
             assert!(known, "{name} by {label:?}: {expression}");
             shown.insert(name);
         }

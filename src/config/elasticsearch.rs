@@ -404,7 +404,12 @@ fn read(key: &'static str, secret: &RawSecret) -> Result<Secret, ConfigError> {
     if text.is_empty() {
         return Err(value(key, "what it names is empty: put the secret there"));
     }
-    Ok(Secret::new(text))
+    let known = Secret::new(text);
+    Ok(match secret {
+        // Read again when the cluster refuses it.
+        RawSecret::File(path) => known.kept_in(path.clone()),
+        RawSecret::Env(_) => known,
+    })
 }
 
 fn from_file(key: &'static str, path: &Path) -> Result<String, ConfigError> {

@@ -12,6 +12,10 @@
 //! aside, and the next one asked. Only then: a request that may have arrived is never sent again
 //! from here.
 //!
+//! A secret that came from a file is read again when the cluster answers 401 or 403: whoever
+//! replaces a key writes the new one into the file, and nothing has to be restarted. The request
+//! was refused before anything was done, so it is sent once more with the new one.
+//!
 //! What the crate cannot do, and what is done instead:
 //! - It follows redirects. A reply that comes from elsewhere is refused and names the place; the
 //!   crate leaves credentials out when it goes to another host.
@@ -21,7 +25,7 @@
 //! - It panics when a reply without a content type is asked for it, and on an API key with a line
 //!   end: the former is never asked, the latter is refused by the settings.
 
-use super::settings::{ClientCertificate, Connection, Proxy, SettingsError};
+use super::settings::{Auth, ClientCertificate, Connection, Proxy, SettingsError};
 use super::transport::{ContentType, Method, Reply, Request, SendError, Transport};
 use bytes::Bytes;
 use elasticsearch::auth::{ClientCertificate as Identity, Credentials};
@@ -36,7 +40,7 @@ use elasticsearch::http::transport::{SingleNodeConnectionPool, TransportBuilder}
 use reqwest::Url;
 use std::error::Error;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
@@ -55,6 +59,10 @@ struct Shared {
     turn: AtomicUsize,
     connect_timeout: Duration,
     max_reply_bytes: u64,
+    /// Who we are now.
+    auth: Mutex<Auth>,
+    /// Counts how often that was another one.
+    renewals: AtomicU64,
 }
 
 struct Host {
@@ -143,32 +151,43 @@ impl Client {
             turn: AtomicUsize::new(0),
             connect_timeout: connection.connect_timeout,
             max_reply_bytes: connection.max_reply_bytes,
+            auth: Mutex::new(connection.auth.clone()),
+            renewals: AtomicU64::new(0),
         })))
     }
 
-    /// The hosts in the order in which this request tries them: in turn, those set aside last.
-    fn order(&self) -> Vec<&Host> {
-        let hosts = &self.0.hosts;
-        let turn = self.0.turn.fetch_add(1, Ordering::Relaxed);
-        let first = turn.checked_rem(hosts.len()).unwrap_or_default();
-        let mut order: Vec<&Host> = hosts.iter().cycle().skip(first).take(hosts.len()).collect();
-        order.sort_by_key(|host| host.is_aside());
-        order
+    /// Looks whether the secret's file holds another one by now, and whether this or somebody
+    /// else's look since `before` found one: then a refused request is worth another try.
+    async fn renew(&self, before: u64) -> bool {
+        let shared = Arc::clone(&self.0);
+        let look = move || {
+            let mut auth = shared.auth.lock().unwrap_or_else(PoisonError::into_inner);
+            let Some(now) = auth.changed() else { return };
+            match now.credentials() {
+                Ok(None) => {}
+                Ok(Some(credentials)) => {
+                    for host in &shared.hosts {
+                        host.transport.set_auth(credentials.clone());
+                    }
+                    *auth = now;
+                    shared.renewals.fetch_add(1, Ordering::Release);
+                    tracing::info!("the file of the secret for Elasticsearch holds another one");
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "the file of the secret for Elasticsearch cannot be used");
+                }
+            }
+        };
+        // A file may lie on a network; its reading is nobody else's wait.
+        let _ = tokio::task::spawn_blocking(look).await;
+        self.0.renewals.load(Ordering::Acquire) != before
     }
-}
 
-impl std::fmt::Debug for Client {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let names: Vec<&str> = self.0.hosts.iter().map(|host| host.name.as_str()).collect();
-        f.debug_struct("Client").field("hosts", &names).finish_non_exhaustive()
-    }
-}
-
-impl Transport for Client {
-    async fn send(&self, request: Request) -> Result<Reply, SendError> {
+    /// Asks the hosts in turn until one can be connected to.
+    async fn send_once(&self, request: &Request) -> Result<Reply, SendError> {
         let mut last = None;
         for host in self.order() {
-            match host.exchange(&request, &self.0).await {
+            match host.exchange(request, &self.0).await {
                 Ok(reply) => {
                     host.is_now(State::Replies);
                     return Ok(reply);
@@ -191,6 +210,34 @@ impl Transport for Client {
             host: "any host".to_owned(),
             source: Cause("none is configured".to_owned()).into(),
         }))
+    }
+
+    /// The hosts in the order in which this request tries them: in turn, those set aside last.
+    fn order(&self) -> Vec<&Host> {
+        let hosts = &self.0.hosts;
+        let turn = self.0.turn.fetch_add(1, Ordering::Relaxed);
+        let first = turn.checked_rem(hosts.len()).unwrap_or_default();
+        let mut order: Vec<&Host> = hosts.iter().cycle().skip(first).take(hosts.len()).collect();
+        order.sort_by_key(|host| host.is_aside());
+        order
+    }
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let names: Vec<&str> = self.0.hosts.iter().map(|host| host.name.as_str()).collect();
+        f.debug_struct("Client").field("hosts", &names).finish_non_exhaustive()
+    }
+}
+
+impl Transport for Client {
+    async fn send(&self, request: Request) -> Result<Reply, SendError> {
+        let before = self.0.renewals.load(Ordering::Acquire);
+        let reply = self.send_once(&request).await?;
+        if matches!(reply.status, 401 | 403) && self.renew(before).await {
+            return self.send_once(&request).await;
+        }
+        Ok(reply)
     }
 }
 

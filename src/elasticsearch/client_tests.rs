@@ -99,6 +99,30 @@ async fn a_request_arrives_as_it_was_built() {
 }
 
 #[tokio::test]
+async fn a_key_that_is_refused_is_read_again_from_its_file_and_tried_once() {
+    let (at, mut requests) = peer("HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n").await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("key");
+    std::fs::write(&file, "old:key").unwrap();
+    let auth = Auth::ApiKey(Secret::new("old:key").kept_in(file.clone()));
+    let client = Client::new(&Connection { auth, ..to(&[at]) }).unwrap();
+    let mut sent_with = async |keys: &[&str]| {
+        assert_eq!(client.send(get("/")).await.unwrap().status, 401);
+        for key in keys {
+            let request = requests.recv().await.unwrap();
+            assert!(request.contains(&format!("authorization: ApiKey {key}\r\n")), "{request}");
+        }
+        assert!(requests.try_recv().is_err(), "it was sent once more");
+    };
+    let (old, new) = ("b2xkOmtleQ==", "bmV3OmtleQ==");
+    sent_with(&[old]).await;
+    std::fs::write(&file, "new:key\n").unwrap();
+    sent_with(&[old, new]).await;
+    std::fs::write(&file, "no key at all").unwrap();
+    sent_with(&[new]).await;
+}
+
+#[tokio::test]
 async fn a_path_that_looks_like_an_address_stays_a_path() {
     let (at, mut requests) = peer(FINE).await;
     let client = Client::new(&to(&[at])).unwrap();

@@ -192,6 +192,12 @@ impl<T: Transport> Delivery<T> {
         job.attempts = job.attempts.saturating_add(1);
         match answer {
             Answer::Items(outcomes) => self.apply(job, outcomes).await?,
+            Answer::Later(Problem::Busy, said) if self.is_above_pace(&job) => {
+                // A cluster bounds the bytes that it works on at once (indexing pressure): what is
+                // larger alone is refused however long one waits.
+                self.held.set(Problem::Busy, &said);
+                self.split(job);
+            }
             Answer::Later(problem, said) => self.put_back(job, problem, &said),
             Answer::InDoubt(said) => {
                 add(&self.shared.status.in_doubt, 1);
@@ -288,6 +294,11 @@ impl<T: Transport> Delivery<T> {
 
     fn done_with(&mut self, entries: usize) {
         self.left = self.left.saturating_sub(entries);
+    }
+
+    /// Whether requests have become smaller since this one was made.
+    fn is_above_pace(&self, job: &Job) -> bool {
+        job.part.items().len() > 1 && job.part.bytes() > self.shared.gate.bytes()
     }
 
     fn put_back(&mut self, job: Job, problem: Problem, said: &str) {

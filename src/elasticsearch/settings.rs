@@ -20,17 +20,36 @@ pub const DEFAULT_MAX_REPLY_BYTES: u64 = 64 * 1_024 * 1_024;
 
 /// Text that nobody may read: a password, a key, a token.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
+pub struct Secret {
+    text: String,
+    /// The file that it was read from, which is read again when the cluster refuses it.
+    file: Option<PathBuf>,
+}
 
 impl Secret {
     /// Takes the text as it was read. The line end that editors leave in files is cut off.
     pub fn new(text: &str) -> Self {
-        Self(text.trim_end_matches(['\r', '\n']).to_owned())
+        Self { text: text.trim_end_matches(['\r', '\n']).to_owned(), file: None }
+    }
+
+    /// The same, of which it is known that it was read from `file`: when the cluster refuses it,
+    /// the file is read again, so that a key can be changed while the server runs.
+    #[must_use]
+    pub fn kept_in(self, file: PathBuf) -> Self {
+        Self { file: Some(file), ..self }
+    }
+
+    /// What its file holds now, when that is something else. A file that is gone or empty is
+    /// being replaced: then nothing changes.
+    fn changed(&self) -> Option<Self> {
+        let file = self.file.as_ref()?;
+        let now = Self::new(&std::fs::read_to_string(file).ok()?).kept_in(file.clone());
+        (!now.text.is_empty() && now != *self).then_some(now)
     }
 
     /// The text, for sending it and for nothing else.
     pub fn expose(&self) -> &str {
-        &self.0
+        &self.text
     }
 }
 
@@ -153,6 +172,19 @@ impl Connection {
 }
 
 impl Auth {
+    /// The same with the secret that stands in its file now, when that is another one. Reads the
+    /// file: call it where blocking is allowed.
+    pub(super) fn changed(&self) -> Option<Self> {
+        Some(match self {
+            Self::None => return None,
+            Self::Basic { username, password } => {
+                Self::Basic { username: username.clone(), password: password.changed()? }
+            }
+            Self::ApiKey(key) => Self::ApiKey(key.changed()?),
+            Self::Bearer(token) => Self::Bearer(token.changed()?),
+        })
+    }
+
     /// As the client library takes it. It panics on a key that cannot stand in a header, so that
     /// is found here.
     pub(super) fn credentials(
@@ -295,6 +327,25 @@ mod tests {
         });
         assert!(!format!("{connection:?}").contains("geheim"));
         assert_eq!(Secret::new("geheim\r\n").expose(), "geheim");
+    }
+
+    #[test]
+    fn a_secret_is_read_again_from_its_file_and_only_what_is_another_one_is_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("key");
+        std::fs::write(&file, "old:key\n").unwrap();
+        let auth = Auth::ApiKey(Secret::new("old:key").kept_in(file.clone()));
+        assert_eq!(auth.changed(), None);
+        for unusable in ["", "\n"] {
+            std::fs::write(&file, unusable).unwrap();
+            assert_eq!(auth.changed(), None, "{unusable:?}");
+        }
+        std::fs::write(&file, "new:key\n").unwrap();
+        let Some(Auth::ApiKey(key)) = auth.changed() else { panic!("the new key") };
+        assert_eq!(key.expose(), "new:key");
+        std::fs::remove_file(&file).unwrap();
+        assert_eq!(auth.changed(), None);
+        assert_eq!(Auth::ApiKey(Secret::new("old:key")).changed(), None, "it has no file");
     }
 
     #[test]

@@ -33,6 +33,9 @@ pub struct Faults {
     pub panics: bool,
     /// Bulk bodies above are answered with 413.
     pub max_body: Option<usize>,
+    /// Bulk bodies above are answered with 429, as a node does with what is beyond its memory for
+    /// indexing.
+    pub pressure: Option<usize>,
     /// Whether there is no template.
     pub no_template: bool,
     /// Whether the write index is read-only.
@@ -343,6 +346,9 @@ impl State {
         };
         if self.faults.max_body.is_some_and(|max| body.len() > max) {
             return reply(413, "<html>too large</html>");
+        }
+        if self.faults.pressure.is_some_and(|max| body.len() > max) {
+            return reply(429, r#"{"error":{"type":"es_rejected_execution_exception"}}"#);
         }
         for (name, value) in &request.query {
             let known = match *name {

@@ -2,10 +2,12 @@
 //!
 //! ```text
 //! exporter ──► proxy ──► node
-//!              │  before: nothing of the request arrives, the connection is cut
-//!              │  after:  the node has done it, the connection is cut instead of the reply
-//!              │  half:   half of the reply, then the connection is cut
-//!              └─ status: the proxy answers 429, 503, or 502 with HTML, the node never hears of it
+//!              │  sending: cut while the request is still being sent
+//!              │  before:  cut when all of it was sent; the node never hears of it
+//!              │  request: half of the request reaches the node, then both connections are cut
+//!              │  after:   the node has done it, the connection is cut instead of the reply
+//!              │  half:    half of the reply, then the connection is cut
+//!              └─ status:  the proxy answers 429, 503, or 502 with HTML, the node never hears of it
 //! ```
 //!
 //! While replies are held, what the node did stays unknown to the exporter: it can be killed with a
@@ -19,7 +21,8 @@ use hyper_util::rt::TokioIo;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -29,8 +32,12 @@ use tokio::sync::watch;
 pub enum Fault {
     /// Nothing: it goes through.
     None,
+    /// The connection is cut while the request is being sent.
+    CutSending,
     /// The connection is cut before the node hears of the request.
     CutBefore,
+    /// Half of the request reaches the node; then both connections are cut.
+    CutRequest,
     /// The node does it; the connection is cut instead of the reply.
     CutAfter,
     /// The node does it; half of the reply arrives.
@@ -42,6 +49,29 @@ pub enum Fault {
 /// What becomes of the bulk request with that number.
 pub type Plan = dyn Fn(u64) -> Fault + Send + Sync;
 
+/// Faults that a test changes while a proxy runs: each bulk meets the next of them, round and round.
+#[derive(Debug, Default)]
+pub struct Weather {
+    faults: Mutex<Vec<Fault>>,
+    bulks: AtomicUsize,
+}
+
+impl Weather {
+    /// From now on these, beginning with the first; none is fine weather.
+    pub fn set(&self, faults: Vec<Fault>) {
+        let mut current = self.faults.lock().unwrap();
+        self.bulks.store(0, Ordering::Relaxed);
+        *current = faults;
+    }
+
+    /// What the next bulk meets.
+    pub fn next(&self) -> Fault {
+        let faults = self.faults.lock().unwrap();
+        let bulk = self.bulks.fetch_add(1, Ordering::Relaxed);
+        bulk.checked_rem(faults.len()).map_or(Fault::None, |at| faults[at])
+    }
+}
+
 /// A running proxy. Its tasks end with the test's runtime.
 pub struct FaultProxy {
     address: SocketAddr,
@@ -51,16 +81,33 @@ pub struct FaultProxy {
 impl FaultProxy {
     /// Starts a proxy in front of `node` (`http://host:port`).
     pub async fn start(node: &str, plan: impl Fn(u64) -> Fault + Send + Sync + 'static) -> Self {
+        Self::start_trusting(node, None, plan).await
+    }
+
+    /// The same in front of a node with TLS, whose authority is in the PEM file `ca`. The proxy
+    /// itself speaks plain HTTP.
+    pub async fn start_trusting(
+        node: &str,
+        ca: Option<&Path>,
+        plan: impl Fn(u64) -> Fault + Send + Sync + 'static,
+    ) -> Self {
+        let mut client = reqwest::Client::builder().no_proxy();
+        if let Some(ca) = ca {
+            let pem = std::fs::read(ca).unwrap();
+            client = client.add_root_certificate(reqwest::Certificate::from_pem(&pem).unwrap());
+        }
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
             node: node.trim_end_matches('/').to_owned(),
-            client: reqwest::Client::builder().no_proxy().build().unwrap(),
+            client: client.build().unwrap(),
             plan: Box::new(plan),
             bulks: AtomicU64::default(),
             done: Mutex::default(),
             holding: watch::Sender::new(false),
             held: AtomicU64::default(),
+            busy_requests: AtomicU64::default(),
+            busy_items: AtomicU64::default(),
         });
         let accepting = Arc::clone(&shared);
         tokio::spawn(async move {
@@ -116,6 +163,12 @@ impl FaultProxy {
     pub fn held(&self) -> u64 {
         self.shared.held.load(Ordering::Relaxed)
     }
+
+    /// Bulk requests that the node refused with 429, and those of which it refused documents so.
+    pub fn busy(&self) -> (u64, u64) {
+        let Shared { busy_requests, busy_items, .. } = &*self.shared;
+        (busy_requests.load(Ordering::Relaxed), busy_items.load(Ordering::Relaxed))
+    }
 }
 
 struct Shared {
@@ -126,6 +179,8 @@ struct Shared {
     done: Mutex<BTreeMap<Fault, u64>>,
     holding: watch::Sender<bool>,
     held: AtomicU64,
+    busy_requests: AtomicU64,
+    busy_items: AtomicU64,
 }
 
 type Reply = Response<BoxBody<Bytes, io::Error>>;
@@ -142,11 +197,14 @@ impl Shared {
         } else {
             Fault::None
         };
+        if fault == Fault::CutSending {
+            return Err(cut());
+        }
         let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
         match fault {
             Fault::CutBefore => return Err(cut()),
             Fault::Status(status) => return Ok(refusal(status)),
-            Fault::None | Fault::CutAfter | Fault::CutHalfway => {}
+            _ => {}
         }
         let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
         let mut forwarded = self.client.request(head.method, format!("{}{path}", self.node));
@@ -157,9 +215,18 @@ impl Shared {
                 forwarded = forwarded.header(name, value);
             }
         }
+        let body = match fault {
+            Fault::CutRequest => reqwest::Body::wrap(halfway(&body)),
+            _ => body.into(),
+        };
         let reply = forwarded.body(body).send().await.map_err(io::Error::other)?;
         let (status, headers) = (reply.status(), reply.headers().clone());
         let bytes = reply.bytes().await.map_err(io::Error::other)?;
+        if is_bulk && status == 429 {
+            self.busy_requests.fetch_add(1, Ordering::Relaxed);
+        } else if is_bulk && memchr::memmem::find(&bytes, br#""status":429"#).is_some() {
+            self.busy_items.fetch_add(1, Ordering::Relaxed);
+        }
         if is_bulk && *self.holding.borrow() {
             self.held.fetch_add(1, Ordering::Relaxed);
             // Ends with the connection when the exporter is killed meanwhile.

@@ -2,15 +2,21 @@
 //!
 //! | file | holds |
 //! |---|---|
+//! | `export.rs` | whether what is in the ledger is in the cluster, counted |
 //! | `fault_proxy.rs` | a proxy that does to bulk requests what networks do |
+//! | `numbers.rs` | numbers that look random and are the same for the same seed |
 //! | `requests.rs` | OTLP requests with ids that a test can count |
+//! | `search_cluster.rs` | [`search_cluster::SearchCluster`]: three of them as one cluster |
 //! | `search_node.rs` | [`search_node::SearchNode`]: a real search engine on a free port |
 //! | `server.rs` | [`server::Server`]: the built binary, started on free ports |
 
 // Each test binary uses its own part of this module.
 #![allow(dead_code, unreachable_pub)]
 
+pub mod export;
 pub mod fault_proxy;
+pub mod numbers;
 pub mod requests;
+pub mod search_cluster;
 pub mod search_node;
 pub mod server;

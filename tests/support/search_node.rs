@@ -9,15 +9,22 @@
 
 use serde_json::Value;
 use spanledger::elasticsearch::{
-    Auth, Body, Client, Connection, ContentType, Method, Request, Secret, Transport as _,
+    Auth, Body, Client, Connection, ContentType, Method, Request, Secret, SendError, Transport as _,
 };
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 /// How often another free port is tried when somebody was faster.
 const PORT_ATTEMPTS: usize = 5;
+
+/// How long a process may take to be gone after it was killed: its memory is given back first.
+const GONE: Duration = Duration::from_secs(30);
 
 /// Which engine, and how it is started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +40,8 @@ pub enum Engine {
 /// A node. Dropping it stops the process.
 pub struct SearchNode {
     engine: Engine,
-    settings: Vec<String>,
+    /// Further arguments of the script.
+    arguments: Vec<String>,
     /// `None` once it was left behind for a look at it.
     data: Option<TempDir>,
     port: u16,
@@ -52,10 +60,17 @@ impl SearchNode {
 
     /// The same with settings of the engine, `name=value` each.
     pub fn start_with(engine: Engine, settings: &[&str]) -> Self {
+        let settings =
+            settings.iter().flat_map(|setting| ["--set".to_owned(), setting.to_string()]);
+        Self::start_as(engine, settings.collect())
+    }
+
+    /// The same with arguments of `tests/search-node/search-node start`.
+    pub fn start_as(engine: Engine, arguments: Vec<String>) -> Self {
         let data = TempDir::with_prefix_in("search-node-", env!("CARGO_TARGET_TMPDIR")).unwrap();
         let mut node = Self {
             engine,
-            settings: settings.iter().map(ToString::to_string).collect(),
+            arguments,
             data: Some(data),
             port: 0,
             pid: 0,
@@ -129,6 +144,27 @@ impl SearchNode {
         }
     }
 
+    /// `kill -9`, and waits for the process to be gone: nothing is flushed, nobody is told.
+    pub fn kill(&self) {
+        let pid = Pid::from_raw(self.pid.try_into().unwrap()).unwrap();
+        kill_process(pid, Signal::KILL).unwrap();
+        let end = Instant::now() + GONE;
+        while !self.is_gone() {
+            assert!(Instant::now() < end, "the node is there {GONE:?} after it was killed");
+            std::thread::yield_now();
+        }
+    }
+
+    /// Whether its process has ended, and its ports are free. One that nobody has waited for yet
+    /// is a zombie, and has closed its files when the last of its threads has ended.
+    fn is_gone(&self) -> bool {
+        let process = PathBuf::from(format!("/proc/{}", self.pid));
+        let stat = std::fs::read_to_string(process.join("stat")).unwrap_or_default();
+        let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+        let threads = std::fs::read_dir(process.join("task")).map_or(0, Iterator::count);
+        state.is_none() || (state == Some('Z') && threads <= 1)
+    }
+
     /// Starts again on the same port and data, after [`stop`](Self::stop) or a kill.
     pub fn start_again(&mut self) {
         self.launch().unwrap_or_else(|text| panic!("the node does not start again:\n{text}"));
@@ -143,9 +179,7 @@ impl SearchNode {
             Engine::SecureElasticsearch => _ = command.arg("--secure"),
             Engine::OpenSearch => _ = command.args(["--engine", "opensearch"]),
         }
-        for setting in &self.settings {
-            command.args(["--set", setting]);
-        }
+        command.args(&self.arguments);
         let output = command.output().expect("bash is there");
         if !output.status.success() {
             return Err(String::from_utf8_lossy(&output.stderr).into_owned());
@@ -177,6 +211,16 @@ impl Drop for SearchNode {
 
 /// Asks a cluster; status and JSON of the reply.
 pub async fn ask(client: &Client, method: Method, path: &str, body: Option<Value>) -> (u16, Value) {
+    try_ask(client, method, path, body).await.unwrap()
+}
+
+/// The same for a cluster of which a node may be gone.
+pub async fn try_ask(
+    client: &Client,
+    method: Method,
+    path: &str,
+    body: Option<Value>,
+) -> Result<(u16, Value), SendError> {
     let (path, query) = path.split_once('?').unwrap_or((path, ""));
     // Few parameters are ever asked for here, and their names must live for ever.
     let known = ["refresh", "op_type", "require_data_stream", "pretty", "name"];
@@ -196,8 +240,8 @@ pub async fn ask(client: &Client, method: Method, path: &str, body: Option<Value
         }),
         timeout: Duration::from_mins(1),
     };
-    let reply = client.send(request).await.unwrap();
-    (reply.status, serde_json::from_slice(&reply.body).unwrap_or(Value::Null))
+    let reply = client.send(request).await?;
+    Ok((reply.status, serde_json::from_slice(&reply.body).unwrap_or(Value::Null)))
 }
 
 fn script() -> Command {
@@ -207,6 +251,15 @@ fn script() -> Command {
     command
 }
 
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+/// A port on which nobody listens now, and that the system gives to nobody by itself: a node that
+/// is killed finds it free when it starts again.
+pub fn free_port() -> u16 {
+    let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap();
+    let given_from: u16 = range.split_whitespace().next().unwrap().parse().unwrap();
+    let first = 20_000.min(given_from / 2);
+    // Another one for each process and each call, so that tests do not try the same ones.
+    let start = RandomState::new().hash_one(()) % u64::from(given_from - first);
+    let start = first + u16::try_from(start).unwrap();
+    let is_free = |port: &u16| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    (start..given_from).chain(first..start).find(is_free).expect("a free port")
 }

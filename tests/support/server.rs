@@ -177,6 +177,17 @@ impl Server {
             .unwrap_or_else(|error| panic!("GET {path} is not JSON ({error}): {text}"))
     }
 
+    /// The number of a series of `/metrics`, by its whole name with labels; 0 when it is not there:
+    /// a counter with labels is not before it counted.
+    pub async fn metric(&self, series: &str) -> u64 {
+        let answer = self.ask("/metrics").await;
+        let answer = answer.unwrap_or_else(|error| self.no_answer("/metrics", &error));
+        let text = answer.text().await.unwrap_or_else(|error| self.no_answer("/metrics", &error));
+        let lines = text.lines().filter_map(|line| line.rsplit_once(' '));
+        let mut values = lines.filter(|(name, _)| *name == series).map(|(_, value)| value);
+        values.next().map_or(0, |value| value.parse().unwrap())
+    }
+
     /// The status with which the API answers to a path.
     pub async fn status(&self, path: &str) -> u16 {
         let answer = self.ask(path).await;
