@@ -17,8 +17,14 @@ const MIB: u64 = 1024 * 1024;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_of_the_cluster_holds_the_export_up_until_there_is_room_again() {
-    let watched = "cluster.routing.allocation.disk.threshold_enabled=true";
-    let node = SearchNode::start_with(Engine::Elasticsearch, &[watched]);
+    // However full this machine's own disk is, at first there is room.
+    let watched = [
+        "cluster.routing.allocation.disk.threshold_enabled=true",
+        "cluster.routing.allocation.disk.watermark.low=3mb",
+        "cluster.routing.allocation.disk.watermark.high=2mb",
+        "cluster.routing.allocation.disk.watermark.flood_stage=1mb",
+    ];
+    let node = SearchNode::start_with(Engine::Elasticsearch, &watched);
     setup(node.url());
     let server = configured(&[node.url().to_owned()], "").await;
     let client = node.client();
