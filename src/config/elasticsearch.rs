@@ -472,7 +472,8 @@ mod tests {
         let password = format!("proxy_password: {{file: \"{}\"}}\n", path.display());
         let whole = format!("{cluster}proxy: \"http://p:1\"\nproxy_username: u\n{password}");
         let proxy = resolved(&whole).unwrap().unwrap().connection.proxy.unwrap();
-        assert_eq!(proxy.credentials, Some(("u".to_owned(), Secret::new("geheim"))));
+        let (user, password) = proxy.credentials.unwrap();
+        assert_eq!((user.as_str(), password.expose()), ("u", "geheim"));
         for half in [
             format!("{cluster}proxy: \"http://p:1\"\nproxy_username: u\n"),
             format!("{cluster}proxy: \"http://p:1\"\n{password}"),

@@ -244,7 +244,8 @@ pub enum StoreError {
     /// The cursor is not one of ours.
     #[error(transparent)]
     Cursor(#[from] CursorError),
-    /// It may work later.
+    /// It may work later: why, and what to do. Shown to whoever asked, so it names no address, no
+    /// path and no secret.
     #[error("the store is not available now: {0}")]
     Unavailable(String),
     /// It will not work until somebody does something.

@@ -10,7 +10,7 @@ async fn nodes_that_are_killed_one_after_the_other_under_load_lose_nothing_and_d
     setup(&cluster.urls()[0]);
     cluster.healed().await;
     // Small bulks, so that some are on their way whenever a node dies.
-    let server = configured(&cluster.urls(), "bulk_documents: 100").await;
+    let server = configured(&cluster.urls(), "bulk_documents: 5").await;
     let load = Load::start(&server, 0);
     load.goes_on().await;
 

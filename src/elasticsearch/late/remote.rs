@@ -212,7 +212,7 @@ impl<T: Transport> Documents for Remote<T> {
             // Also wakes a shard that nobody searched for long.
             let probe = entries_of("");
             self.pages(&probe, 1, &mut |_| {})?;
-            self.wait(tokio::time::sleep(self.refresh_wait))?;
+            self.wait(async { tokio::time::sleep(self.refresh_wait).await })?;
             // One wait is enough for all.
             return Ok(());
         }

@@ -9,6 +9,7 @@ use super::super::status::locked;
 use super::super::transport::Transport;
 use super::StoreOptions;
 use super::status::StoreStatus;
+use crate::export::chain;
 use crate::store::StoreError;
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
@@ -141,16 +142,11 @@ pub(super) fn random() -> Option<u64> {
     Some(u64::from_le_bytes(bytes).max(1))
 }
 
-/// Why the store has no answer, and what to do.
+/// Why the store has no answer, and what to do. Where the cluster is and what its connection said is
+/// for the log: who asks may be anybody who may read entries.
 pub(super) fn unavailable(error: &SearchError) -> StoreError {
-    let mut text = format!("Elasticsearch: {error}");
-    let mut below = std::error::Error::source(error);
-    while let Some(cause) = below {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        below = cause.source();
-    }
-    StoreError::Unavailable(text)
+    tracing::warn!(error = chain(error), "the cluster did not answer a question");
+    StoreError::Unavailable(format!("Elasticsearch: {error}"))
 }
 
 /// What is left of the time for a question; `None` when it is over.
