@@ -472,8 +472,8 @@ mod tests {
         let password = format!("proxy_password: {{file: \"{}\"}}\n", path.display());
         let whole = format!("{cluster}proxy: \"http://p:1\"\nproxy_username: u\n{password}");
         let proxy = resolved(&whole).unwrap().unwrap().connection.proxy.unwrap();
-        let (user, password) = proxy.credentials.unwrap();
-        assert_eq!((user.as_str(), password.expose()), ("u", "geheim"));
+        let (user, read) = proxy.credentials.unwrap();
+        assert_eq!((user.as_str(), read.expose()), ("u", "geheim"));
         for half in [
             format!("{cluster}proxy: \"http://p:1\"\nproxy_username: u\n"),
             format!("{cluster}proxy: \"http://p:1\"\n{password}"),
