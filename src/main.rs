@@ -66,7 +66,15 @@ async fn run(cli: Cli) -> Exit {
 
 /// Prepares a cluster, as flags and the configuration file say.
 async fn setup(args: SetupArgs, out: &mut impl std::io::Write) -> Exit {
-    let SetupTarget::Elasticsearch(args) = args.target;
+    let args = match args.target {
+        SetupTarget::Elasticsearch(args) => args,
+        SetupTarget::Kibana(args) => {
+            return cli::kibana::setup(&args, out).await.unwrap_or_else(|error| {
+                eprintln!("{}", cli::error_line(&error));
+                error.exit()
+            });
+        }
+    };
     // The file may leave the cluster to the flag, as for `serve`.
     let overrides = Overrides { elasticsearch: args.url.clone(), ..Overrides::default() };
     let configured = match Config::load(args.config.as_deref(), &overrides) {

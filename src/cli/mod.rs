@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `args.rs` | [`Cli`]: commands, flags, environment variables, examples |
 //! | `search.rs`, `trace.rs`, `tail.rs` | what asks |
-//! | `setup.rs` | what has to be in Elasticsearch before the exporter writes |
+//! | `setup.rs`, `kibana.rs` | what has to be in Elasticsearch before the exporter writes; what people look at in Kibana |
 //! | `verify.rs` | the ledger computed again from the bytes on disk |
 //! | `exit.rs` | exit codes, and what is said on the way out |
 //! | `client.rs`, `endpoints.rs` | where answers come from: a running server, else the data folder |
@@ -29,6 +29,7 @@ mod doc;
 mod endpoints;
 mod exit;
 mod export;
+pub mod kibana;
 mod moment;
 mod offline;
 mod search;

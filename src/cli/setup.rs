@@ -1,6 +1,7 @@
 //! `setup elasticsearch`: what has to be in the cluster before the exporter writes.
 
 use super::exit::Exit;
+use super::kibana::KibanaArgs;
 use crate::elasticsearch::setup::{
     CORRELATOR_KEY, Class, DEFAULT_CLASS, DEFAULT_RETENTION_DAYS, EXPORTER_KEY, Lifecycle, Plan,
     SetupError, SetupOptions, Tiers, plan,
@@ -29,7 +30,7 @@ const DEFAULT_URL: &str = "http://localhost:9200";
 /// `setup`.
 #[derive(Debug, Clone, Args)]
 #[command(
-    after_help = "Examples:\n  spanledger setup elasticsearch --dry-run\n  spanledger setup elasticsearch --url https://es.example:9200 --ca-file ca.pem --user elastic"
+    after_help = "Examples:\n  spanledger setup elasticsearch --dry-run\n  spanledger setup elasticsearch --url https://es.example:9200 --ca-file ca.pem --user elastic\n  spanledger setup kibana --url http://localhost:5601"
 )]
 pub struct SetupArgs {
     /// What is set up.
@@ -42,6 +43,8 @@ pub struct SetupArgs {
 pub enum SetupTarget {
     /// Templates, data streams, lifecycle, roles and keys in Elasticsearch or OpenSearch
     Elasticsearch(Box<ElasticsearchArgs>),
+    /// Data view, searches and dashboards in Kibana or OpenSearch Dashboards
+    Kibana(KibanaArgs),
 }
 
 /// `setup elasticsearch`.
@@ -376,7 +379,7 @@ fn class(text: &str) -> Result<Class, SetupCommandError> {
     Ok(Class { name: name.to_owned(), retention_days })
 }
 
-fn secret(path: &Path) -> Result<Secret, SetupCommandError> {
+pub(super) fn secret(path: &Path) -> Result<Secret, SetupCommandError> {
     let failed = |source| SetupCommandError::Secret { path: path.to_owned(), source };
     fs::read_to_string(path).map(|text| Secret::new(&text)).map_err(failed)
 }

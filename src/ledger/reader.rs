@@ -45,6 +45,15 @@ impl Reader {
         self.head().size
     }
 
+    /// Bytes of the log from an entry on to the end of what is durable: how far behind is who reads
+    /// there. 0 beyond the watermark.
+    ///
+    /// # Errors
+    /// [`ReadError`] when the segment cannot be read.
+    pub fn bytes_from(&self, sequence: u64) -> Result<u64, ReadError> {
+        self.view.bytes_from(sequence)
+    }
+
     /// Size and root of the tree of the durable entries.
     pub fn head(&self) -> TreeHead {
         self.view.head()

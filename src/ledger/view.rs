@@ -221,6 +221,19 @@ impl View {
         offset.ok_or_else(|| segment.corrupt(segment.end(), sequence))
     }
 
+    /// Bytes of the log from an entry on to the end of what is durable.
+    pub(super) fn bytes_from(&self, sequence: u64) -> Result<u64, ReadError> {
+        if sequence >= self.head().size {
+            return Ok(0);
+        }
+        let Some(segment) = self.segment_of(sequence) else { return Ok(0) };
+        let offset = self.offset_of(&segment, &*self.open(&segment)?, sequence)?;
+        let later = self.segments.read().unwrap_or_else(PoisonError::into_inner);
+        let later = later.iter().filter(|later| later.first > segment.first);
+        let rest = segment.end().saturating_sub(offset);
+        Ok(later.fold(rest, |sum, later| sum.saturating_add(later.end())))
+    }
+
     /// Reads one entry below the watermark.
     pub(super) fn get(&self, sequence: u64) -> Result<Option<StoredEntry>, ReadError> {
         if sequence >= self.head().size {

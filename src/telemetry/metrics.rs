@@ -192,13 +192,17 @@ impl Sources {
             self.consumers.iter().map(|(name, progress)| (*name, number(progress))).collect()
         };
         let reader = self.ledger.reader();
-        let (mut behind, mut ages) = (Vec::new(), Vec::new());
+        let (mut behind, mut bytes, mut ages) = (Vec::new(), Vec::new(), Vec::new());
         for (name, arrived) in of(ConsumerStatus::arrived) {
             behind.push((name, reader.watermark().saturating_sub(arrived)));
+            // What cannot be read is not said; the ledger's own numbers tell of that.
+            bytes.extend(reader.bytes_from(arrived).ok().map(|bytes| (name, bytes)));
             ages.extend(age(&reader, arrived).map(|age| (name, age)));
         }
         let help = "Durable entries that have not arrived where the consumer brings them";
         page.gauges("consumer_lag_entries", help, "consumer", &behind);
+        let help = "Bytes of the ledger from the first of them on";
+        page.gauges("consumer_lag_bytes", help, "consumer", &bytes);
         let help = "Time since the oldest of them was received; 0 for none";
         page.ages("consumer_lag", help, "consumer", &ages);
         page.counts(

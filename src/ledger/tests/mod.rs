@@ -63,6 +63,12 @@ async fn what_was_appended_is_read_again_in_order_after_a_restart() {
     assert_eq!(ids(&reader), (0..40).collect::<Vec<_>>());
     assert_eq!(reader.get(7).unwrap().unwrap().body, b"{\"n\":7}");
     assert_eq!(reader.get(40).unwrap(), None);
+    let left: Vec<u64> = (0..=40).map(|from| reader.bytes_from(from).unwrap()).collect();
+    assert!(left.is_sorted_by(|more, less| more > less) && left[40] == 0, "{left:?}");
+    let files = dir.path().read_dir().unwrap().map(|file| file.unwrap());
+    let segments = files.filter(|file| file.path().extension().is_some_and(|e| e == "segment"));
+    let written: u64 = segments.map(|file| file.metadata().unwrap().len()).sum();
+    assert!(left[0] < written && left[0] + 200 > written, "{} of {written}", left[0]);
     let head = ledger.close().await.unwrap();
     drop(ledger);
 
