@@ -8,6 +8,7 @@ use super::cluster::Cluster;
 use super::pages::{Pages, Turn, by_arrival};
 use crate::correlate::Member;
 use crate::store::document::Document;
+use crate::store::projection::{Origin, write_document};
 use crate::store::{Hit, Place, StoreError};
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
@@ -25,7 +26,7 @@ const IDS_AT_ONCE: usize = 1_000;
 pub(super) struct Read {
     pub(super) document: Document,
     pub(super) place: Place,
-    /// As it is in the cluster, byte for byte.
+    /// As every store shows it: without what others put beside the entry in the cluster.
     pub(super) text: String,
 }
 
@@ -43,6 +44,9 @@ pub(super) fn read<T: Transport>(
     if document.tenant != tenant {
         return None;
     }
+    let mut shown = Vec::with_capacity(text.len());
+    write_document(&document.view(), Origin { name: &document.origin }, &mut shown);
+    let text = String::from_utf8(shown).ok()?;
     let place = Place {
         received_ns: document.received_ns,
         origin: document.origin.clone(),
