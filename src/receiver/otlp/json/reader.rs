@@ -421,7 +421,8 @@ mod tests {
             let json = pieces.concat();
             // Control characters are let through on purpose, half pairs are not among the pieces.
             if !json.contains('\n') {
-                let expected = serde_json::from_str::<serde_json::Value>(&json).is_ok();
+                // A number beyond what a float holds is JSON all the same: it is passed over.
+                let expected = serde_json::from_str::<serde::de::IgnoredAny>(&json).is_ok();
                 prop_assert_eq!(skip_all(json.as_bytes()).is_ok(), expected, "{}", json);
             }
         }
