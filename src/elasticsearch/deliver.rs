@@ -179,6 +179,12 @@ impl<T: Transport> Delivery<T> {
             self.recycle(job);
             return Ok(());
         }
+        if job.attempts > 0 && self.is_above_pace(&job) {
+            // A cluster bounds the bytes that it works on at once (indexing pressure): what is larger
+            // alone is refused, as a whole or document by document, however long one waits.
+            self.split(job);
+            return Ok(());
+        }
         ensure_cluster(&self.shared, &mut self.held).await;
         // Read once: another bulk may find out in between that the cluster does not know it.
         let guarded = self.shared.require_data_stream.load(Ordering::Relaxed);
@@ -192,12 +198,6 @@ impl<T: Transport> Delivery<T> {
         job.attempts = job.attempts.saturating_add(1);
         match answer {
             Answer::Items(outcomes) => self.apply(job, outcomes).await?,
-            Answer::Later(Problem::Busy, said) if self.is_above_pace(&job) => {
-                // A cluster bounds the bytes that it works on at once (indexing pressure): what is
-                // larger alone is refused however long one waits.
-                self.held.set(Problem::Busy, &said);
-                self.split(job);
-            }
             Answer::Later(problem, said) => self.put_back(job, problem, &said),
             Answer::InDoubt(said) => {
                 add(&self.shared.status.in_doubt, 1);
