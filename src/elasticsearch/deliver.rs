@@ -261,7 +261,7 @@ impl<T: Transport> Delivery<T> {
         add(&shared.status.bytes_before_compression, job.part.bytes());
         let since = Instant::now();
         let result = shared.transport.send(request).await;
-        shared.status.note_latency(since.elapsed());
+        shared.status.latency.note(since.elapsed());
         if result.is_err() {
             shared.identity.doubt();
         }

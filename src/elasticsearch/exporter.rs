@@ -225,8 +225,9 @@ impl<T: Transport> ElasticsearchSink<T> {
         self.consumer.as_ref().is_some_and(|consumer| consumer.is_stopping())
     }
 
-    /// Looks after the tasks: tells what holds them up, lets go of those at their end. Once one has panicked or lost its bulk, that is
-    /// what every call says: the cursor never passes that bulk, and only a restart sends it again.
+    /// Looks after the tasks: tells what holds them up, lets go of those at their end. Once one has
+    /// panicked or lost its bulk, that is what every call says: the cursor never passes that bulk,
+    /// and only a restart sends it again.
     fn reap(&mut self) -> Result<(), SinkError> {
         self.watch.look(&self.shared.status);
         while let Some(ended) = self.tasks.try_join_next() {

@@ -49,7 +49,6 @@ impl Identity {
     /// For the exporter `name` with its files in `dir`.
     pub(super) fn new(dir: &Path, name: &str, ledger: [u8; 16]) -> Self {
         Self {
-            // Not `{name}.…`: a file is written under its stem first, and the cursor has that one.
             file: dir.join(format!("{name}-cluster.id")),
             comparing: Mutex::new(()),
             cursor: CursorFile::new(dir, name, ledger),

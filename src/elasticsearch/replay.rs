@@ -145,9 +145,14 @@ impl<T: Transport> Exporter<T> {
             let part = filling.take(self.shared.gate.bytes(), Vec::new());
             let sequences: Vec<u64> = part.items().iter().map(|item| item.sequence).collect();
             // Before they are sent: the correlator has passed them, and looks at them again.
-            let noted = self.shared.options.replays.as_deref();
-            let noted = noted.map(|replays| replays.note(sequences.clone())).transpose();
-            let _sending = noted.map_err(ReplayError::Note)?;
+            let _sending = match self.shared.options.replays.clone() {
+                Some(replays) => {
+                    let all = sequences.clone();
+                    let noted = tokio::task::spawn_blocking(move || replays.note(all)).await;
+                    Some(noted.map_err(|_| ReplayError::Ended)?.map_err(ReplayError::Note)?)
+                }
+                None => None,
+            };
             let delivery = deliver(self.shared.clone(), part, true, None);
             let ended = tokio::time::timeout(time.left(), delivery).await;
             for sequence in sequences {

@@ -94,8 +94,7 @@ macro_rules! counters {
         pub struct ExporterStatus {
             $(pub(super) $name: $kind,)*
             dead_by_type: Mutex<BTreeMap<String, u64>>,
-            latency: [AtomicU64; LATENCY_BUCKETS_MS.len() + 1],
-            latency_us: AtomicU64,
+            pub(super) latency: Histogram,
             /// How many parts of the exporter are in each state but the first.
             held_up: [AtomicUsize; ExporterState::ALL.len()],
             last_error: Mutex<Option<String>>,
@@ -146,13 +145,39 @@ counters! {
     held_bytes: AtomicUsize;
 }
 
-/// Bulk latency, for a histogram.
+/// How long something took, each time.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Latency {
-    /// Requests per bucket of [`LATENCY_BUCKETS_MS`], and those above the last; not cumulative.
+    /// Times per bucket of [`LATENCY_BUCKETS_MS`], and those above the last; not cumulative.
     pub buckets: Vec<u64>,
     /// The time of all together.
     pub total: Duration,
+}
+
+/// Counts how long something takes.
+#[derive(Debug, Default)]
+pub(super) struct Histogram {
+    buckets: [AtomicU64; LATENCY_BUCKETS_MS.len() + 1],
+    total_us: AtomicU64,
+}
+
+impl Histogram {
+    pub(super) fn read(&self) -> Latency {
+        Latency {
+            buckets: self.buckets.iter().map(|count| count.load(Ordering::Relaxed)).collect(),
+            total: Duration::from_micros(self.total_us.load(Ordering::Relaxed)),
+        }
+    }
+
+    pub(super) fn note(&self, took: Duration) {
+        let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        let at = LATENCY_BUCKETS_MS.partition_point(|bound| *bound < ms);
+        if let Some(count) = self.buckets.get(at) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+        let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.total_us.fetch_add(us, Ordering::Relaxed);
+    }
 }
 
 impl ExporterStatus {
@@ -177,20 +202,7 @@ impl ExporterStatus {
 
     /// How long bulk requests took until their reply.
     pub fn latency(&self) -> Latency {
-        Latency {
-            buckets: self.latency.iter().map(|count| count.load(Ordering::Relaxed)).collect(),
-            total: Duration::from_micros(self.latency_us.load(Ordering::Relaxed)),
-        }
-    }
-
-    pub(super) fn note_latency(&self, took: Duration) {
-        let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-        let at = LATENCY_BUCKETS_MS.partition_point(|bound| *bound < ms);
-        if let Some(count) = self.latency.get(at) {
-            count.fetch_add(1, Ordering::Relaxed);
-        }
-        let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        self.latency_us.fetch_add(us, Ordering::Relaxed);
+        self.latency.read()
     }
 
     pub(super) fn note_dead_letter(&self, error_type: &str) {
@@ -271,7 +283,7 @@ mod tests {
     fn every_latency_falls_into_one_bucket() {
         let status = ExporterStatus::default();
         for ms in [0, 5, 6, 90_000, 90_001, 10_000_000] {
-            status.note_latency(Duration::from_millis(ms));
+            status.latency.note(Duration::from_millis(ms));
         }
         let latency = status.latency();
         assert_eq!(latency.buckets.iter().sum::<u64>(), 6);

@@ -1,48 +1,30 @@
-//! How far a sink is, in a file of its own.
-//!
-//! ```text
-//! spanledger cursor 1
-//! <random number of the ledger, 32 hex digits>
-//! <sequence number of the next entry>
-//! <crc32c of the lines above, 8 hex digits>
-//! ```
+//! How far a sink is, in a file of its own: the sequence number of the next entry.
 
 use crate::store::StoreError;
-use crate::store::durable::write_file;
-use std::path::{Path, PathBuf};
-
-const TITLE: &str = "spanledger cursor 1";
+use crate::store::durable::NumbersFile;
+use std::path::Path;
 
 /// The cursor of a sink that does not keep one with its own data.
 #[derive(Debug, Clone)]
-pub struct CursorFile {
-    path: PathBuf,
-    ledger: [u8; 16],
-}
+pub struct CursorFile(NumbersFile);
 
 impl CursorFile {
     /// The cursor of the sink `name` in `dir`, for the ledger with that random number.
     pub fn new(dir: &Path, name: &str, ledger: [u8; 16]) -> Self {
-        Self { path: dir.join(format!("{name}.cursor")), ledger }
+        let path = dir.join(format!("{name}.cursor"));
+        Self(NumbersFile { path, title: "spanledger cursor 1", ledger })
     }
 
     /// The sequence number of the next entry; `None` when there is no cursor, or it is damaged or
     /// of another ledger: the sink then gets everything again, which is safe.
     pub fn read(&self) -> Option<u64> {
-        let text = std::fs::read_to_string(&self.path).ok()?;
-        let (content, crc) = text.trim_end().rsplit_once('\n')?;
-        if crc != checksum(content) {
-            return None;
-        }
-        let mut lines = content.lines();
-        let known = lines.next()? == TITLE && lines.next()? == hex(self.ledger);
-        known.then(|| lines.next()?.parse().ok()).flatten()
+        self.0.read()?.first().copied()
     }
 
     /// Whether there is a file, readable or not.
     pub fn exists(&self) -> bool {
         // What cannot be looked at may be there.
-        self.path.try_exists().unwrap_or(true)
+        self.0.path.try_exists().unwrap_or(true)
     }
 
     /// Makes the sequence number durable.
@@ -50,17 +32,8 @@ impl CursorFile {
     /// # Errors
     /// [`StoreError::Io`]; the old cursor is then still there.
     pub fn write(&self, sequence: u64) -> Result<(), StoreError> {
-        let content = format!("{TITLE}\n{}\n{sequence}", hex(self.ledger));
-        write_file(&self.path, format!("{content}\n{}\n", checksum(&content)).as_bytes())
+        self.0.write(std::iter::once(sequence))
     }
-}
-
-fn checksum(content: &str) -> String {
-    format!("{:08x}", crc_fast::crc32_iscsi(content.as_bytes()))
-}
-
-fn hex(bytes: [u8; 16]) -> String {
-    format!("{:032x}", u128::from_be_bytes(bytes))
 }
 
 #[cfg(test)]

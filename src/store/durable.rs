@@ -1,9 +1,10 @@
-//! A file that is whole or not there: temporary name, fsync, rename, fsync of the directory.
+//! A file that is whole or not there: temporary name, fsync, rename, fsync of the directory; and a
+//! few numbers in such a file.
 
 use super::StoreError;
 use std::fs::{self, File};
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Extension of files that are not finished; one that is found at start is left of a crash.
 pub(crate) const UNFINISHED: &str = "tmp";
@@ -13,7 +14,11 @@ pub(crate) const UNFINISHED: &str = "tmp";
 /// # Errors
 /// [`StoreError::Io`], with nothing at `path` changed.
 pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
-    let temporary = path.with_extension(UNFINISHED);
+    // Behind the whole name: files of one stem may be written at the same time.
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".");
+    temporary.push(UNFINISHED);
+    let temporary = PathBuf::from(temporary);
     let write = || -> std::io::Result<()> {
         let mut file = File::create(&temporary)?;
         file.write_all(bytes)?;
@@ -23,6 +28,56 @@ pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
         sync_directory(path)
     };
     write().map_err(|source| io("write", path, source))
+}
+
+/// A small file of numbers that belong to one ledger: positions, sequences.
+///
+/// ```text
+/// <title>
+/// <random number of the ledger, 32 hex digits>
+/// <number>
+/// …
+/// <crc32c of the lines above, 8 hex digits>
+/// ```
+#[derive(Debug, Clone)]
+pub(crate) struct NumbersFile {
+    pub(crate) path: PathBuf,
+    pub(crate) title: &'static str,
+    pub(crate) ledger: [u8; 16],
+}
+
+impl NumbersFile {
+    /// The numbers; `None` when there is no file, or it is damaged or of another ledger.
+    pub(crate) fn read(&self) -> Option<Vec<u64>> {
+        let text = fs::read_to_string(&self.path).ok()?;
+        let (content, crc) = text.trim_end().rsplit_once('\n')?;
+        let mut lines = content.lines();
+        let is_known = crc == checksum(content)
+            && lines.next()? == self.title
+            && lines.next()? == self.ledger_text();
+        is_known.then(|| lines.map(|line| line.parse().ok()).collect()).flatten()
+    }
+
+    /// Makes the numbers durable in place of those that were there.
+    ///
+    /// # Errors
+    /// As [`write_file`].
+    pub(crate) fn write(&self, numbers: impl Iterator<Item = u64>) -> Result<(), StoreError> {
+        let mut content = format!("{}\n{}", self.title, self.ledger_text());
+        for number in numbers {
+            content.push('\n');
+            content.push_str(itoa::Buffer::new().format(number));
+        }
+        write_file(&self.path, format!("{content}\n{}\n", checksum(&content)).as_bytes())
+    }
+
+    fn ledger_text(&self) -> String {
+        format!("{:032x}", u128::from_be_bytes(self.ledger))
+    }
+}
+
+fn checksum(content: &str) -> String {
+    format!("{:08x}", crc_fast::crc32_iscsi(content.as_bytes()))
 }
 
 /// Makes the names in the directory of `path` durable.
@@ -50,6 +105,23 @@ mod tests {
         write_file(&path, b"second").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"second");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn files_of_one_stem_are_written_at_the_same_time_and_each_has_its_own_bytes() {
+        let dir = tempfile::tempdir().unwrap();
+        std::thread::scope(|scope| {
+            for name in ["late.cursor", "late.replays"] {
+                let path = dir.path().join(name);
+                scope.spawn(move || {
+                    for _ in 0..100 {
+                        write_file(&path, name.as_bytes()).unwrap();
+                        assert_eq!(fs::read_to_string(&path).unwrap(), name);
+                    }
+                });
+            }
+        });
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
     }
 
     #[test]

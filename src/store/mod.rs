@@ -39,13 +39,20 @@ pub(crate) use table::{Coverage, coverage};
 use crate::access::Tenant;
 use query::Query;
 use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Most hits of one page.
 pub const MAX_PAGE: usize = 10_000;
 
 /// How long a question may take, unless the request says otherwise.
 pub const DEFAULT_BUDGET: Duration = Duration::from_secs(10);
+
+/// When a question with this budget is over.
+pub(crate) fn deadline(budget: Duration) -> Instant {
+    const LONGEST: Duration = Duration::from_hours(1);
+    let now = Instant::now();
+    now.checked_add(budget.min(LONGEST)).unwrap_or(now)
+}
 
 /// A place where entries are written by a consumer of the ledger and asked for by people.
 ///

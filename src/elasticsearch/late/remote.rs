@@ -11,7 +11,9 @@ use crate::elasticsearch::bulk::DEFAULT_BULK_TIMEOUT;
 use crate::elasticsearch::document::data_stream;
 use crate::elasticsearch::ids::{carries, entries_of};
 use crate::elasticsearch::lookup::{read_refreshed, refresh};
-use crate::elasticsearch::search::{Filter, FoundDoc, Scope, SearchRequest, Sort, Source, search};
+use crate::elasticsearch::search::{
+    Filter, FoundDoc, STREAMS, Scope, SearchRequest, Sort, Source, search,
+};
 use crate::elasticsearch::{Body, ContentType, Method, Reply, Request, Transport};
 use crate::export::ConsumerStatus;
 use crate::store::facets::Facets;
@@ -35,9 +37,6 @@ const CLAUSES_BESIDE: usize = 24;
 
 /// How often a wait looks whether it should end.
 const LOOK_UP: Duration = Duration::from_millis(50);
-
-/// What all streams are called.
-const STREAMS: &str = "spanledger-*";
 
 /// A cluster.
 #[derive(Debug)]

@@ -3,38 +3,26 @@
 //! Their sequences are noted durably before they are sent again, and until their documents were
 //! given their ids. So neither a crash nor an outage in between loses one; one that was refused
 //! again is looked at once more for nothing.
-//!
-//! ```text
-//! spanledger replays 1
-//! <random number of the ledger, 32 hex digits>
-//! <sequence number>
-//! …
-//! <crc32c of the lines above, 8 hex digits>
-//! ```
 
 use crate::elasticsearch::status::locked;
 use crate::store::StoreError;
-use crate::store::durable::write_file;
+use crate::store::durable::NumbersFile;
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
-use std::sync::Mutex;
-
-const TITLE: &str = "spanledger replays 1";
+use std::path::Path;
+use std::sync::{Arc, Mutex};
 
 /// Sequences that are to be looked at again. As many as there are dead letters at most.
 #[derive(Debug)]
 pub struct Replays {
-    path: PathBuf,
-    ledger: [u8; 16],
+    file: NumbersFile,
     /// Each with how many requests are sending it just now.
     noted: Mutex<BTreeMap<u64, usize>>,
 }
 
 /// Says at its end that the sequences are not being sent any more.
 #[derive(Debug)]
-pub(in crate::elasticsearch) struct Sending<'a> {
-    replays: &'a Replays,
+pub(in crate::elasticsearch) struct Sending {
+    replays: Arc<Replays>,
     sequences: Vec<u64>,
 }
 
@@ -43,28 +31,29 @@ impl Replays {
     /// an empty one: a replayed entry may then lack ids until its group grows.
     pub fn open(dir: &Path, name: &str, ledger: [u8; 16]) -> Self {
         let path = dir.join(format!("{name}.replays"));
-        let read = read(&path, ledger);
-        if read.is_none() && path.exists() {
-            tracing::warn!(path = %path.display(), "is damaged and begun anew");
+        let file = NumbersFile { path, title: "spanledger replays 1", ledger };
+        let read = file.read();
+        if read.is_none() && file.path.exists() {
+            tracing::warn!(path = %file.path.display(), "is damaged and begun anew");
         }
         let noted = read.unwrap_or_default().into_iter().map(|sequence| (sequence, 0)).collect();
-        Self { path, ledger, noted: Mutex::new(noted) }
+        Self { file, noted: Mutex::new(noted) }
     }
 
-    /// Notes sequences before they are sent.
+    /// Notes sequences before they are sent. Waits for the disk.
     ///
     /// # Errors
     /// [`StoreError::Io`]; then they must not be sent.
     pub(in crate::elasticsearch) fn note(
-        &self,
+        self: &Arc<Self>,
         sequences: Vec<u64>,
-    ) -> Result<Sending<'_>, StoreError> {
+    ) -> Result<Sending, StoreError> {
         let mut noted = locked(&self.noted);
         for sequence in &sequences {
             let sending = noted.entry(*sequence).or_default();
             *sending = sending.saturating_add(1);
         }
-        let sending = Sending { replays: self, sequences };
+        let sending = Sending { replays: Arc::clone(self), sequences };
         let written = self.write(&noted);
         drop(noted);
         written.map(|()| sending)
@@ -82,23 +71,20 @@ impl Replays {
         ready.map(|(sequence, _)| *sequence).take(most).collect()
     }
 
-    /// Forgets sequences that were looked at, but for those that are being sent again meanwhile.
+    /// Forgets sequences that were looked at, in order, but for those that are being sent again meanwhile.
     pub(super) fn done(&self, sequences: &[u64]) -> Result<(), StoreError> {
         let mut noted = locked(&self.noted);
-        noted.retain(|sequence, sending| *sending > 0 || !sequences.contains(sequence));
+        noted
+            .retain(|sequence, sending| *sending > 0 || sequences.binary_search(sequence).is_err());
         self.write(&noted)
     }
 
     fn write(&self, noted: &BTreeMap<u64, usize>) -> Result<(), StoreError> {
-        let mut content = format!("{TITLE}\n{:032x}", u128::from_be_bytes(self.ledger));
-        for sequence in noted.keys() {
-            let _ = write!(content, "\n{sequence}");
-        }
-        write_file(&self.path, format!("{content}\n{}\n", checksum(&content)).as_bytes())
+        self.file.write(noted.keys().copied())
     }
 }
 
-impl Drop for Sending<'_> {
+impl Drop for Sending {
     fn drop(&mut self) {
         let mut noted = locked(&self.replays.noted);
         for sequence in &self.sequences {
@@ -109,20 +95,6 @@ impl Drop for Sending<'_> {
     }
 }
 
-fn read(path: &Path, ledger: [u8; 16]) -> Option<Vec<u64>> {
-    let text = std::fs::read_to_string(path).ok()?;
-    let (content, crc) = text.trim_end().rsplit_once('\n')?;
-    let mut lines = content.lines();
-    let known = crc == checksum(content)
-        && lines.next()? == TITLE
-        && lines.next()? == format!("{:032x}", u128::from_be_bytes(ledger));
-    known.then(|| lines.map(|line| line.parse().ok()).collect()).flatten()
-}
-
-fn checksum(content: &str) -> String {
-    format!("{:08x}", crc_fast::crc32_iscsi(content.as_bytes()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -130,7 +102,7 @@ mod tests {
     #[test]
     fn what_is_noted_survives_a_restart_until_it_was_looked_at() {
         let dir = tempfile::tempdir().unwrap();
-        let open = || Replays::open(dir.path(), "late", [1; 16]);
+        let open = || Arc::new(Replays::open(dir.path(), "late", [1; 16]));
         let replays = open();
         let sending = replays.note(vec![7, 3]).unwrap();
         assert!(!replays.has_ready(), "they are being sent");
@@ -146,7 +118,7 @@ mod tests {
     #[test]
     fn what_is_sent_again_while_it_is_looked_at_is_looked_at_again() {
         let dir = tempfile::tempdir().unwrap();
-        let replays = Replays::open(dir.path(), "late", [1; 16]);
+        let replays = Arc::new(Replays::open(dir.path(), "late", [1; 16]));
         drop(replays.note(vec![3]).unwrap());
         let ready = replays.ready(9);
         let sending = replays.note(vec![3]).unwrap();
@@ -158,7 +130,7 @@ mod tests {
     #[test]
     fn a_damaged_file_is_an_empty_one() {
         let dir = tempfile::tempdir().unwrap();
-        let replays = Replays::open(dir.path(), "late", [1; 16]);
+        let replays = Arc::new(Replays::open(dir.path(), "late", [1; 16]));
         drop(replays.note(vec![3]).unwrap());
         let path = dir.path().join("late.replays");
         let text = std::fs::read_to_string(&path).unwrap().replace("\n3\n", "\n4\n");

@@ -174,7 +174,7 @@ impl<D: Documents> Correlator<D> {
         let received = plan.seeds.iter().filter_map(|at| seeds.get(*at)).map(|s| s.received_ns);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         if let Some(received) = received.min() {
-            self.status.note_convergence(now.saturating_sub(Duration::from_nanos(received)));
+            self.status.convergence.note(now.saturating_sub(Duration::from_nanos(received)));
         }
     }
 }

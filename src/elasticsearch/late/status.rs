@@ -1,8 +1,7 @@
 //! What the correlator does, as plain numbers that anybody may read at any time.
 
-use crate::elasticsearch::status::{LATENCY_BUCKETS_MS, Latency};
+use crate::elasticsearch::status::{Histogram, Latency};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
 
 /// Numbers of a correlator since the start of the program.
 #[derive(Debug, Default)]
@@ -15,8 +14,7 @@ pub struct LateStatus {
     pub(super) groups_truncated: AtomicU64,
     pub(super) rounds: AtomicU64,
     pub(super) reduced: AtomicBool,
-    convergence: [AtomicU64; LATENCY_BUCKETS_MS.len() + 1],
-    convergence_ms: AtomicU64,
+    pub(super) convergence: Histogram,
 }
 
 impl LateStatus {
@@ -63,18 +61,6 @@ impl LateStatus {
     /// From the receipt of an entry that joined a group until the cluster had acknowledged the
     /// documents that it gave ids to.
     pub fn convergence(&self) -> Latency {
-        Latency {
-            buckets: self.convergence.iter().map(|count| count.load(Ordering::Relaxed)).collect(),
-            total: Duration::from_millis(self.convergence_ms.load(Ordering::Relaxed)),
-        }
-    }
-
-    pub(super) fn note_convergence(&self, took: Duration) {
-        let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-        let at = LATENCY_BUCKETS_MS.partition_point(|bound| *bound < ms);
-        if let Some(count) = self.convergence.get(at) {
-            count.fetch_add(1, Ordering::Relaxed);
-        }
-        self.convergence_ms.fetch_add(ms, Ordering::Relaxed);
+        self.convergence.read()
     }
 }

@@ -14,6 +14,7 @@
 use super::mark::Mark;
 use super::objects::{Kind, Object};
 use super::{SetupError, SetupOptions, lifecycle::insert};
+use crate::elasticsearch::search::STREAMS;
 use crate::elasticsearch::{Flavor, Method, Product};
 use serde_json::{Value, json};
 
@@ -29,9 +30,6 @@ const READS: [&str; 2] = ["read", "maintenance"];
 
 /// The same in the words of OpenSearch.
 const SEARCH_READS: [&str; 2] = ["read", "indices:admin/refresh*"];
-
-/// What all data streams are called.
-const STREAMS: &str = "spanledger-*";
 
 struct Role {
     name: &'static str,

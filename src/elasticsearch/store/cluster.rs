@@ -54,7 +54,7 @@ impl<T: Transport> Cluster<T> {
     pub(super) fn search(&self, request: &SearchRequest) -> Result<Found, SearchError> {
         let start = Instant::now();
         let answer = self.runtime.block_on(search(&self.transport, request));
-        self.status.note_latency(start.elapsed());
+        self.status.latency.note(start.elapsed());
         answer.inspect_err(|error| self.status.note_failure(error))
     }
 

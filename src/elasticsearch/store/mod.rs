@@ -45,12 +45,12 @@ use crate::correlate::{JoinRules, Member};
 use crate::store::story::{group_of, page_of};
 use crate::store::{
     AuditStore, Cursor, CursorError, EntryView, MAX_PAGE, Order, Page, Place, QueryRequest,
-    StoreError, TraceRequest, TraceStory,
+    StoreError, TraceRequest, TraceStory, deadline,
 };
 use cluster::Cluster;
 use members::ClusterMembers;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::runtime::Handle;
 
 /// How long a point in time waits for the next page: time for a person to read one. Each keeps
@@ -199,10 +199,4 @@ fn page_by_place<'m>(
     let last = page.last().filter(|_| end < members.len()).and_then(place);
     let next = last.map(|place| Cursor::Shared { place, newest, handle: 0 });
     Ok((page, next))
-}
-
-fn deadline(budget: Duration) -> Instant {
-    const LONGEST: Duration = Duration::from_hours(1);
-    let now = Instant::now();
-    now.checked_add(budget.min(LONGEST)).unwrap_or(now)
 }

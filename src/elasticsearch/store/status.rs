@@ -1,9 +1,8 @@
 //! What the store does, as plain numbers that anybody may read at any time.
 
 use super::super::search::SearchError;
-use super::super::status::{LATENCY_BUCKETS_MS, Latency};
+use super::super::status::{Histogram, Latency};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 /// Why requests failed, as a label of a metric.
 pub const FAILURES: [&str; 6] =
@@ -15,8 +14,7 @@ pub struct StoreStatus {
     failures: [AtomicU64; FAILURES.len()],
     pub(super) evicted: AtomicU64,
     pub(super) unreadable: AtomicU64,
-    latency: [AtomicU64; LATENCY_BUCKETS_MS.len() + 1],
-    latency_us: AtomicU64,
+    pub(super) latency: Histogram,
 }
 
 impl StoreStatus {
@@ -41,20 +39,7 @@ impl StoreStatus {
 
     /// How long requests took until their reply.
     pub fn latency(&self) -> Latency {
-        Latency {
-            buckets: self.latency.iter().map(|count| count.load(Ordering::Relaxed)).collect(),
-            total: Duration::from_micros(self.latency_us.load(Ordering::Relaxed)),
-        }
-    }
-
-    pub(super) fn note_latency(&self, took: Duration) {
-        let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-        let at = LATENCY_BUCKETS_MS.partition_point(|bound| *bound < ms);
-        if let Some(count) = self.latency.get(at) {
-            count.fetch_add(1, Ordering::Relaxed);
-        }
-        let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        self.latency_us.fetch_add(us, Ordering::Relaxed);
+        self.latency.read()
     }
 
     pub(super) fn note_failure(&self, error: &SearchError) {
@@ -86,14 +71,5 @@ mod tests {
         status.note_failure(&SearchError::Unauthorized);
         let counted: Vec<_> = status.failures().into_iter().filter(|(_, n)| *n > 0).collect();
         assert_eq!(counted, [("unauthorized", 2), ("busy", 1)]);
-    }
-
-    #[test]
-    fn every_latency_falls_into_one_bucket() {
-        let status = StoreStatus::default();
-        for ms in [0, 100, 1_000_000] {
-            status.note_latency(Duration::from_millis(ms));
-        }
-        assert_eq!(status.latency().buckets.iter().sum::<u64>(), 3);
     }
 }

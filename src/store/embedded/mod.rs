@@ -55,7 +55,7 @@ use super::query::{Clock, Compiled};
 use super::story::{group_of, page_of};
 use super::{
     AuditStore, Cursor, CursorError, EntryView, Hit, MAX_PAGE, Order, Page, QueryRequest,
-    StoreError, TraceRequest, TraceStory,
+    StoreError, TraceRequest, TraceStory, deadline,
 };
 use crate::correlate::{JoinRules, Member, keep_first};
 use crate::ledger::Reader;
@@ -70,7 +70,6 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
 use write::Writing;
 
 /// Settings of the index; the default is right for a server.
@@ -454,10 +453,4 @@ impl AuditStore for EmbeddedStore {
 
 fn tags_dir(dir: &Path) -> PathBuf {
     dir.join("tags")
-}
-
-fn deadline(budget: Duration) -> Instant {
-    const LONGEST: Duration = Duration::from_hours(1);
-    let now = Instant::now();
-    now.checked_add(budget.min(LONGEST)).unwrap_or(now)
 }
