@@ -1,68 +1,37 @@
-//! Whose evidence it is: tenants, and (later) the credentials that prove them.
+//! Whose evidence it is, who may write it and who may read it.
 //!
-//! A tenant comes from the credential and never from a payload. Until credentials exist there is
-//! one tenant, [`Tenant::default`]; every type that carries evidence carries its tenant already.
+//! | file | holds |
+//! |---|---|
+//! | `tenant.rs` | [`Tenant`]: the owner of evidence |
+//! | `role.rs` | [`Role`] and [`Right`]: the one table of who may do what |
+//! | `token.rs` | [`Token`]: the secret of an API key, and the hash that is kept of it |
+//! | `credential.rs` | [`Credential`]: what a secret or a certificate stands for |
+//! | `book.rs` | [`Book`]: all credentials in one file, changed under a lock |
+//! | `presented.rs` | [`Presented`]: what a request shows of itself |
+//! | `authenticate.rs` | [`Credentials`]: from what is shown to a [`Principal`], or [`Denied`] |
+//!
+//! ```text
+//! request ─► Presented (key, certificate, nothing) ─► Credentials ─► Principal { tenant, rights }
+//!                                                          ▲
+//!            credentials.json ── read when it changed ─────┘
+//! ```
+//!
+//! A tenant comes from the credential and never from a payload. Before the first credential is
+//! made everybody on this machine is the tenant `default` with every right; from then on, and for
+//! ever, nobody is anybody without one.
 
-use std::sync::Arc;
+mod authenticate;
+mod book;
+mod credential;
+mod presented;
+mod role;
+mod tenant;
+mod token;
 
-/// Longest tenant name, in bytes: it stands in every frame of the ledger.
-pub const MAX_TENANT_BYTES: usize = 64;
-
-/// The name of the tenant that everything belongs to while there are no credentials.
-pub const DEFAULT_TENANT: &str = "default";
-
-/// The owner of evidence. Cheap to clone: every request and every query has one.
-///
-/// ```
-/// use spanledger::access::Tenant;
-/// assert_eq!(Tenant::default().name(), "default");
-/// assert!(Tenant::new("").is_err());
-/// ```
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Tenant(Arc<str>);
-
-/// Why a name is not a tenant's.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error(
-    "a tenant's name has 1 to {MAX_TENANT_BYTES} bytes of a-z, A-Z, 0-9, '.', '_' and '-', not {0:?}"
-)]
-pub struct InvalidTenant(String);
-
-impl Tenant {
-    /// A tenant of that name.
-    ///
-    /// # Errors
-    /// [`InvalidTenant`] when the name is empty, longer than [`MAX_TENANT_BYTES`] or has other
-    /// characters than letters, digits, `.`, `_` and `-`.
-    pub fn new(name: &str) -> Result<Self, InvalidTenant> {
-        let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
-        if name.is_empty() || name.len() > MAX_TENANT_BYTES || !name.bytes().all(plain) {
-            return Err(InvalidTenant(name.chars().take(MAX_TENANT_BYTES).collect()));
-        }
-        Ok(Self(name.into()))
-    }
-
-    /// The name, as configured.
-    pub fn name(&self) -> &str {
-        &self.0
-    }
-}
-
-impl Default for Tenant {
-    fn default() -> Self {
-        Self(DEFAULT_TENANT.into())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_that_could_break_a_path_or_a_header_is_refused() {
-        for name in ["", "a/b", "a b", "a\n", "ä", &"x".repeat(65)] {
-            assert!(Tenant::new(name).is_err(), "{name:?}");
-        }
-        assert!(Tenant::new(&"x".repeat(64)).is_ok());
-    }
-}
+pub use authenticate::{Credentials, Denied, Principal};
+pub use book::{Book, BookError, Change, NewCredential};
+pub use credential::{Act, CertificateName, Credential, Forward, Proof, RateLimits, TenantFrom};
+pub use presented::{PeerCertificate, Presented};
+pub use role::{Right, Role};
+pub use tenant::{DEFAULT_TENANT, InvalidTenant, MAX_TENANT_BYTES, Tenant};
+pub use token::{Token, TokenHash};

@@ -21,14 +21,33 @@ struct Prefixed {
     /// The first bytes of the prefix, and which of them it has: nearly every name that does not
     /// begin with it is told apart here, without a call.
     start: (u128, u128),
+    /// Those with something behind the `*`, or two of them.
     patterns: Vec<(Glob, u32)>,
+    /// The rules of the bare `prefix*`, which answers last.
+    open: Option<u32>,
 }
 
 impl Prefixed {
     fn new(prefix: &str) -> Self {
         let ones = vec![0xff; prefix.len()];
         let start = (first_bytes(prefix.as_bytes()), first_bytes(&ones));
-        Self { prefix: prefix.into(), start, patterns: Vec::new() }
+        Self { prefix: prefix.into(), start, patterns: Vec::new(), open: None }
+    }
+
+    /// The rules of a name, of which `first` are the [`first_bytes`].
+    fn get(&self, name: &str, first: u128) -> Option<u32> {
+        if first & self.start.1 != self.start.0 {
+            return None;
+        }
+        if self.prefix.len() > size_of::<u128>() && !name.starts_with(&*self.prefix) {
+            return None;
+        }
+        if self.patterns.is_empty() {
+            return self.open;
+        }
+        let rest = name.get(self.prefix.len()..)?;
+        let found = self.patterns.iter().find(|(glob, _)| glob.matches_rest(rest));
+        found.map(|(_, at)| *at).or(self.open)
     }
 }
 
@@ -136,13 +155,8 @@ impl Names {
     fn pattern(&self, name: &str) -> Option<u32> {
         let first = first_bytes(name.as_bytes());
         let of_first = |byte: u8| {
-            let group = self.prefixed.get(usize::from(byte))?.iter();
-            let begins = |prefixed: &&Prefixed| first & prefixed.start.1 == prefixed.start.0;
-            group.filter(begins).find_map(|prefixed| {
-                let rest = name.strip_prefix(&*prefixed.prefix)?;
-                let found = prefixed.patterns.iter().find(|(glob, _)| glob.matches_rest(rest));
-                found.map(|(_, at)| *at)
-            })
+            let mut group = self.prefixed.get(usize::from(byte))?.iter();
+            group.find_map(|prefixed| prefixed.get(name, first))
         };
         of_first(*name.as_bytes().first()?).or_else(|| of_first(NO_PREFIX))
     }
@@ -181,12 +195,13 @@ impl Names {
             at
         });
         let Some(prefixed) = group.get_mut(place) else { return next };
+        if glob.ends_open() {
+            return *prefixed.open.get_or_insert(next);
+        }
         if let Some((_, at)) = prefixed.patterns.iter().find(|(there, _)| there.text() == pattern) {
             return *at;
         }
         prefixed.patterns.push((glob, next));
-        // A bare `prefix*` answers last.
-        prefixed.patterns.sort_by_key(|(glob, _)| glob.ends_open());
         next
     }
 

@@ -14,20 +14,32 @@ pub(crate) const UNFINISHED: &str = "tmp";
 /// # Errors
 /// [`StoreError::Io`], with nothing at `path` changed.
 pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    write_file_with(path, |file| file.write_all(bytes).map_err(|source| io("write", path, source)))
+}
+
+/// The same for what is better written piece by piece.
+///
+/// # Errors
+/// [`StoreError::Io`], and what `content` says; with nothing at `path` changed.
+pub(crate) fn write_file_with(
+    path: &Path,
+    content: impl FnOnce(&mut File) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
     // Behind the whole name: files of one stem may be written at the same time.
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(".");
     temporary.push(UNFINISHED);
     let temporary = PathBuf::from(temporary);
-    let write = || -> std::io::Result<()> {
-        let mut file = File::create(&temporary)?;
-        file.write_all(bytes)?;
+    let failed = |source| io("write", path, source);
+    let mut file = File::create(&temporary).map_err(failed)?;
+    content(&mut file)?;
+    let finish = || {
         // IMPORTANT: the bytes are on disk before the name says that they are.
         file.sync_all()?;
         fs::rename(&temporary, path)?;
         sync_directory(path)
     };
-    write().map_err(|source| io("write", path, source))
+    finish().map_err(failed)
 }
 
 /// A small file of numbers that belong to one ledger: positions, sequences.

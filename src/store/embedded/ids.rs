@@ -11,9 +11,10 @@
 use super::super::StoreError;
 use super::super::durable::{UNFINISHED, io};
 use super::run::{Record, Run, range_of};
+use itertools::Itertools as _;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 /// Buckets of the open run, by the first bits of the key: a look-up scans one, and sorting sorts
 /// many small ones.
@@ -28,6 +29,9 @@ pub(super) struct Ids {
     dir: PathBuf,
     run_entries: u64,
     state: RwLock<State>,
+    /// Memory of an open run that was sealed, for the next: to give it back to the system and ask
+    /// for it anew costs more than all that is done with it.
+    spare: Mutex<Vec<Vec<Record>>>,
 }
 
 #[derive(Debug, Clone)]
@@ -52,8 +56,9 @@ struct OpenRecords {
 }
 
 impl Open {
-    fn new(first: u64) -> Self {
-        let buckets = vec![Vec::new(); BUCKETS];
+    fn new(first: u64, mut buckets: Vec<Vec<Record>>) -> Self {
+        buckets.iter_mut().for_each(Vec::clear);
+        buckets.resize_with(BUCKETS, Vec::new);
         Self { first, inner: RwLock::new(OpenRecords { end: first, buckets }) }
     }
 
@@ -68,15 +73,17 @@ impl Open {
         out.extend(found.map(|(_, offset)| self.first.saturating_add(u64::from(*offset))));
     }
 
-    /// All records in the order of a run.
-    fn sorted(&self) -> Vec<Record> {
-        let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
-        let mut all = Vec::with_capacity(inner.buckets.iter().map(Vec::len).sum());
-        for bucket in &mut inner.buckets {
-            bucket.sort_unstable();
-            all.extend_from_slice(bucket);
+    /// Writes it to a file. Look-ups go on meanwhile.
+    fn write(&self, dir: &Path) -> Result<Run, StoreError> {
+        {
+            let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
+            inner.buckets.iter_mut().for_each(|bucket| bucket.sort_unstable());
         }
-        all
+        let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
+        let count = inner.buckets.iter().map(Vec::len).sum();
+        // The buckets are ranges of keys.
+        let records = inner.buckets.iter().flatten().copied().map(Ok);
+        Run::create(dir, self.first, inner.end, count, records)
     }
 }
 
@@ -125,8 +132,13 @@ impl Ids {
                 Err(error) => return Err(error),
             }
         }
-        let state = State { runs: Arc::new(runs), open: Arc::new(Open::new(next)) };
-        let ids = Self { dir: dir.to_owned(), run_entries, state: RwLock::new(state) };
+        let state = State { runs: Arc::new(runs), open: Arc::new(Open::new(next, Vec::new())) };
+        let ids = Self {
+            dir: dir.to_owned(),
+            run_entries,
+            state: RwLock::new(state),
+            spare: Mutex::default(),
+        };
         Ok(Opened { ids, gaps })
     }
 
@@ -158,7 +170,7 @@ impl Ids {
             };
             let limit = open.first.saturating_add(self.run_entries);
             if open.end() >= limit {
-                self.seal(&open)?;
+                self.seal(open)?;
                 continue;
             }
             if open.end() >= end {
@@ -190,7 +202,10 @@ impl Ids {
             let part = first..first.saturating_add(self.run_entries).min(range.end);
             let mut records = list(&part)?;
             records.sort_unstable();
-            runs.push(Arc::new(Run::create(&self.dir, part.start, part.end, &records)?));
+            let count = records.len();
+            let records = records.into_iter().map(Ok);
+            let run = Run::create(&self.dir, part.start, part.end, count, records)?;
+            runs.push(Arc::new(run));
             first = part.end;
         }
         let old = self.swap(range, runs);
@@ -203,16 +218,27 @@ impl Ids {
     }
 
     /// Writes the full open run and begins the next.
-    fn seal(&self, open: &Open) -> Result<(), StoreError> {
-        let end = open.end();
-        let run = Arc::new(Run::create(&self.dir, open.first, end, &open.sorted())?);
+    fn seal(&self, open: Arc<Open>) -> Result<(), StoreError> {
+        let run = Arc::new(open.write(&self.dir)?);
+        let spare = std::mem::take(&mut *self.spare());
+        let next = Arc::new(Open::new(run.end, spare));
         {
             let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
             let mut runs = state.runs.as_ref().clone();
             runs.push(run);
-            *state = State { runs: Arc::new(runs), open: Arc::new(Open::new(end)) };
+            *state = State { runs: Arc::new(runs), open: next };
+        }
+        // Whoever still looks something up in it keeps it.
+        if let Some(Open { inner, .. }) = Arc::into_inner(open) {
+            let OpenRecords { buckets, .. } =
+                inner.into_inner().unwrap_or_else(PoisonError::into_inner);
+            *self.spare() = buckets;
         }
         self.merge()
+    }
+
+    fn spare(&self) -> MutexGuard<'_, Vec<Vec<Record>>> {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Merges sixteen adjacent runs that are small.
@@ -231,11 +257,14 @@ impl Ids {
         if covered != whole {
             return Ok(());
         }
-        let Ok(records) = merged(last, first) else {
-            // A damaged part is found again, and mended, when somebody looks something up in it.
-            return Ok(());
+        let count: u64 = last.iter().map(|run| run.len()).sum();
+        let count = usize::try_from(count).unwrap_or(usize::MAX);
+        let run = match Run::create(&self.dir, first, end, count, merged(last, first)) {
+            Ok(run) => Arc::new(run),
+            // It is found again, and mended, when somebody looks something up in it.
+            Err(StoreError::Damaged { .. }) => return Ok(()),
+            Err(error) => return Err(error),
         };
-        let run = Arc::new(Run::create(&self.dir, first, end, &records)?);
         for part in self.swap(&(first..end), vec![run]) {
             // The name goes; whoever has the file open goes on reading it.
             remove(&self.dir, &(part.first..part.end));
@@ -258,19 +287,25 @@ impl Ids {
     }
 }
 
-/// The records of adjacent runs as those of one, sorted.
-fn merged(runs: &[Arc<Run>], first: u64) -> Result<Vec<Record>, StoreError> {
-    let count: u64 = runs.iter().map(|run| run.len()).sum();
-    let mut all = Vec::with_capacity(usize::try_from(count).unwrap_or(0));
-    for run in runs {
+/// The records of adjacent runs as those of one, sorted: the least of what each has next. Ends
+/// at the first that cannot be read.
+fn merged(runs: &[Arc<Run>], first: u64) -> impl Iterator<Item = Result<Record, StoreError>> + '_ {
+    let parts = runs.iter().map(move |run| {
         let by = u32::try_from(run.first.saturating_sub(first)).unwrap_or(u32::MAX);
-        for block in run.records() {
-            all.extend(block?.iter().map(|(key, offset)| (*key, offset.saturating_add(by))));
-        }
-    }
-    // Sixteen sorted stretches: the stable sort finds and merges them.
-    all.sort_by_key(|(key, _)| *key);
-    Ok(all)
+        let moved = move |(key, offset): Record| (key, offset.saturating_add(by));
+        run.records().flat_map(move |block| {
+            let (block, error) = match block {
+                Ok(block) => (block, None),
+                Err(error) => (Vec::new(), Some(Err(error))),
+            };
+            block.into_iter().map(move |record| Ok(moved(record))).chain(error)
+        })
+    });
+    // What cannot be read comes first, so that it ends the merge.
+    parts.kmerge_by(|a, b| match (a, b) {
+        (Ok(a), Ok(b)) => a < b,
+        (a, _) => a.is_err(),
+    })
 }
 
 /// The ranges of the run files in a directory.
@@ -315,7 +350,7 @@ pub(super) struct Damaged {
 impl Snapshot {
     /// A snapshot of nothing.
     pub(super) fn empty() -> Self {
-        Self { runs: Arc::default(), open: Arc::new(Open::new(0)), end: 0 }
+        Self { runs: Arc::default(), open: Arc::new(Open::new(0, Vec::new())), end: 0 }
     }
 
     /// Whether every entry of the range is listed.

@@ -12,8 +12,9 @@
 //! checksum, so a run of any size is opened without reading it, and damage is found where it is.
 
 use super::super::StoreError;
-use super::super::durable::{io, write_file};
+use super::super::durable::{io, write_file_with};
 use std::fs::File;
+use std::io::{BufWriter, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
@@ -21,6 +22,9 @@ const MAGIC: [u8; 8] = *b"SLIDRUN1";
 const HEADER_LEN: usize = 44;
 const TABLE_ITEM_LEN: usize = 12;
 const RECORD_LEN: usize = 12;
+
+/// Bytes that are written at once.
+const WRITE_BYTES: usize = 64 * 1024;
 
 /// Records in a block: a block is read by one system call.
 const BLOCK_RECORDS: usize = 256;
@@ -54,15 +58,33 @@ pub(super) fn range_of(name: &str) -> Option<(u64, u64)> {
 }
 
 impl Run {
-    /// Writes a run of sorted records and opens it.
+    /// Writes a run of `count` sorted records and opens it. Holds one block of them at a time: in
+    /// a large run there are millions.
     pub(super) fn create(
         dir: &Path,
         first: u64,
         end: u64,
-        records: &[Record],
+        count: usize,
+        records: impl Iterator<Item = Result<Record, StoreError>>,
     ) -> Result<Self, StoreError> {
         let path = dir.join(file_name(first, end));
-        write_file(&path, &encode(first, end, records))?;
+        write_file_with(&path, |file| {
+            let failed = |source| io("write", &path, source);
+            let blocks = count.div_ceil(BLOCK_RECORDS);
+            let start = HEADER_LEN.saturating_add(blocks.saturating_mul(TABLE_ITEM_LEN));
+            file.seek(SeekFrom::Start(start as u64)).map_err(failed)?;
+            let table = write_blocks(file, records, &path)?;
+            let header = Header {
+                first,
+                end,
+                count: count as u64,
+                blocks: u32::try_from(blocks).unwrap_or(u32::MAX),
+                table_crc: crc_fast::crc32_iscsi(&table),
+            };
+            let mut bytes = header.encode();
+            bytes.extend_from_slice(&table);
+            file.write_all_at(&bytes, 0).map_err(failed)
+        })?;
         Self::open(dir, first, end)
     }
 
@@ -198,40 +220,46 @@ impl Header {
     }
 }
 
-fn encode(first: u64, end: u64, records: &[Record]) -> Vec<u8> {
-    let mut blocks = Vec::with_capacity(records.len().saturating_mul(RECORD_LEN));
+/// Writes the blocks where the file stands, and gives the table of them.
+fn write_blocks(
+    file: &File,
+    records: impl Iterator<Item = Result<Record, StoreError>>,
+    path: &Path,
+) -> Result<Vec<u8>, StoreError> {
+    let failed = |source| io("write", path, source);
+    let mut out = BufWriter::with_capacity(WRITE_BYTES, file);
     let mut table = Vec::new();
-    for block in records.chunks(BLOCK_RECORDS) {
-        let start = blocks.len();
-        for (key, _) in block {
-            blocks.extend_from_slice(&key.to_le_bytes());
-        }
-        for (_, offset) in block {
-            blocks.extend_from_slice(&offset.to_le_bytes());
-        }
-        let crc = crc_fast::crc32_iscsi(blocks.get(start..).unwrap_or_default());
-        let first_key = block.first().map_or(0, |(key, _)| *key);
+    let mut block: Vec<Record> = Vec::with_capacity(BLOCK_RECORDS);
+    let mut bytes = Vec::with_capacity(BLOCK_RECORDS.saturating_mul(RECORD_LEN));
+    let mut flush = |block: &mut Vec<Record>| {
+        let Some((first_key, _)) = block.first() else { return Ok(()) };
         table.extend_from_slice(&first_key.to_le_bytes());
-        table.extend_from_slice(&crc.to_le_bytes());
-    }
-    let header = Header {
-        first,
-        end,
-        count: records.len() as u64,
-        blocks: u32::try_from(table.len().checked_div(TABLE_ITEM_LEN).unwrap_or(0))
-            .unwrap_or(u32::MAX),
-        table_crc: crc_fast::crc32_iscsi(&table),
+        bytes.clear();
+        bytes.extend(block.iter().flat_map(|(key, _)| key.to_le_bytes()));
+        bytes.extend(block.iter().flat_map(|(_, offset)| offset.to_le_bytes()));
+        table.extend_from_slice(&crc_fast::crc32_iscsi(&bytes).to_le_bytes());
+        block.clear();
+        out.write_all(&bytes).map_err(failed)
     };
-    let mut bytes = header.encode();
-    bytes.append(&mut table);
-    bytes.append(&mut blocks);
-    bytes
+    for record in records {
+        block.push(record?);
+        if block.len() == BLOCK_RECORDS {
+            flush(&mut block)?;
+        }
+    }
+    flush(&mut block)?;
+    out.flush().map_err(failed)?;
+    Ok(table)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    fn create(dir: &Path, first: u64, end: u64, records: &[Record]) -> Run {
+        Run::create(dir, first, end, records.len(), records.iter().copied().map(Ok)).unwrap()
+    }
 
     fn find(run: &Run, key: u64) -> Result<Vec<u64>, StoreError> {
         let mut out = Vec::new();
@@ -247,7 +275,7 @@ mod tests {
         ) {
             records.sort_unstable();
             let dir = tempfile::tempdir().unwrap();
-            let run = Run::create(dir.path(), first, first + 70_000, &records).unwrap();
+            let run = create(dir.path(), first, first + 70_000, &records);
             for key in 0..41 {
                 let wanted: Vec<u64> = records.iter()
                     .filter(|(k, _)| *k == key).map(|(_, o)| first + u64::from(*o)).collect();
@@ -261,7 +289,7 @@ mod tests {
         fn no_flipped_bit_goes_unnoticed(bit: prop::sample::Index) {
             let dir = tempfile::tempdir().unwrap();
             let records: Vec<Record> = (0..600).map(|n| (u64::from(n / 3), n)).collect();
-            drop(Run::create(dir.path(), 0, 600, &records).unwrap());
+            drop(create(dir.path(), 0, 600, &records));
             let path = dir.path().join(file_name(0, 600));
             let mut bytes = std::fs::read(&path).unwrap();
             let bit = bit.index(bytes.len() * 8);
@@ -276,7 +304,7 @@ mod tests {
     #[test]
     fn a_run_cut_short_is_not_opened() {
         let dir = tempfile::tempdir().unwrap();
-        drop(Run::create(dir.path(), 0, 10, &[(1, 1), (2, 2)]).unwrap());
+        drop(create(dir.path(), 0, 10, &[(1, 1), (2, 2)]));
         let path = dir.path().join(file_name(0, 10));
         let bytes = std::fs::read(&path).unwrap();
         for length in 0..bytes.len() {
