@@ -1,5 +1,6 @@
 //! From what a request shows to who it is and what it may do.
 
+use super::book::BOOK_FILE;
 use super::{
     Book, BookError, CertificateName, Credential, Forward, PeerCertificate, Presented, Proof,
     Right, Role, Tenant, TokenHash,
@@ -29,7 +30,9 @@ pub enum Denied {
     )]
     Missing,
     /// It shows nothing that is known here.
-    #[error("unknown credential: keys of this server begin with slk_ and are made with `spanledger keys create`")]
+    #[error(
+        "unknown credential: keys of this server begin with slk_ and are made with `spanledger keys create`"
+    )]
     Unknown,
     /// Its credential was accepted once.
     #[error("this credential is expired: ask your operator for a new one")]
@@ -172,7 +175,8 @@ fn kibibytes(bytes: u64) -> u32 {
 
 impl Known {
     fn new(credential: Credential, last_used: i64) -> Self {
-        let limiter = |each: u32| NonZeroU32::new(each).map(Quota::per_second).map(RateLimiter::direct);
+        let limiter =
+            |each: u32| NonZeroU32::new(each).map(Quota::per_second).map(RateLimiter::direct);
         let hash = match &credential.proof {
             Proof::KeySha256(hex) => TokenHash::from_hex(hex),
             Proof::Certificate(_) => None,
@@ -249,7 +253,18 @@ impl Credentials {
     /// # Errors
     /// [`BookError`] when a file is there and cannot be used.
     pub fn open(dir: &Path) -> Result<Self, BookError> {
-        let recorded = Book::read(dir)?.map(|_| Book::read_recorded(dir)).transpose()?;
+        let recorded = Book::read_recorded(dir)?;
+        let recorded = match Book::read(dir)? {
+            Some(_) => Some(recorded),
+            None if recorded.credentials.is_empty() => None,
+            // IMPORTANT: a file that was lost, or taken away, must not open the door.
+            None => {
+                return Err(BookError::Unreadable {
+                    path: dir.join(BOOK_FILE),
+                    why: "it is missing, and there are credentials on record".to_owned(),
+                });
+            }
+        };
         let effect = Effect::new(recorded, &Effect::default());
         let effect = RwLock::new(Arc::new(effect));
         Ok(Self(Arc::new(Shared { dir: dir.to_owned(), effect })))

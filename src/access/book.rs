@@ -23,16 +23,16 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt 
 use std::path::{Path, PathBuf};
 
 /// Name of the file of credentials.
-pub const BOOK_FILE: &str = "credentials.json";
+pub(super) const BOOK_FILE: &str = "credentials.json";
 /// Name of the file of what is on record.
-pub const RECORDED_FILE: &str = "recorded.json";
+pub(super) const RECORDED_FILE: &str = "recorded.json";
 const LOCK_FILE: &str = "lock";
 
 /// Version of the file.
 const VERSION: u32 = 1;
 
 /// Most credentials. Each request looks one up in memory, and a listing shows them all.
-pub const MAX_CREDENTIALS: usize = 100_000;
+pub(super) const MAX_CREDENTIALS: usize = 100_000;
 
 /// Why credentials cannot be read or changed.
 #[derive(Debug, thiserror::Error)]
@@ -155,8 +155,10 @@ impl Book {
             return Err(BookError::TooOpen { path: path.to_owned(), mode });
         }
         let text = io::read_to_string(file).map_err(|source| io_error("read", path, source))?;
-        let unreadable =
-            |why: &dyn ToString| BookError::Unreadable { path: path.to_owned(), why: why.to_string() };
+        let unreadable = |why: &dyn ToString| BookError::Unreadable {
+            path: path.to_owned(),
+            why: why.to_string(),
+        };
         let book: Self = serde_json::from_str(&text).map_err(|error| unreadable(&error))?;
         if book.version != VERSION {
             let why = format!("its version is {}, this program knows {VERSION}", book.version);
@@ -329,8 +331,8 @@ impl Book {
         if new.expires.is_some_and(|expires| expires <= now) {
             return invalid("it would be expired already".to_owned());
         }
-        let is_zero = new.limits.requests_per_second == Some(0)
-            || new.limits.bytes_per_second == Some(0);
+        let is_zero =
+            new.limits.requests_per_second == Some(0) || new.limits.bytes_per_second == Some(0);
         if is_zero {
             return invalid("a limit of 0 lets nothing through: revoke the key instead".to_owned());
         }
@@ -340,7 +342,8 @@ impl Book {
         });
         if known {
             return invalid(
-                "another credential has this name of a certificate: revoke that one first".to_owned(),
+                "another credential has this name of a certificate: revoke that one first"
+                    .to_owned(),
             );
         }
         Ok(())
@@ -364,11 +367,8 @@ impl Book {
                 (old, new_act) if old != new_act => changes.push(Change::Edited(new)),
                 _ => {}
             }
-            let same = Credential {
-                expires: old.expires,
-                revoked: old.revoked.clone(),
-                ..new.clone()
-            };
+            let same =
+                Credential { expires: old.expires, revoked: old.revoked.clone(), ..new.clone() };
             if same != **old {
                 changes.push(Change::Edited(new));
             } else if new.expires != old.expires {

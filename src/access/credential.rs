@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// Most characters of a credential's name.
-pub const MAX_NAME_CHARS: usize = 128;
+pub(super) const MAX_NAME_CHARS: usize = 128;
 
 /// Most tenants that one forwarder may assert.
-pub const MAX_FORWARDED: usize = 10_000;
+pub(super) const MAX_FORWARDED: usize = 10_000;
 
 /// One key or certificate, and what it may do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -15,7 +15,7 @@ use std::fmt;
 use subtle::ConstantTimeEq as _;
 
 /// How every token begins.
-pub const PREFIX: &str = "slk_";
+const PREFIX: &str = "slk_";
 /// Bytes of a public id; it is written with twice as many hexadecimal digits.
 const ID_BYTES: usize = 8;
 /// Bytes of a secret.

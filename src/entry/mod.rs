@@ -35,6 +35,9 @@ mod payload;
 mod time;
 mod write;
 
+#[cfg(feature = "server")]
+pub(crate) use write::first_special;
+
 pub use audit::*;
 pub use context::*;
 pub use ecs::*;

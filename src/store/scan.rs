@@ -4,6 +4,7 @@
 //! its tokens. [`Scan::skip_value`] finds the end of a value without looking into it;
 //! [`Scan::check_value`] looks, so that what it accepts can stand in a document that others read.
 
+use crate::entry::first_special;
 use std::borrow::Cow;
 
 /// How deep values may be nested: as many containers as have a bit each. Receivers take less.
@@ -152,7 +153,7 @@ impl<'a> Scan<'a> {
         self.expect(b'"')?;
         loop {
             let rest = self.text.as_bytes().get(self.at..)?;
-            self.at = self.at.checked_add(special(rest)?)?;
+            self.at = self.at.checked_add(first_special(rest)?)?;
             match self.peek()? {
                 b'"' => return self.expect(b'"'),
                 b'\\' => self.check_escape()?,
@@ -235,35 +236,6 @@ fn quote_or_backslash(bytes: &[u8]) -> Option<usize> {
     }
     let found = rest.iter().position(|b| matches!(b, b'"' | b'\\'))?;
     at.checked_add(found)
-}
-
-/// Where the first byte is that cannot stand for itself in a string: quote, backslash, control.
-#[inline]
-fn special(bytes: &[u8]) -> Option<usize> {
-    let (words, rest) = bytes.as_chunks::<8>();
-    let mut at = 0_usize;
-    for word in words {
-        let word = u64::from_le_bytes(*word);
-        let quotes = bytes_equal_to(word, b'"') | bytes_equal_to(word, b'\\');
-        let marks = quotes | bytes_below_space(word);
-        if marks != 0 {
-            let byte = marks.trailing_zeros().checked_div(8)?;
-            return at.checked_add(usize::try_from(byte).ok()?);
-        }
-        at = at.checked_add(8)?;
-    }
-    let found = rest.iter().position(|b| matches!(b, b'"' | b'\\' | ..0x20))?;
-    at.checked_add(found)
-}
-
-/// The high bit of each byte of a word that is a control character, exact for the lowest of them.
-///
-/// Source: Anderson, "Bit Twiddling Hacks", a byte less than n.
-#[inline]
-fn bytes_below_space(word: u64) -> u64 {
-    const SPACES: u64 = 0x2020_2020_2020_2020;
-    const HIGH: u64 = 0x8080_8080_8080_8080;
-    word.wrapping_sub(SPACES) & !word & HIGH
 }
 
 /// The high bit of each byte of a word that equals `byte`, exact for the lowest of them.
@@ -376,12 +348,6 @@ mod tests {
                 let read = serde_json::from_str::<serde::de::IgnoredAny>(&text);
                 prop_assert!(read.is_ok(), "{}", text);
             }
-        }
-
-        #[test]
-        fn the_first_special_byte_is_found(bytes in "[a-c\"\\\\é\u{1}\u{1f} ]{0,80}") {
-            let wanted = bytes.bytes().position(|b| matches!(b, b'"' | b'\\' | ..0x20));
-            prop_assert_eq!(special(bytes.as_bytes()), wanted);
         }
 
         #[test]
