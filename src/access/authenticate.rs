@@ -54,6 +54,10 @@ pub enum Denied {
 }
 
 impl Denied {
+    /// The words of [`Denied::as_str`], for metrics.
+    pub const WORDS: [&'static str; 6] =
+        ["missing", "unknown", "expired", "revoked", "forbidden", "too_fast"];
+
     /// HTTP status. Source: RFC 9110, sections 15.5.2 and 15.5.4; RFC 6585, section 4.
     pub const fn http_status(self) -> u16 {
         match self {

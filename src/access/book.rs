@@ -135,6 +135,11 @@ impl Book {
         Self::read_file(&dir.join(BOOK_FILE))
     }
 
+    /// The file of the credentials in `dir`.
+    pub fn path(dir: &Path) -> PathBuf {
+        dir.join(BOOK_FILE)
+    }
+
     /// What is on record in `dir`.
     ///
     /// # Errors

@@ -88,7 +88,7 @@ fn what_contradicts_itself_is_refused_with_the_reason() {
     let header = |name: &str| {
         Some(Forward {
             from: TenantFrom::Header(name.to_owned()),
-            tenants: vec![Tenant::new("a").unwrap()],
+            tenants: [Tenant::new("a").unwrap()].into(),
         })
     };
     let forwarder = |forward| NewCredential { role: Role::Forwarder, forward, ..writer("f") };

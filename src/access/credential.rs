@@ -3,6 +3,7 @@
 use super::{Role, Tenant};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::fmt;
 
 /// Most characters of a credential's name.
@@ -147,7 +148,14 @@ pub struct Forward {
     pub from: TenantFrom,
     /// The tenants that it may say. What names another one, or none, is the forwarder's own
     /// tenant's, with the claim kept.
-    pub tenants: Vec<Tenant>,
+    pub tenants: BTreeSet<Tenant>,
+}
+
+impl Forward {
+    /// The tenant of that name, if it may be asserted.
+    pub fn tenant(&self, name: &str) -> Option<&Tenant> {
+        self.tenants.get(name)
+    }
 }
 
 /// Where a forwarder says the tenant.

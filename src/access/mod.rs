@@ -8,6 +8,7 @@
 //! | `credential.rs` | [`Credential`]: what a secret or a certificate stands for |
 //! | `book.rs` | [`Book`]: all credentials in one file, changed under a lock |
 //! | `presented.rs` | [`Presented`]: what a request shows of itself |
+//! | `tenants.rs` | [`Tenants`]: whose evidence the records of one request are |
 //! | `authenticate.rs` | [`Credentials`]: from what is shown to a [`Principal`], or [`Denied`] |
 //!
 //! ```text
@@ -20,12 +21,16 @@
 //! made everybody on this machine is the tenant `default` with every right; from then on, and for
 //! ever, nobody is anybody without one.
 
+/// Folder of the credentials within the data folder.
+pub const ACCESS_FOLDER: &str = "access";
+
 mod authenticate;
 mod book;
 mod credential;
 mod presented;
 mod role;
 mod tenant;
+mod tenants;
 mod token;
 
 pub use authenticate::{Credentials, Denied, Principal};
@@ -34,4 +39,5 @@ pub use credential::{Act, CertificateName, Credential, Forward, Proof, RateLimit
 pub use presented::{PeerCertificate, Presented};
 pub use role::{Right, Role};
 pub use tenant::{DEFAULT_TENANT, InvalidTenant, MAX_TENANT_BYTES, Tenant};
+pub use tenants::Tenants;
 pub use token::{Token, TokenHash};

@@ -1,6 +1,7 @@
 //! The owner of evidence.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::borrow::Borrow;
 use std::sync::Arc;
 
 /// Longest tenant name, in bytes: it stands in every frame of the ledger.
@@ -56,6 +57,13 @@ impl Tenant {
 
     /// The name, as configured.
     pub fn name(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A set of tenants is asked by name.
+impl Borrow<str> for Tenant {
+    fn borrow(&self) -> &str {
         &self.0
     }
 }

@@ -29,6 +29,7 @@ mod doc;
 mod endpoints;
 mod exit;
 mod export;
+mod keeper;
 pub mod kibana;
 mod moment;
 mod offline;

@@ -12,8 +12,10 @@ use super::args::ServeArgs;
 use super::endpoints::{ENDPOINTS_FILE, Endpoints, EndpointsError};
 use super::exit::with_causes;
 use super::export::{ELASTICSEARCH, Export, LATE_IDS, Letters, NotStarted, held_up};
+use super::keeper::{Keeper, KeeperError};
 use super::offline::{index_dir, ledger_name};
 use super::verify::ledger_dir;
+use crate::access::{ACCESS_FOLDER, BookError, Credentials};
 use crate::api::{self, Api, Bounds, DeadLetterBox, Health, HostCheck};
 use crate::config::{self, Config, ConfigError, Overrides};
 use crate::convert::{MappingError, Mappings};
@@ -113,6 +115,9 @@ pub enum ServeError {
     /// `endpoints.json` cannot be written.
     #[error(transparent)]
     Endpoints(#[from] EndpointsError),
+    /// The credentials cannot be read.
+    #[error(transparent)]
+    Credentials(#[from] BookError),
     /// The end was not clean.
     #[error(transparent)]
     Close(#[from] CloseError),
@@ -132,7 +137,7 @@ pub struct Running {
     receivers: Part,
     api: Part,
     health: Arc<Health>,
-    watch: JoinHandle<()>,
+    watches: Vec<JoinHandle<()>>,
 }
 
 /// Tasks that end when they are told to.
@@ -195,11 +200,20 @@ pub async fn start(config: Config, mappings: Mappings) -> Result<Running, ServeE
     let protector = Protector::new(&config.audit, keys)?;
     let (ledger, recovery) = open_ledger(&config)?;
     let intake = Intake::new(mappings, protector, ledger.clone());
-    let receiver = Receiver::new(intake.clone(), config.limits.clone());
+    let credentials = Credentials::open(&config.data.join(ACCESS_FOLDER))?;
+    let limits = config.limits.clone();
+    let receiver = Receiver::guarded(intake.clone(), limits, credentials.clone());
     let Answering { store, index, reader } = open_store(&config, &ledger)?;
     // Without an index a story is read from the whole ledger: too slow for what follows an export.
     let local = index.is_some().then(|| Arc::clone(&store));
     let health = Arc::new(Health::starting(&["ledger"]));
+    let keeper = Keeper::new(credentials.clone(), intake.clone());
+    match keeper.look().await {
+        Err(KeeperError::Book(error)) => return Err(error.into()),
+        // Those on record get in; what is new waits until the ledger takes its entry.
+        Err(error) => tracing::error!("{}", with_causes(&error)),
+        Ok(()) => {}
+    }
     let (mut export, not_started) = start_export(&config, &ledger, local, &health);
     let exporter = export.as_ref().map(|export| export.exporter.clone());
     let correlator = export.as_mut().and_then(|export| export.correlator.take());
@@ -237,8 +251,11 @@ pub async fn start(config: Config, mappings: Mappings) -> Result<Running, ServeE
     endpoints.write(&config.data)?;
     let looked_at = LookedAt { ledger: ledger.clone(), consumers: progress, exporter };
     look_at(&looked_at, &health);
-    let watch = tokio::spawn(watch_health(looked_at, Arc::clone(&health)));
-    Ok(Running { endpoints, config, recovery, ledger, consumers, receivers, api, health, watch })
+    let watches = vec![
+        tokio::spawn(watch_health(looked_at, Arc::clone(&health))),
+        tokio::spawn(keeper.watch(Arc::clone(&health))),
+    ];
+    Ok(Running { endpoints, config, recovery, ledger, consumers, receivers, api, health, watches })
 }
 
 impl Running {
@@ -263,7 +280,7 @@ impl Running {
         self.health.stop();
         // The servers keep the deadline of requests in flight themselves.
         self.receivers.end().await;
-        self.watch.abort();
+        self.watches.iter().for_each(JoinHandle::abort);
         let deadlines = self.config.shutdown;
         let closed = timeout(deadlines.ledger, self.ledger.close()).await;
         // All at once: what one waits for must not eat the time of another.

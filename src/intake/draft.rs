@@ -2,7 +2,7 @@
 
 use super::identity::{Digester, Sha, of_further};
 use super::{Intake, IntakeError, RETRY_AFTER};
-use crate::access::Tenant;
+use crate::access::{Tenant, Tenants};
 use crate::convert::{ResourceContext, ScopeContext};
 use crate::entry::Entry;
 use crate::ledger::{Batch, BatchError, Commitment, EntryId, NewEntry};
@@ -10,13 +10,15 @@ use crate::protect::TenantProtector;
 use crate::span::{Record, Refusal, Resource, Scope, Sink};
 
 /// Retention class of everything until classes are configurable.
-const DEFAULT_RETENTION_CLASS: u8 = 0;
+pub(super) const DEFAULT_RETENTION_CLASS: u8 = 0;
 
 /// The records of one request. Each is converted, protected and encoded when it is given, so a
 /// draft holds the bytes of its entries and nothing else.
 #[derive(Debug)]
 pub struct Draft {
     intake: Intake,
+    tenants: Tenants,
+    /// Whose the record is that comes next.
     tenant: Tenant,
     protector: TenantProtector,
     received_ns: u64,
@@ -32,13 +34,15 @@ pub struct Draft {
 }
 
 impl Draft {
-    pub(super) fn new(intake: Intake, tenant: Tenant, received_ns: u64) -> Self {
+    pub(super) fn new(intake: Intake, tenants: Tenants, received_ns: u64) -> Self {
+        let tenant = tenants.own().clone();
         let resource = intake.0.mappings.resource(&Resource::default());
         let scope = intake.0.mappings.scope(&Scope::default());
         let protector = intake.0.protector.tenant(&tenant);
         let batch = intake.0.ledger.batch();
         Self {
             intake,
+            tenants,
             tenant,
             protector,
             received_ns,
@@ -133,6 +137,13 @@ enum Unsealed {
 
 impl Sink for Draft {
     fn resource(&mut self, resource: &Resource<'_>) {
+        let attributes = resource.attributes.iter();
+        let texts = attributes.filter_map(|it| Some((it.key.as_str(), it.value.as_str()?)));
+        let tenant = self.tenants.of_resource(texts);
+        if *tenant != self.tenant {
+            self.protector = self.intake.0.protector.tenant(tenant);
+            self.tenant = tenant.clone();
+        }
         self.digester.resource(resource);
         self.resource = self.intake.0.mappings.resource(resource);
     }

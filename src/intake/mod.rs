@@ -5,6 +5,7 @@
 //! | `mod.rs` | [`Intake`]: what every receiver calls |
 //! | `draft.rs` | [`Draft`]: the records of one request on their way to becoming entries |
 //! | `identity.rs` | the digest of a record, from which its entry's id is made |
+//! | `own.rs` | entries about what was done to spanledger itself |
 //! | `rejection.rs` | entries about requests that were refused, rate-limited |
 //!
 //! A receiver asks for a [`Draft`], decodes into it (each record becomes bytes at once, on the
@@ -13,12 +14,14 @@
 
 mod draft;
 mod identity;
+mod own;
 mod rejection;
 
 pub use draft::Draft;
-pub use rejection::RefusedRequest;
+pub use own::{OperatorAction, UNKNOWN_ACTOR};
+pub use rejection::{RefusedRequest, Whose};
 
-use crate::access::Tenant;
+use crate::access::Tenants;
 use crate::convert::Mappings;
 use crate::ledger::{AppendError, Ledger};
 use crate::protect::Protector;
@@ -110,9 +113,9 @@ impl Intake {
         intake
     }
 
-    /// A draft for one request of that tenant.
-    pub fn draft(&self, tenant: &Tenant) -> Draft {
-        Draft::new(self.clone(), tenant.clone(), now_ns())
+    /// A draft for one request whose records are of these tenants.
+    pub fn draft(&self, tenants: &Tenants) -> Draft {
+        Draft::new(self.clone(), tenants.clone(), now_ns())
     }
 
     /// Makes a draft durable. This is the only place from which a success can come: when it
@@ -144,10 +147,9 @@ impl Intake {
 
     /// Puts on record that a request was refused. Never blocks and never fails: beyond the rate
     /// limit the next entry says how many it stands for.
-    pub fn reject(&self, tenant: Option<&Tenant>, refused: RefusedRequest) {
+    pub fn reject(&self, from: Whose<'_>, refused: RefusedRequest) {
         self.0.counts.rejected_requests.fetch_add(1, Ordering::Relaxed);
-        let tenant = tenant.cloned().unwrap_or_default();
-        if !self.0.rejections.offer(tenant, refused) {
+        if !self.0.rejections.offer(from, refused) {
             self.0.counts.rejections_withheld.fetch_add(1, Ordering::Relaxed);
         }
     }

@@ -1,14 +1,11 @@
 //! Entries about requests that were refused: what was tried is evidence too.
 //!
 //! A client that sends rubbish must not be able to fill the ledger with rejections of it, so they
-//! are rate-limited per tenant, and each entry says how many more it stands for.
+//! are rate-limited per tenant (per address for those who have no credential), and each entry says how many more it stands for.
 
-use super::draft::ledger_commitment;
-use super::{Intake, now_ns};
+use super::{Intake, now_ns, own};
 use crate::access::Tenant;
 use crate::entry::{Entry, EventPart, Kind, Rejection, format_ns};
-use crate::ledger::{Batch, EntryId, NewEntry};
-use sha2::{Digest, Sha256};
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -23,8 +20,19 @@ const BURST: u32 = 32;
 /// After a burst, one rejection entry of a tenant per this time.
 const REFILL: Duration = Duration::from_secs(1);
 
+/// Offenders whose allowance is kept. Tenants are as many as there are credentials; addresses are
+/// as many as an attacker has, and beyond this number they share one allowance.
+const MAX_OFFENDERS: usize = 4096;
+
 /// Rejections that wait for their entry to be written. Beyond it they are withheld and counted.
 const QUEUE: usize = 256;
+
+impl RefusedRequest {
+    /// A request of which nothing was read.
+    pub fn new(endpoint: &'static str, status: u16, reason: String, peer: Option<IpAddr>) -> Self {
+        Self { endpoint, status, reason, bytes: 0, hash: None, records: 0, peer }
+    }
+}
 
 /// A request that was refused as a whole, or of which records were refused.
 #[derive(Debug, Clone)]
@@ -45,6 +53,43 @@ pub struct RefusedRequest {
     pub peer: Option<IpAddr>,
 }
 
+/// Whose request was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whose<'a> {
+    /// A tenant's, as its credential says.
+    Tenant(&'a Tenant),
+    /// A stranger's. The entry is the installation's own ([`Tenant::system`]): no tenant learns
+    /// who knocks at the door.
+    Stranger,
+}
+
+/// Who uses up an allowance: a tenant, or whoever sends from one address.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Offender {
+    Tenant(Tenant),
+    Address(Option<IpAddr>),
+}
+
+impl Offender {
+    fn of(from: Whose<'_>, peer: Option<IpAddr>) -> Self {
+        match from {
+            Whose::Tenant(tenant) => Self::Tenant(tenant.clone()),
+            Whose::Stranger => Self::Address(peer.map(network)),
+        }
+    }
+}
+
+/// Who has one address of IPv6 has 2^64 of them.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => IpAddr::V4(address),
+        IpAddr::V6(address) => {
+            let network = u128::from(address) & !u128::from(u64::MAX);
+            IpAddr::V6(network.into())
+        }
+    }
+}
+
 /// A rejection that gets an entry.
 #[derive(Debug)]
 pub(super) struct Work {
@@ -57,7 +102,7 @@ pub(super) struct Work {
 /// The rate limit, and the queue to the task that writes.
 #[derive(Debug)]
 pub(super) struct Rejections {
-    allowances: Mutex<HashMap<Tenant, Allowance>>,
+    allowances: Mutex<HashMap<Offender, Allowance>>,
     queue: mpsc::Sender<Work>,
 }
 
@@ -71,6 +116,12 @@ struct Allowance {
 impl Allowance {
     fn new(now: Instant) -> Self {
         Self { left: BURST, refilled: now, withheld: 0 }
+    }
+
+    /// Whether it is as good as new. What it withheld stays counted in the metric.
+    fn is_forgotten(&self, now: Instant) -> bool {
+        let whole = REFILL.saturating_mul(BURST);
+        now.saturating_duration_since(self.refilled) >= whole
     }
 
     /// Takes one; answers for how many withheld ones it stands, or `None` when there is none left.
@@ -100,17 +151,30 @@ impl Rejections {
     }
 
     /// Whether the rejection gets an entry of its own.
-    pub(super) fn offer(&self, tenant: Tenant, refused: RefusedRequest) -> bool {
-        let now = Instant::now();
-        let withheld = {
-            let mut allowances = self.allowances.lock().unwrap_or_else(PoisonError::into_inner);
-            let allowance = allowances.entry(tenant.clone()).or_insert_with(|| Allowance::new(now));
-            match allowance.take(now) {
-                Some(withheld) => withheld,
-                None => return false,
-            }
+    pub(super) fn offer(&self, from: Whose<'_>, refused: RefusedRequest) -> bool {
+        let Some(withheld) = self.take(Offender::of(from, refused.peer), Instant::now()) else {
+            return false;
+        };
+        let tenant = match from {
+            Whose::Tenant(tenant) => tenant.clone(),
+            Whose::Stranger => Tenant::system(),
         };
         self.queue.try_send(Work { tenant, refused, withheld, at_ns: now_ns() }).is_ok()
+    }
+}
+
+impl Rejections {
+    fn take(&self, offender: Offender, now: Instant) -> Option<u64> {
+        let mut allowances = self.allowances.lock().unwrap_or_else(PoisonError::into_inner);
+        if allowances.len() >= MAX_OFFENDERS && !allowances.contains_key(&offender) {
+            allowances.retain(|_, allowance| !allowance.is_forgotten(now));
+        }
+        let offender = match offender {
+            // A flood from everywhere: they share what is left.
+            Offender::Address(_) if allowances.len() >= MAX_OFFENDERS => Offender::Address(None),
+            offender => offender,
+        };
+        allowances.entry(offender).or_insert_with(|| Allowance::new(now)).take(now)
     }
 }
 
@@ -121,41 +185,11 @@ pub(super) fn spawn(intake: &Intake, mut work: mpsc::Receiver<Work>) {
         while let Some(work) = work.recv().await {
             let Some(inner) = inner.upgrade() else { return };
             let intake = Intake(inner);
-            if let Err(reason) = write(&intake, &work).await {
-                tracing::warn!(reason, "a rejection could not be put on record");
+            if let Err(error) = own::append(&intake, &work.tenant, entry(&work), work.at_ns).await {
+                tracing::warn!(%error, "a rejection could not be put on record");
             }
         }
     });
-}
-
-async fn write(intake: &Intake, work: &Work) -> Result<(), String> {
-    let mut entry = entry(work);
-    let inner = &intake.0;
-    let mut body = Vec::new();
-    let tenant = &work.tenant;
-    let protector = inner.protector.tenant(tenant);
-    let commitments = protector.write(&mut entry, &mut body).map_err(|error| error.to_string())?;
-    let commitments: Vec<_> = commitments.into_iter().map(ledger_commitment).collect();
-    let keys = protector.keys();
-    let mut batch = Batch::new();
-    // Two refusals of the same bytes are two events: the time keeps their ids apart.
-    let mut digest = Sha256::new();
-    digest.update(work.at_ns.to_le_bytes());
-    digest.update(&body);
-    batch
-        .push(&NewEntry {
-            id: EntryId(keys.entry_id(&digest.finalize().into())),
-            tenant: tenant.name(),
-            tenant_pseudonym: keys.pseudonym(),
-            retention_class: 0,
-            received_ns: work.at_ns,
-            mapping_version: inner.mappings.version(),
-            source_key: None,
-            commitments: &commitments,
-            body: &body,
-        })
-        .map_err(|error| error.to_string())?;
-    inner.ledger.append(batch).await.map(drop).map_err(|error| error.to_string())
 }
 
 fn entry(work: &Work) -> Entry<'_> {
@@ -198,6 +232,29 @@ fn hex(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_flood_from_many_addresses_shares_an_allowance_and_leaves_tenants_theirs() {
+        let (rejections, _work) = Rejections::new();
+        let now = Instant::now();
+        let address = |n: u32| Offender::Address(Some(IpAddr::V4(n.into())));
+        let given: usize = (0..3 * u32::try_from(MAX_OFFENDERS).unwrap())
+            .filter(|n| rejections.take(address(*n), now).is_some())
+            .count();
+        assert_eq!(given, MAX_OFFENDERS + BURST as usize);
+        let tenant = Offender::Tenant(Tenant::default());
+        assert_eq!(rejections.take(tenant, now), Some(0));
+        let later = now + REFILL * BURST;
+        assert_eq!(rejections.take(address(u32::MAX), later), Some(0), "and is forgotten in time");
+    }
+
+    #[test]
+    fn a_stranger_with_many_addresses_of_one_network_is_one() {
+        let of = |text: &str| network(text.parse().unwrap());
+        assert_eq!(of("2001:db8::1"), of("2001:db8::ffff:1"));
+        assert_ne!(of("2001:db8::1"), of("2001:db8:0:1::1"));
+        assert_eq!(of("::ffff:10.0.0.1"), of("10.0.0.1"));
+    }
 
     #[test]
     fn after_a_burst_rejections_are_withheld_and_the_next_entry_says_how_many() {

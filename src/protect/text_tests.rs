@@ -54,6 +54,7 @@ fn credentials() -> Vec<(&'static str, String)> {
         ("pypi_token", format!("pypi-AgEIcHlwaS5vcmc{}", r(60))),
         ("sendgrid_api_key", format!("SG.{}.{}", r(22), r(43))),
         ("langsmith_api_key", format!("lsv2_pt_{}_{}", hex(32), hex(10))),
+        ("spanledger_key", format!("slk_{}_{}", "0123456789abcdef", r(43))),
         ("groq_api_key", format!("gsk_{}", r(52))),
         ("vault_token", format!("hvs.{}", r(90))),
         ("databricks_token", format!("dapi{}", hex(32))),

@@ -66,7 +66,7 @@ where
             break Rest { data, refused: too_large(most) };
         }
         if let Err(error) = buffer.extend(&data) {
-            metrics.hit(LimitHit::Memory);
+            metrics.hit(LimitHit::of(error));
             break Rest { data, refused: Refused::over_budget(error, limits.retry_after) };
         }
     };

@@ -3,18 +3,26 @@
 //! Nobody waits for memory. A request that finds none is told to come again, because a queue of
 //! waiting requests would itself be memory, and their senders would time out in it.
 
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// A number of bytes that all requests share. Cheap to clone; clones are the same budget.
 #[derive(Debug, Clone)]
-pub struct Budget(Arc<Shared>);
+pub struct Budget {
+    shared: Arc<Shared>,
+    /// Bytes that the requests of one owner hold together; absent for requests of nobody.
+    own: Option<Arc<AtomicUsize>>,
+}
 
 #[derive(Debug)]
 struct Shared {
     limit: usize,
+    share: usize,
     used: AtomicUsize,
     peak: AtomicUsize,
+    /// By owner. As many as there are credentials at most.
+    owners: Mutex<HashMap<String, Arc<AtomicUsize>>>,
 }
 
 /// Why bytes were not given.
@@ -23,6 +31,11 @@ pub enum OverBudget {
     /// Others use it now; later there may be room.
     #[error("the memory for requests is in use: send the request again later")]
     Now,
+    /// Others of the same owner use as much as one owner may.
+    #[error(
+        "requests of this credential hold as much memory as they may: send the request again later"
+    )]
+    Share,
     /// One request that asks for more than all of it.
     #[error(
         "the request needs about {needed} bytes of memory, all requests have {limit}: send smaller requests"
@@ -43,24 +56,42 @@ pub struct Permit {
 }
 
 impl Budget {
-    /// A budget of that many bytes.
-    pub fn new(limit: usize) -> Self {
-        Self(Arc::new(Shared { limit, used: AtomicUsize::new(0), peak: AtomicUsize::new(0) }))
+    /// A budget of `limit` bytes, of which the requests of one owner get `share`.
+    pub fn new(limit: usize, share: usize) -> Self {
+        let shared = Shared {
+            limit,
+            share,
+            used: AtomicUsize::new(0),
+            peak: AtomicUsize::new(0),
+            owners: Mutex::default(),
+        };
+        Self { shared: Arc::new(shared), own: None }
+    }
+
+    /// The same budget, for a request of that owner.
+    #[must_use]
+    pub fn of(&self, owner: &str) -> Self {
+        let mut owners = self.shared.owners.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = match owners.get(owner) {
+            Some(own) => Arc::clone(own),
+            None => Arc::clone(owners.entry(owner.to_owned()).or_default()),
+        };
+        Self { shared: Arc::clone(&self.shared), own: Some(own) }
     }
 
     /// Bytes in use.
     pub fn used(&self) -> usize {
-        self.0.used.load(Ordering::Relaxed)
+        self.shared.used.load(Ordering::Relaxed)
     }
 
     /// The most bytes that were ever in use.
     pub fn peak(&self) -> usize {
-        self.0.peak.load(Ordering::Relaxed)
+        self.shared.peak.load(Ordering::Relaxed)
     }
 
     /// Bytes that there are.
     pub fn limit(&self) -> usize {
-        self.0.limit
+        self.shared.limit
     }
 
     /// A permit that holds nothing yet.
@@ -68,18 +99,49 @@ impl Budget {
         Permit { budget: self.clone(), held: 0 }
     }
 
-    fn take(&self, bytes: usize) -> Result<(), OverBudget> {
-        let limit = self.0.limit;
+    /// Takes bytes for a request that holds some already.
+    fn take(&self, bytes: usize, held: usize) -> Result<(), OverBudget> {
+        self.take_own(bytes, held)?;
+        let taken = self.take_shared(bytes);
+        if taken.is_err() {
+            self.give_own(bytes);
+        }
+        taken
+    }
+
+    fn take_own(&self, bytes: usize, held: usize) -> Result<(), OverBudget> {
+        let Some(own) = &self.own else { return Ok(()) };
+        let share = self.shared.share;
+        // The only request of its owner takes nothing from another of it.
+        let fits =
+            |used: usize| used.checked_add(bytes).filter(|sum| *sum <= share || used <= held);
+        let taken = own.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits);
+        taken.map(drop).map_err(|_| OverBudget::Share)
+    }
+
+    fn take_shared(&self, bytes: usize) -> Result<(), OverBudget> {
+        let limit = self.shared.limit;
         // Relaxed is enough: the counter guards an amount, no other memory is read through it.
         let before = self
-            .0
+            .shared
             .used
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
                 used.checked_add(bytes).filter(|sum| *sum <= limit)
             })
             .map_err(|_| OverBudget::Now)?;
-        self.0.peak.fetch_max(before.saturating_add(bytes), Ordering::Relaxed);
+        self.shared.peak.fetch_max(before.saturating_add(bytes), Ordering::Relaxed);
         Ok(())
+    }
+
+    fn give(&self, bytes: usize) {
+        self.shared.used.fetch_sub(bytes, Ordering::Relaxed);
+        self.give_own(bytes);
+    }
+
+    fn give_own(&self, bytes: usize) {
+        if let Some(own) = &self.own {
+            own.fetch_sub(bytes, Ordering::Relaxed);
+        }
     }
 }
 
@@ -99,7 +161,7 @@ impl Permit {
         if needed > limit {
             return Err(OverBudget::Never { needed, limit });
         }
-        self.budget.take(bytes)?;
+        self.budget.take(bytes, self.held)?;
         self.held = needed;
         Ok(())
     }
@@ -113,7 +175,7 @@ impl Permit {
             return self.grow(more);
         }
         let less = self.held.saturating_sub(bytes);
-        self.budget.0.used.fetch_sub(less, Ordering::Relaxed);
+        self.budget.give(less);
         self.held = bytes;
         Ok(())
     }
@@ -121,7 +183,7 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.budget.0.used.fetch_sub(self.held, Ordering::Relaxed);
+        self.budget.give(self.held);
     }
 }
 
@@ -191,7 +253,7 @@ mod tests {
 
     #[test]
     fn what_one_request_could_never_get_is_told_apart_from_what_others_hold() {
-        let budget = Budget::new(100);
+        let budget = Budget::new(100, 100);
         let mut first = budget.permit();
         first.grow(60).unwrap();
         let mut second = budget.permit();
@@ -202,19 +264,43 @@ mod tests {
         second.grow(50).unwrap();
     }
 
+    #[test]
+    fn one_owner_leaves_room_for_another_but_a_single_request_may_have_it_all() {
+        let budget = Budget::new(100, 50);
+        let (ours, theirs) = (budget.of("a"), budget.of("b"));
+        let mut first = ours.permit();
+        first.grow(40).unwrap();
+        let mut second = ours.permit();
+        assert_eq!(second.grow(20), Err(OverBudget::Share));
+        let mut other = theirs.permit();
+        other.grow(50).unwrap();
+        drop(other);
+        first.grow(60).unwrap();
+        assert_eq!(theirs.permit().grow(1), Err(OverBudget::Now));
+        drop(first);
+        second.grow(100).unwrap();
+        assert_eq!(budget.of("b").permit().grow(1), Err(OverBudget::Now), "and nothing leaks");
+    }
+
     proptest! {
         #[test]
         fn what_is_in_use_is_what_permits_hold(steps: Vec<(u8, u8)>) {
-            let budget = Budget::new(400);
-            let mut permits: Vec<Permit> = (0..4).map(|_| budget.permit()).collect();
+            let budget = Budget::new(400, 250);
+            let owners = ["a", "a", "b"].map(|owner| budget.of(owner));
+            let mut permits: Vec<Permit> = owners.iter().map(Budget::permit).collect();
+            permits.push(budget.permit());
             for (who, bytes) in steps {
                 let permit = &mut permits[usize::from(who) % 4];
                 let _ = if who & 4 == 0 { permit.resize(bytes.into()) } else { permit.grow(bytes.into()) };
                 prop_assert_eq!(budget.used(), permits.iter().map(Permit::held).sum::<usize>());
                 prop_assert!(budget.used() <= 400);
+                let own = permits[0].held() + permits[1].held();
+                prop_assert!(own <= 250 || permits[0].held() == own || permits[1].held() == own);
+                prop_assert_eq!(owners[0].own.as_ref().unwrap().load(Ordering::Relaxed), own);
             }
             drop(permits);
             prop_assert_eq!(budget.used(), 0);
+            prop_assert_eq!(owners[2].own.as_ref().unwrap().load(Ordering::Relaxed), 0);
         }
     }
 }

@@ -27,8 +27,8 @@ use super::inflate::{ACCEPTED, Encoding};
 use super::metrics::add;
 use super::otlp::{Format, Signal};
 use super::refused::{Kind, Refused};
-use super::request::{Head, accept, reject, reject_read, reject_unread, tenant};
-use super::{Peer, Shared, body};
+use super::request::{accept, admit, reject, reject_read, reject_unread};
+use super::{Shared, body};
 use crate::intake::Accepted;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
@@ -81,13 +81,7 @@ where
     B: Body<Data: Buf>,
 {
     let (endpoint, signal) = route(request.uri().path())?;
-    let head = Head {
-        tenant: tenant(request.headers()),
-        endpoint,
-        signal,
-        format: Format::Protobuf,
-        peer: request.extensions().get::<Peer>().map(|peer| peer.0.ip()),
-    };
+    let head = admit(shared, &request, endpoint, signal, Format::Protobuf)?;
     let declared = request.headers().get(ENCODING).map_or(&b""[..], HeaderValue::as_bytes);
     let Some(declared) = Encoding::from_header(declared) else {
         let message = format!("grpc-encoding must be one of {ACCEPTED}");
@@ -97,7 +91,7 @@ where
     };
     let limits = &shared.limits;
     let most = limits.max_request_bytes.saturating_add(PREFIX_BYTES);
-    match body::read(request.into_body(), most, limits, &shared.budget, &shared.metrics).await {
+    match body::read(request.into_body(), most, limits, &head.budget, &shared.metrics).await {
         Ok(received) => match unframe(&received.bytes, declared) {
             Ok((message, encoding)) => {
                 accept(shared, &head, received, message, encoding).await.map(|it| (signal, it))

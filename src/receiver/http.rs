@@ -4,9 +4,11 @@
 //! |---|---|---|
 //! | 200 | everything is durable, or all but records that never will be (`partial_success`) | no |
 //! | 400 | broken protobuf, JSON or compression | no |
+//! | 401, 403 | no credential, or one that is not known, expired, revoked or for something else | no |
 //! | 404, 405 | another path; another method | no |
 //! | 413 | larger than a limit | no |
 //! | 415 | a content type or encoding that nobody here reads | no |
+//! | 429 and `Retry-After` | more than the credential's limit | yes |
 //! | 500 | something here broke over this request | no |
 //! | 503 and `Retry-After` | no memory, no disk, a body that did not arrive in time | yes |
 //!
@@ -17,12 +19,13 @@ use super::inflate::{ACCEPTED, Encoding};
 use super::metrics::add;
 use super::otlp::{Format, Signal};
 use super::refused::{Kind, Refused};
-use super::request::{Head, accept, reject, reject_unread, tenant};
-use super::{Peer, Shared, body};
+use super::request::{accept, admit, reject, reject_unread};
+use super::{Shared, body};
 use crate::intake::Accepted;
 use bytes::{Buf, Bytes};
 use http::header::{
     ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER,
+    WWW_AUTHENTICATE,
 };
 use http::{Method, Request, Response, StatusCode};
 use http_body::Body;
@@ -35,6 +38,9 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
 };
 use prost::Message;
 use std::sync::Arc;
+
+/// How a sender may say who it is. Source: RFC 9110, section 11.6.1.
+const CHALLENGE: &str = r#"Bearer realm="spanledger", Basic realm="spanledger""#;
 
 /// Answers one request. Never fails: what goes wrong is an answer too.
 pub(super) async fn answer<B>(shared: &Arc<Shared>, request: Request<B>) -> Response<Full<Bytes>>
@@ -68,13 +74,8 @@ where
         let message = format!("{endpoint} takes POST, not {}", request.method());
         return Err(Refused::new(Kind::Method, message));
     }
-    let head = Head {
-        tenant: tenant(request.headers()),
-        endpoint,
-        signal,
-        format: format.unwrap_or(Format::Protobuf),
-        peer: request.extensions().get::<Peer>().map(|peer| peer.0.ip()),
-    };
+    let format_or_default = format.unwrap_or(Format::Protobuf);
+    let head = admit(shared, &request, endpoint, signal, format_or_default)?;
     let encoding = match (format, encoding_of(request.headers())) {
         (Some(_), Ok(encoding)) => encoding,
         (None, _) => {
@@ -92,7 +93,7 @@ where
     };
     let limits = &shared.limits;
     let most = limits.max_request_bytes;
-    match body::read(request.into_body(), most, limits, &shared.budget, &shared.metrics).await {
+    match body::read(request.into_body(), most, limits, &head.budget, &shared.metrics).await {
         Ok(received) => {
             let message = received.bytes.clone();
             accept(shared, &head, received, message, encoding).await.map(|it| (signal, it))
@@ -201,11 +202,14 @@ fn refusal(refused: &Refused, format: Format) -> Response<Full<Bytes>> {
     };
     let mut response = response(refused.http_status(), format, body);
     let headers = response.headers_mut();
+    if let Some(after) = refused.retry_after() {
+        // Whole seconds, and never 0, which would mean at once.
+        let seconds = after.as_secs().saturating_add(u64::from(after.subsec_nanos() > 0));
+        headers.insert(RETRY_AFTER, seconds.max(1).into());
+    }
     match refused.kind {
-        Kind::Unavailable(after) => {
-            // Whole seconds, and never 0, which would mean at once.
-            let seconds = after.as_secs().saturating_add(u64::from(after.subsec_nanos() > 0));
-            headers.insert(RETRY_AFTER, seconds.max(1).into());
+        Kind::Denied(denied) if denied.http_status() == 401 => {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(CHALLENGE));
         }
         Kind::Method => {
             headers.insert(ALLOW, HeaderValue::from_static("POST"));

@@ -152,7 +152,7 @@ mod tests {
         encoding: Encoding,
         limits: &Limits,
     ) -> Result<Vec<u8>, InflateError> {
-        let budget = Budget::new(BUDGET);
+        let budget = Budget::new(BUDGET, BUDGET);
         let mut inflate = Inflate::new(body.into(), encoding, limits, &budget)?;
         assert!(inflate.run(usize::MAX)?);
         Ok(inflate.finish().as_slice().to_vec())
@@ -179,7 +179,7 @@ mod tests {
     fn a_bomb_is_stopped_where_the_limit_is_and_not_where_it_ends() {
         let bomb = zstd::encode_all(&vec![0; 32 * 1024 * 1024][..], 3).unwrap();
         let limits = Limits { max_request_bytes: 100_000, ..Limits::default() };
-        let budget = Budget::new(BUDGET);
+        let budget = Budget::new(BUDGET, BUDGET);
         let mut inflate = Inflate::new(bomb.into(), Encoding::Zstd, &limits, &budget).unwrap();
         assert!(matches!(inflate.run(usize::MAX), Err(InflateError::TooLarge { .. })));
         assert!(inflate.out.len() <= 100_000 + STEP_BYTES);

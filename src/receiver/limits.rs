@@ -26,6 +26,11 @@ pub struct Limits {
     /// to. Default 192 MiB. Over it: 503, `UNAVAILABLE`, send again later. A request that alone
     /// would exceed it: 413.
     pub memory_bytes: usize,
+    /// Of [`memory_bytes`](Limits::memory_bytes), the bytes for all requests of one credential
+    /// together. Default 96 MiB, half of it: whoever sends much leaves room for others. Over it:
+    /// 503, `UNAVAILABLE`, send again later. A request that is the only one of its credential may
+    /// be larger.
+    pub credential_memory_bytes: usize,
     /// Time for a request's body to arrive. Default 30 s, three times the SDKs' own deadline.
     /// Over it: 503, `UNAVAILABLE`, and the connection is closed.
     pub body_timeout: Duration,
@@ -74,6 +79,7 @@ impl Default for Limits {
             max_inflate_ratio: 200,
             inflate_free_bytes: 8 * MIB,
             memory_bytes: 192 * MIB,
+            credential_memory_bytes: 96 * MIB,
             body_timeout: Duration::from_secs(30),
             inline_bytes: MIB,
             max_blocking_decodes: std::thread::available_parallelism().map_or(2, usize::from),

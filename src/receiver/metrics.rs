@@ -1,6 +1,8 @@
 //! What the receivers count: plain numbers that whoever exports metrics reads.
 
+use super::budget::OverBudget;
 use super::otlp::Signal;
+use crate::access::Denied;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Numbers since the start of the process.
@@ -23,6 +25,7 @@ pub struct Metrics {
     /// Connections accepted.
     pub connections: AtomicU64,
     hits: [AtomicU64; LimitHit::ALL.len()],
+    denied: [AtomicU64; Denied::WORDS.len()],
 }
 
 /// A bound that was hit. [`LimitHit::name`] is the name of its field in
@@ -35,6 +38,8 @@ pub enum LimitHit {
     InflateRatio,
     /// No room left in `memory_bytes`.
     Memory,
+    /// No room left in `credential_memory_bytes`.
+    CredentialMemory,
     /// A body that did not arrive within `body_timeout`.
     BodyTimeout,
     /// A connection that said nothing within `header_timeout`.
@@ -47,15 +52,24 @@ pub enum LimitHit {
 
 impl LimitHit {
     /// All of them, in the order in which they are exported.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::RequestBytes,
         Self::InflateRatio,
         Self::Memory,
+        Self::CredentialMemory,
         Self::BodyTimeout,
         Self::HeaderTimeout,
         Self::Connections,
         Self::ConnectionAge,
     ];
+
+    /// The limit that such a request hit.
+    pub(super) const fn of(error: OverBudget) -> Self {
+        match error {
+            OverBudget::Share => Self::CredentialMemory,
+            OverBudget::Now | OverBudget::Never { .. } => Self::Memory,
+        }
+    }
 
     /// The name of the limit.
     pub const fn name(self) -> &'static str {
@@ -63,6 +77,7 @@ impl LimitHit {
             Self::RequestBytes => "max_request_bytes",
             Self::InflateRatio => "max_inflate_ratio",
             Self::Memory => "memory_bytes",
+            Self::CredentialMemory => "credential_memory_bytes",
             Self::BodyTimeout => "body_timeout",
             Self::HeaderTimeout => "header_timeout",
             Self::Connections => "max_connections",
@@ -80,6 +95,19 @@ impl Metrics {
     pub(super) fn hit(&self, limit: LimitHit) {
         if let Some(hits) = self.hits.get(limit as usize) {
             hits.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Requests that were denied, by [`Denied::WORDS`].
+    pub fn denied(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let counts = self.denied.iter().map(|count| count.load(Ordering::Relaxed));
+        Denied::WORDS.into_iter().zip(counts)
+    }
+
+    pub(super) fn deny(&self, denied: Denied) {
+        let place = Denied::WORDS.iter().position(|word| *word == denied.as_str());
+        if let Some(count) = place.and_then(|place| self.denied.get(place)) {
+            count.fetch_add(1, Ordering::Relaxed);
         }
     }
 

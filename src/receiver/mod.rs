@@ -33,6 +33,7 @@ pub use limits::Limits;
 pub use metrics::{LimitHit, Metrics};
 pub use server::{Peer, Server};
 
+use crate::access::Credentials;
 use crate::intake::Intake;
 use bytes::Bytes;
 use std::convert::Infallible;
@@ -51,16 +52,27 @@ struct Shared {
     intake: Intake,
     limits: Limits,
     budget: Budget,
+    credentials: Option<Credentials>,
     metrics: Arc<Metrics>,
     blocking: Arc<Semaphore>,
 }
 
 impl Receiver {
-    /// Receivers that give what they decode to `intake`.
+    /// Receivers that give what they decode to `intake`, from whoever reaches them.
     pub fn new(intake: Intake, limits: Limits) -> Self {
+        Self::with(intake, limits, None)
+    }
+
+    /// Receivers that take requests from those only whom these credentials let in.
+    pub fn guarded(intake: Intake, limits: Limits, credentials: Credentials) -> Self {
+        Self::with(intake, limits, Some(credentials))
+    }
+
+    fn with(intake: Intake, limits: Limits, credentials: Option<Credentials>) -> Self {
         let shared = Shared {
             intake,
-            budget: Budget::new(limits.memory_bytes),
+            budget: Budget::new(limits.memory_bytes, limits.credential_memory_bytes),
+            credentials,
             metrics: Arc::default(),
             blocking: Arc::new(Semaphore::new(limits.max_blocking_decodes.max(1))),
             limits,

@@ -2,6 +2,7 @@
 
 use super::budget::OverBudget;
 use super::inflate::InflateError;
+use crate::access::Denied;
 use crate::intake::IntakeError;
 use bytes::Bytes;
 use http::StatusCode;
@@ -31,6 +32,8 @@ pub(super) enum Kind {
     Method,
     /// Something here broke over this request. Never again: it would break again.
     Internal,
+    /// Not from this sender. Again only when it sends too fast.
+    Denied(Denied),
     /// Not now: no room, no disk, or the body did not arrive in time. Again after this time.
     Unavailable(Duration),
 }
@@ -48,6 +51,8 @@ impl Refused {
             Kind::NotFound => StatusCode::NOT_FOUND,
             Kind::Method => StatusCode::METHOD_NOT_ALLOWED,
             Kind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+            Kind::Denied(denied) => StatusCode::from_u16(denied.http_status())
+                .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
             Kind::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
@@ -55,9 +60,13 @@ impl Refused {
     pub(super) fn grpc_code(&self) -> tonic::Code {
         match self.kind {
             Kind::BadData => tonic::Code::InvalidArgument,
-            Kind::TooLarge => tonic::Code::ResourceExhausted,
+            // Source: OpenTelemetry protocol, "Failures": RESOURCE_EXHAUSTED is sent again when a
+            // RetryInfo says so, which what is too large never has.
+            Kind::TooLarge | Kind::Denied(Denied::TooFast) => tonic::Code::ResourceExhausted,
             Kind::Unsupported | Kind::NotFound | Kind::Method => tonic::Code::Unimplemented,
             Kind::Internal => tonic::Code::Internal,
+            Kind::Denied(Denied::Forbidden { .. }) => tonic::Code::PermissionDenied,
+            Kind::Denied(_) => tonic::Code::Unauthenticated,
             Kind::Unavailable(_) => tonic::Code::Unavailable,
         }
     }
@@ -66,6 +75,7 @@ impl Refused {
     pub(super) fn retry_after(&self) -> Option<Duration> {
         match self.kind {
             Kind::Unavailable(retry_after) => Some(retry_after),
+            Kind::Denied(denied) => denied.retry_after(),
             _ => None,
         }
     }
@@ -91,6 +101,12 @@ impl Refused {
     }
 }
 
+impl From<Denied> for Refused {
+    fn from(denied: Denied) -> Self {
+        Self::new(Kind::Denied(denied), denied.to_string())
+    }
+}
+
 impl From<IntakeError> for Refused {
     fn from(error: IntakeError) -> Self {
         match error {
@@ -106,7 +122,9 @@ impl Refused {
     /// The answer when memory is short.
     pub(super) fn over_budget(error: OverBudget, retry_after: Duration) -> Self {
         match error {
-            OverBudget::Now => Self::new(Kind::Unavailable(retry_after), error.to_string()),
+            OverBudget::Now | OverBudget::Share => {
+                Self::new(Kind::Unavailable(retry_after), error.to_string())
+            }
             OverBudget::Never { .. } => Self::new(Kind::TooLarge, error.to_string()),
         }
     }

@@ -1,20 +1,21 @@
 //! The shape of a request, the same for HTTP and gRPC.
 //!
 //! ```text
-//! tenant ─► body (cap, charge, deadline) ─► inflate (cap, ratio, charge) ─► measure, charge
+//! credential, tenant ─► body (cap, charge, deadline) ─► inflate (cap, ratio, charge) ─► measure, charge
 //!        ─► decode into a draft ─► intake.commit ══ durable ══► answer
 //! ```
 
-use super::Shared;
 use super::body::{NotReceived, Received};
-use super::budget::{OverBudget, Permit};
+use super::budget::{Budget, OverBudget, Permit};
 use super::inflate::{Encoding, Inflate, InflateError};
 use super::metrics::{LimitHit, add};
 use super::otlp::{self, Format, Signal};
 use super::refused::{Kind, Refused};
-use crate::access::Tenant;
-use crate::intake::{Accepted, Draft, RefusedRequest};
+use super::{Peer, Shared};
+use crate::access::{Denied, PeerCertificate, Presented, Principal, Right, Tenants};
+use crate::intake::{Accepted, Draft, RefusedRequest, Whose};
 use bytes::Bytes;
+use http::Request;
 use sha2::{Digest, Sha256};
 use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -23,16 +24,53 @@ use std::sync::Arc;
 /// What is known of a request before its body.
 #[derive(Debug, Clone)]
 pub(super) struct Head {
-    pub(super) tenant: Tenant,
+    pub(super) tenants: Tenants,
+    pub(super) principal: Principal,
+    /// The memory that it may use.
+    pub(super) budget: Budget,
     pub(super) endpoint: &'static str,
     pub(super) signal: Signal,
     pub(super) format: Format,
     pub(super) peer: Option<IpAddr>,
 }
 
-/// The tenant of a request: the one place that decides it.
-pub(super) fn tenant(_headers: &http::HeaderMap) -> Tenant {
-    Tenant::default()
+/// Decides who a request is from, whose evidence it carries and whether it is taken at all. The
+/// one place that does.
+pub(super) fn admit<B>(
+    shared: &Shared,
+    request: &Request<B>,
+    endpoint: &'static str,
+    signal: Signal,
+    format: Format,
+) -> Result<Head, Refused> {
+    let (headers, extensions) = (request.headers(), request.extensions());
+    let peer = extensions.get::<Peer>().map(|peer| peer.0.ip());
+    let principal = match &shared.credentials {
+        None => Ok(Principal::local()),
+        Some(credentials) => credentials
+            .authenticate(Presented::from_headers(headers), extensions.get::<PeerCertificate>()),
+    };
+    let refuse = |denied: Denied, from: Whose<'_>| {
+        shared.metrics.deny(denied);
+        let refused = Refused::from(denied);
+        put_on_record(shared, from, &refused, endpoint, Seen { bytes: 0, hash: None, peer });
+        refused
+    };
+    let principal = principal.map_err(|denied| refuse(denied, Whose::Stranger))?;
+    let admitted = principal.demand(Right::Write).and_then(|()| principal.admit_request());
+    admitted.map_err(|denied| refuse(denied, Whose::Tenant(&principal.tenant())))?;
+    let (tenants, claim) = Tenants::of(&principal, headers);
+    if let Some(claim) = claim {
+        let why = format!(
+            "the request was taken as its forwarder's own: {} may not assert the tenant {claim:?}",
+            principal.actor(),
+        );
+        let taken = RefusedRequest::new(endpoint, 200, why, peer);
+        shared.intake.reject(Whose::Tenant(tenants.own()), taken);
+    }
+    let owner = principal.credential().map(|credential| shared.budget.of(&credential.id));
+    let budget = owner.unwrap_or_else(|| shared.budget.clone());
+    Ok(Head { tenants, principal, budget, endpoint, signal, format, peer })
 }
 
 /// Takes the records of `message`, which is all or a part of `received`. Returns when they are
@@ -44,6 +82,10 @@ pub(super) async fn accept(
     message: Bytes,
     encoding: Encoding,
 ) -> Result<Accepted, Refused> {
+    if let Err(denied) = head.principal.admit_bytes(received.bytes.len()) {
+        shared.metrics.deny(denied);
+        return Err(reject_read(shared, head, denied.into(), received.bytes).await);
+    }
     let Received { bytes, permit } = received;
     let work = Work {
         shared: Arc::clone(shared),
@@ -97,16 +139,28 @@ pub(super) fn reject(
     bytes: u64,
     hash: Option<[u8; 32]>,
 ) {
-    let refused = RefusedRequest {
-        endpoint: head.endpoint,
-        status: refused.http_status().as_u16(),
-        reason: refused.message.clone(),
-        bytes,
-        hash,
-        records: 0,
-        peer: head.peer,
-    };
-    shared.intake.reject(Some(&head.tenant), refused);
+    let from = Whose::Tenant(head.tenants.own());
+    put_on_record(shared, from, refused, head.endpoint, Seen { bytes, hash, peer: head.peer });
+}
+
+/// What was seen of a refused request.
+struct Seen {
+    bytes: u64,
+    hash: Option<[u8; 32]>,
+    peer: Option<IpAddr>,
+}
+
+fn put_on_record(
+    shared: &Shared,
+    from: Whose<'_>,
+    refused: &Refused,
+    endpoint: &'static str,
+    Seen { bytes, hash, peer }: Seen,
+) {
+    let (status, reason) = (refused.http_status().as_u16(), refused.message.clone());
+    let refused =
+        RefusedRequest { bytes, hash, ..RefusedRequest::new(endpoint, status, reason, peer) };
+    shared.intake.reject(from, refused);
 }
 
 /// A received request on its way to a draft.
@@ -135,7 +189,7 @@ impl Work {
             }
             return self.offload(move |work| work.decode(&plain)).await;
         }
-        let (limits, budget) = (&self.shared.limits, &self.shared.budget);
+        let (limits, budget) = (&self.shared.limits, &self.head.budget);
         let started =
             Inflate::new(self.message.clone(), self.encoding, limits, budget).and_then(|mut it| {
                 let done = it.run(inline_bytes)?;
@@ -178,7 +232,7 @@ impl Work {
         let expected = shape.estimate();
         self.permit.grow(expected).map_err(|error| self.over_budget(error))?;
 
-        let mut draft = self.shared.intake.draft(&self.head.tenant);
+        let mut draft = self.shared.intake.draft(&self.head.tenants);
         draft.reserve(expected);
         // A record that makes conversion panic must cost its own request, not the connection and
         // with it the requests of others. The draft is dropped, so nothing half-made is seen.
@@ -195,13 +249,13 @@ impl Work {
     }
 
     fn over_budget(&self, error: OverBudget) -> Refused {
-        self.shared.metrics.hit(LimitHit::Memory);
+        self.shared.metrics.hit(LimitHit::of(error));
         Refused::over_budget(error, self.shared.limits.retry_after)
     }
 
     fn cannot_inflate(&self, error: &InflateError) -> Refused {
         match error {
-            InflateError::Memory(_) => self.shared.metrics.hit(LimitHit::Memory),
+            InflateError::Memory(error) => self.shared.metrics.hit(LimitHit::of(*error)),
             InflateError::TooLarge { .. } => self.shared.metrics.hit(LimitHit::RequestBytes),
             InflateError::Ratio { .. } => self.shared.metrics.hit(LimitHit::InflateRatio),
             InflateError::Corrupt(_) => {}

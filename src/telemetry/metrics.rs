@@ -135,6 +135,13 @@ impl Sources {
         );
         let hits = LimitHit::ALL.map(|limit| (limit.name(), metrics.hits(limit)));
         page.counts("limit_hits", "Times that a limit was hit", "limit", &hits);
+        let denied: Vec<_> = metrics.denied().collect();
+        page.counts(
+            "receiver_denied",
+            "Requests whose credential did not let them in",
+            "reason",
+            &denied,
+        );
     }
 
     fn ledger(&self, page: &mut Page) {

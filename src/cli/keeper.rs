@@ -1,0 +1,186 @@
+//! Keeps the credentials in effect true to their file, and every change of them on record.
+//!
+//! ```text
+//! credentials.json ─► what is refused: at once
+//!        │
+//!        └► each change ─► an entry, durable ─► recorded.json ─► in effect
+//! ```
+//!
+//! No credential lets anybody in before the ledger says who made it. A change that somebody made
+//! by hand in the file is on record too, without an actor.
+
+use crate::access::{Act, Book, BookError, Change, Credential, Credentials, Proof, Role, Tenant};
+use crate::api::Health;
+use crate::intake::{Intake, IntakeError, OperatorAction, UNKNOWN_ACTOR};
+use std::fmt::Write as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Mutex;
+
+/// How often the file is looked at. A revoked key is refused after this time at the latest.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// The part that `/readyz` names when credentials cannot be read or put on record.
+pub(super) const PART: &str = "credentials";
+
+/// Why a change of credentials is not in effect.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum KeeperError {
+    /// The file cannot be used.
+    #[error(transparent)]
+    Book(#[from] BookError),
+    /// The ledger does not take the entry.
+    #[error("the change could not be put on record, so it has no effect yet")]
+    Record(#[from] IntakeError),
+    /// The look at the file did not come to its end.
+    #[error("the file of credentials could not be looked at")]
+    Broken,
+}
+
+/// See the module. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(super) struct Keeper {
+    credentials: Credentials,
+    intake: Intake,
+    /// What the file looked like when all of it was in effect.
+    seen: Arc<Mutex<Option<Stamp>>>,
+}
+
+/// What changes when a file does.
+type Stamp = (u64, u64, i64, i64);
+
+impl Keeper {
+    pub(super) fn new(credentials: Credentials, intake: Intake) -> Self {
+        Self { credentials, intake, seen: Arc::default() }
+    }
+
+    /// Puts in effect what the file says, when it is not what it was.
+    ///
+    /// # Errors
+    /// [`KeeperError`]; what was in effect stays so, but for what is refused now.
+    pub(super) async fn look(&self) -> Result<(), KeeperError> {
+        let mut seen = self.seen.lock().await;
+        let (dir, before) = (self.credentials.dir().to_owned(), *seen);
+        let read = tokio::task::spawn_blocking(move || {
+            let stamp = Book::path(&dir)
+                .metadata()
+                .ok()
+                .map(|file| (file.ino(), file.size(), file.mtime(), file.mtime_nsec()));
+            if stamp.is_some() && stamp == before {
+                return Ok(None);
+            }
+            let book = Book::read(&dir)?;
+            let recorded = Book::read_recorded(&dir)?;
+            Ok::<_, BookError>(book.map(|book| (stamp, book, recorded)))
+        });
+        let Some((stamp, book, recorded)) = read.await.map_err(|_| KeeperError::Broken)?? else {
+            return Ok(());
+        };
+        self.credentials.refuse_at_once(&book);
+        for change in book.changes(&recorded) {
+            self.intake.record(&action(&change, &book)).await?;
+        }
+        let (dir, book) = (self.credentials.dir().to_owned(), Arc::new(book));
+        let kept = Arc::clone(&book);
+        let written = tokio::task::spawn_blocking(move || kept.write_recorded(&dir));
+        written.await.map_err(|_| KeeperError::Broken)??;
+        self.credentials.put_in_effect(Book::clone(&book));
+        *seen = stamp;
+        Ok(())
+    }
+
+    /// Looks again and again. Says in the log and in `/readyz` what is in the way, once.
+    pub(super) async fn watch(self, health: Arc<Health>) {
+        let mut looks = tokio::time::interval(LOOK);
+        let mut said = None;
+        loop {
+            looks.tick().await;
+            let trouble = self.look().await.err().map(|error| super::exit::with_causes(&error));
+            match &trouble {
+                Some(why) => health.held_up(PART, why.as_str()),
+                None => health.flows(PART),
+            }
+            if trouble != said {
+                if let Some(why) = &trouble {
+                    tracing::error!("{why}");
+                }
+                said = trouble;
+            }
+        }
+    }
+}
+
+fn action(change: &Change<'_>, book: &Book) -> OperatorAction {
+    let edited = Act { at: jiff::Timestamp::now(), by: UNKNOWN_ACTOR.to_owned() };
+    let (credential, act, action, what) = match change {
+        Change::Created(it) => (it, &it.created, "credential.created", made(it)),
+        Change::Revoked(it, act) => (it, *act, "credential.revoked", "was revoked".to_owned()),
+        Change::Expiry(it) => {
+            let replaces = |new: &&Credential| new.replaces.as_ref() == Some(&it.id);
+            let next = book.credentials.iter().find(replaces);
+            let act = next.map_or(&edited, |next| &next.created);
+            (it, act, "credential.expires", expires(it, next))
+        }
+        Change::Edited(it) => {
+            let what = format!("was changed in the file itself: now it {}", made(it));
+            (it, &edited, "credential.edited", what)
+        }
+        Change::Removed(it) => {
+            let what = "was removed from the file itself".to_owned();
+            (it, &edited, "credential.removed", what)
+        }
+    };
+    let at_ns = u64::try_from(act.at.as_nanosecond()).unwrap_or(0);
+    OperatorAction {
+        tenant: concerned(credential),
+        at_ns,
+        actor: act.by.clone(),
+        action,
+        target_type: "credential",
+        target: credential.id.clone(),
+        message: format!("credential {:?} ({}) {what}", credential.name, credential.id),
+    }
+}
+
+/// The tenant whose auditors should know. Who may write for several tenants is the installation's
+/// business: its entry names them all.
+fn concerned(credential: &Credential) -> Tenant {
+    match credential.role {
+        Role::Forwarder => Tenant::system(),
+        _ => credential.tenant.clone(),
+    }
+}
+
+fn made(credential: &Credential) -> String {
+    let proof = match &credential.proof {
+        Proof::KeySha256(_) => "a key".to_owned(),
+        Proof::Certificate(name) => format!("the certificate {name}"),
+    };
+    let mut text = format!("is {proof} with the role {}", credential.role);
+    if !credential.role.is_global() {
+        let _ = write!(text, " for the tenant {}", credential.tenant.name());
+    }
+    if let Some(forward) = &credential.forward {
+        let tenants: Vec<_> = forward.tenants.iter().map(Tenant::name).collect();
+        let _ = write!(text, ", and may assert the tenants {}", tenants.join(", "));
+    }
+    if let Some(expires) = credential.expires {
+        let _ = write!(text, ", until {expires}");
+    }
+    if let Some(old) = &credential.replaces {
+        let _ = write!(text, ", in the place of {old}");
+    }
+    text
+}
+
+fn expires(credential: &Credential, next: Option<&Credential>) -> String {
+    let when = match credential.expires {
+        Some(at) => format!("expires at {at}"),
+        None => "expires no more".to_owned(),
+    };
+    match next {
+        Some(next) => format!("{when}: {} takes its place", next.id),
+        None => when,
+    }
+}
