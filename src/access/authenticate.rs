@@ -1,6 +1,7 @@
 //! From what a request shows to who it is and what it may do.
 
 use super::book::BOOK_FILE;
+use super::last_used::{LastUsed, read_last_used};
 use super::{
     Book, BookError, CertificateName, Credential, Forward, PeerCertificate, Presented, Proof,
     Right, Role, Tenant, TokenHash,
@@ -194,6 +195,11 @@ impl Known {
         }
     }
 
+    fn last_used(&self) -> Option<Timestamp> {
+        let seconds = self.last_used.load(Ordering::Relaxed);
+        (seconds > 0).then(|| Timestamp::from_second(seconds).ok()).flatten()
+    }
+
     fn accept(self: &Arc<Self>) -> Result<Principal, Denied> {
         let now = Timestamp::now();
         if self.credential.revoked.is_some() {
@@ -270,6 +276,11 @@ impl Credentials {
             }
         };
         let effect = Effect::new(recorded, &Effect::default());
+        for (id, at) in read_last_used(dir) {
+            if let Some(known) = effect.keys.get(&id) {
+                known.last_used.store(at.as_second(), Ordering::Relaxed);
+            }
+        }
         let effect = RwLock::new(Arc::new(effect));
         Ok(Self(Arc::new(Shared { dir: dir.to_owned(), effect })))
     }
@@ -322,12 +333,15 @@ impl Credentials {
     pub fn list(&self) -> Option<Vec<(Credential, Option<Timestamp>)>> {
         let effect = self.effect();
         let book = effect.book.as_ref()?;
-        let used = |credential: &Credential| {
-            let known = effect.keys.get(&credential.id)?;
-            let seconds = known.last_used.load(Ordering::Relaxed);
-            (seconds > 0).then(|| Timestamp::from_second(seconds).ok()).flatten()
-        };
+        let used = |credential: &Credential| effect.keys.get(&credential.id)?.last_used();
         Some(book.credentials.iter().map(|it| (it.clone(), used(it))).collect())
+    }
+
+    /// When each credential was last used that ever was.
+    pub fn last_used(&self) -> LastUsed {
+        let effect = self.effect();
+        let used = effect.keys.iter().filter_map(|(id, it)| Some((id.clone(), it.last_used()?)));
+        used.collect()
     }
 
     /// The book in effect; `None` before there is any.

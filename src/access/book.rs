@@ -4,6 +4,7 @@
 //! DATA/access/                 0700
 //! ├── credentials.json         0600, hashes and names, no secret
 //! ├── recorded.json            0600, the credentials as the ledger has them on record
+//! ├── last-used.json           0600, when each was last used: a hint
 //! └── lock                     held while the file is changed
 //! ```
 //!
@@ -201,22 +202,10 @@ impl Book {
     }
 
     fn write(&self, dir: &Path, name: &str) -> Result<(), BookError> {
-        let path = dir.join(name);
-        let temporary = dir.join(format!("{name}.tmp"));
-        let failed = |source| io_error("write", &path, source);
-        let mut text =
-            serde_json::to_string_pretty(self).map_err(|error| failed(io::Error::other(error)))?;
-        text.push('\n');
-        let write = || {
-            let mut file = private().create(true).truncate(true).write(true).open(&temporary)?;
-            file.set_permissions(fs::Permissions::from_mode(0o600))?;
-            file.write_all(text.as_bytes())?;
-            // IMPORTANT: the bytes are on disk before the name says that they are.
-            file.sync_all()?;
-            fs::rename(&temporary, &path)?;
-            File::open(dir)?.sync_all()
-        };
-        write().map_err(failed)
+        let mut text = serde_json::to_vec_pretty(self)
+            .map_err(|error| io_error("write", &dir.join(name), io::Error::other(error)))?;
+        text.push(b'\n');
+        write_private(dir, name, &text)
     }
 
     /// Adds a credential made by `by`; gives it, and its token when it is a key.
@@ -406,6 +395,21 @@ fn check_forward(forward: &Forward) -> Result<(), BookError> {
     Ok(())
 }
 
+/// Writes a file that only its owner can read, so that after a crash it is the old one or the new.
+pub(super) fn write_private(dir: &Path, name: &str, bytes: &[u8]) -> Result<(), BookError> {
+    let (path, temporary) = (dir.join(name), dir.join(format!("{name}.tmp")));
+    let write = || {
+        let mut file = private().create(true).truncate(true).write(true).open(&temporary)?;
+        file.set_permissions(fs::Permissions::from_mode(0o600))?;
+        file.write_all(bytes)?;
+        // IMPORTANT: the bytes are on disk before the name says that they are.
+        file.sync_all()?;
+        fs::rename(&temporary, &path)?;
+        File::open(dir)?.sync_all()
+    };
+    write().map_err(|source| io_error("write", &path, source))
+}
+
 fn private() -> fs::OpenOptions {
     let mut options = fs::OpenOptions::new();
     options.mode(0o600);
@@ -417,7 +421,7 @@ fn create_private_dir(dir: &Path) -> Result<(), BookError> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)
 }
 
-fn io_error(what: &'static str, path: &Path, source: io::Error) -> BookError {
+pub(super) fn io_error(what: &'static str, path: &Path, source: io::Error) -> BookError {
     BookError::Io { what, path: path.to_owned(), source }
 }
 

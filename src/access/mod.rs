@@ -7,6 +7,7 @@
 //! | `token.rs` | [`Token`]: the secret of an API key, and the hash that is kept of it |
 //! | `credential.rs` | [`Credential`]: what a secret or a certificate stands for |
 //! | `book.rs` | [`Book`]: all credentials in one file, changed under a lock |
+//! | `last_used.rs` | when each was last used |
 //! | `presented.rs` | [`Presented`]: what a request shows of itself |
 //! | `tenants.rs` | [`Tenants`]: whose evidence the records of one request are |
 //! | `authenticate.rs` | [`Credentials`]: from what is shown to a [`Principal`], or [`Denied`] |
@@ -27,6 +28,7 @@ pub const ACCESS_FOLDER: &str = "access";
 mod authenticate;
 mod book;
 mod credential;
+mod last_used;
 mod presented;
 mod role;
 mod tenant;
@@ -36,6 +38,7 @@ mod token;
 pub use authenticate::{Credentials, Denied, Principal};
 pub use book::{Book, BookError, Change, NewCredential};
 pub use credential::{Act, CertificateName, Credential, Forward, Proof, RateLimits, TenantFrom};
+pub use last_used::{LastUsed, read_last_used, write_last_used};
 pub use presented::{PeerCertificate, Presented};
 pub use role::{Right, Role};
 pub use tenant::{DEFAULT_TENANT, InvalidTenant, MAX_TENANT_BYTES, Tenant};

@@ -9,7 +9,10 @@
 //! No credential lets anybody in before the ledger says who made it. A change that somebody made
 //! by hand in the file is on record too, without an actor.
 
-use crate::access::{Act, Book, BookError, Change, Credential, Credentials, Proof, Role, Tenant};
+use crate::access::{
+    Act, Book, BookError, Change, Credential, Credentials, Proof, Role, Tenant, read_last_used,
+    write_last_used,
+};
 use crate::api::Health;
 use crate::intake::{Intake, IntakeError, OperatorAction, UNKNOWN_ACTOR};
 use std::fmt::Write as _;
@@ -20,6 +23,9 @@ use tokio::sync::Mutex;
 
 /// How often the file is looked at. A revoked key is refused after this time at the latest.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// How often it is kept when credentials were last used.
+const KEEP_LAST_USED: Duration = Duration::from_mins(1);
 
 /// The part that `/readyz` names when credentials cannot be read or put on record.
 pub(super) const PART: &str = "credentials";
@@ -90,12 +96,31 @@ impl Keeper {
         Ok(())
     }
 
+    /// Keeps when credentials were last used, if there is something new. A failure is no matter.
+    pub(super) async fn keep_last_used(&self) {
+        let (dir, used) = (self.credentials.dir().to_owned(), self.credentials.last_used());
+        let kept = tokio::task::spawn_blocking(move || {
+            let is_new = !used.is_empty() && used != read_last_used(&dir);
+            if is_new { write_last_used(&dir, &used) } else { Ok(()) }
+        });
+        if let Ok(Err(error)) = kept.await {
+            tracing::warn!(%error, "the last use of credentials is not kept");
+        }
+    }
+
     /// Looks again and again. Says in the log and in `/readyz` what is in the way, once.
     pub(super) async fn watch(self, health: Arc<Health>) {
         let mut looks = tokio::time::interval(LOOK);
+        let mut last_used = tokio::time::interval(KEEP_LAST_USED);
         let mut said = None;
         loop {
-            looks.tick().await;
+            tokio::select! {
+                _ = looks.tick() => {}
+                _ = last_used.tick() => {
+                    self.keep_last_used().await;
+                    continue;
+                }
+            }
             let trouble = self.look().await.err().map(|error| super::exit::with_causes(&error));
             match &trouble {
                 Some(why) => health.held_up(PART, why.as_str()),

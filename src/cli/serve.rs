@@ -138,6 +138,7 @@ pub struct Running {
     api: Part,
     health: Arc<Health>,
     watches: Vec<JoinHandle<()>>,
+    keeper: Keeper,
 }
 
 /// Tasks that end when they are told to.
@@ -253,9 +254,20 @@ pub async fn start(config: Config, mappings: Mappings) -> Result<Running, ServeE
     look_at(&looked_at, &health);
     let watches = vec![
         tokio::spawn(watch_health(looked_at, Arc::clone(&health))),
-        tokio::spawn(keeper.watch(Arc::clone(&health))),
+        tokio::spawn(keeper.clone().watch(Arc::clone(&health))),
     ];
-    Ok(Running { endpoints, config, recovery, ledger, consumers, receivers, api, health, watches })
+    Ok(Running {
+        endpoints,
+        config,
+        recovery,
+        ledger,
+        consumers,
+        receivers,
+        api,
+        health,
+        watches,
+        keeper,
+    })
 }
 
 impl Running {
@@ -281,6 +293,7 @@ impl Running {
         // The servers keep the deadline of requests in flight themselves.
         self.receivers.end().await;
         self.watches.iter().for_each(JoinHandle::abort);
+        self.keeper.keep_last_used().await;
         let deadlines = self.config.shutdown;
         let closed = timeout(deadlines.ledger, self.ledger.close()).await;
         // All at once: what one waits for must not eat the time of another.
