@@ -87,7 +87,7 @@ const LONG: usize = 4_096;
 /// gitleaks and secret-scanning for the rest.
 #[rustfmt::skip]
 pub(super) const RULES: &[Rule] = &[
-    token("spanledger_key", "slk_", is_url_safe, 60, 60, any),
+    token("spanledger_key", "slk_", is_url_safe, 60, LONG, any),
     token("aws_access_key_id", "AKIA", is_upper, 16, 16, any),
     token("aws_access_key_id", "ASIA", is_upper, 16, 16, any),
     sharing("sk-", token("anthropic_api_key", "sk-ant-", is_url_safe, 20, LONG, any)),
