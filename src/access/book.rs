@@ -63,6 +63,12 @@ pub enum BookError {
         /// Its mode.
         mode: u32,
     },
+    /// It would be the first one, and nobody said that this is meant.
+    #[error(
+        "this would be the first credential: from it on every request needs one, and agents that \
+         send without one are refused"
+    )]
+    First,
     /// What was asked for is not possible.
     #[error("{0}")]
     Invalid(String),
@@ -212,6 +218,17 @@ impl Book {
             File::open(dir)?.sync_all()
         };
         write().map_err(failed)
+    }
+
+    /// Refuses to make a first credential of that role unless whoever makes it `knows` what it
+    /// does: it shuts the door for everybody else. The operator's is a good one to begin with. To
+    /// be asked within [`Book::change`], because two could be the first at once.
+    ///
+    /// # Errors
+    /// [`BookError::First`].
+    pub fn check_first(&self, role: Role, knows: bool) -> Result<(), BookError> {
+        let is_fine = knows || role == Role::Operator || !self.credentials.is_empty();
+        if is_fine { Ok(()) } else { Err(BookError::First) }
     }
 
     /// Adds a credential made by `by`; gives it, and its token when it is a key.
