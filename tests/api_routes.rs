@@ -258,8 +258,8 @@ async fn the_openapi_document_names_every_parameter() {
         let list = document["paths"][path]["get"]["parameters"].as_array().unwrap().clone();
         list.iter().map(|parameter| parameter["name"].as_str().unwrap().to_owned()).collect()
     };
-    assert_eq!(parameters("/api/v1/entries"), ["q", "limit", "cursor", "order", "wait"]);
-    assert_eq!(parameters("/api/v1/traces/{id}"), ["id", "order", "limit", "cursor"]);
-    assert_eq!(parameters("/api/v1/entries/{id}"), ["id"]);
+    assert_eq!(parameters("/api/v1/entries"), ["q", "limit", "cursor", "order", "wait", "tenant"]);
+    assert_eq!(parameters("/api/v1/traces/{id}"), ["id", "order", "limit", "cursor", "tenant"]);
+    assert_eq!(parameters("/api/v1/entries/{id}"), ["id", "tenant"]);
     insta::assert_json_snapshot!(document);
 }

@@ -141,6 +141,39 @@ fn tenants_with_equal_ids_never_see_each_other() {
 }
 
 #[test]
+fn a_tenant_is_found_by_the_credentials_name_and_by_the_claimed_one_within_the_wall() {
+    let mut fixture = Fixture::new();
+    let claims = |number: u64, tenant: &'static str| {
+        given(number).with(|entry| entry.audit.claims.tenant_id = Some(tenant.into()))
+    };
+    fixture.append(&[
+        given(0),
+        claims(1, "Customer 7"),
+        claims(2, "acme").of("other"),
+        claims(3, "other"),
+    ]);
+    for index in [false, true] {
+        if index {
+            fixture.index_all();
+            fixture.store().flush().unwrap();
+        }
+        for (text, own, others) in [
+            ("tenant_id:acme", vec![0, 1, 3], vec![2]),
+            ("tenant_id:other", vec![3], vec![2]),
+            ("tenant:\"customer 7\"", vec![1], vec![]),
+            ("tenant_id:custom*", vec![1], vec![]),
+            ("organization.id:other", vec![], vec![2]),
+            ("audit.claims.tenant_id:acme", vec![], vec![2]),
+            ("NOT tenant_id:other", vec![0, 1], vec![]),
+        ] {
+            assert_eq!(fixture.numbers(text), own, "{text}");
+            let found = fixture.ask("other", text, Order::Ledger);
+            assert_eq!(found.iter().map(|hit| hit.sequence).collect::<Vec<_>>(), others, "{text}");
+        }
+    }
+}
+
+#[test]
 fn an_interrupted_run_and_the_one_that_resumed_it_are_one_story() {
     let mut fixture = Fixture::new();
     let on_thread = |number: u64, trace: &str| {

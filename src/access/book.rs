@@ -64,6 +64,12 @@ pub enum BookError {
         /// Its mode.
         mode: u32,
     },
+    /// It would be the first one, and nobody said that this is meant.
+    #[error(
+        "this would be the first credential: from it on every request needs one, and agents that \
+         send without one are refused"
+    )]
+    First,
     /// What was asked for is not possible.
     #[error("{0}")]
     Invalid(String),
@@ -206,6 +212,17 @@ impl Book {
             .map_err(|error| io_error("write", &dir.join(name), io::Error::other(error)))?;
         text.push(b'\n');
         write_private(dir, name, &text)
+    }
+
+    /// Refuses to make a first credential of that role unless whoever makes it `knows` what it
+    /// does: it shuts the door for everybody else. The operator's is a good one to begin with. To
+    /// be asked within [`Book::change`], because two could be the first at once.
+    ///
+    /// # Errors
+    /// [`BookError::First`].
+    pub fn check_first(&self, role: Role, knows: bool) -> Result<(), BookError> {
+        let is_fine = knows || role == Role::Operator || !self.credentials.is_empty();
+        if is_fine { Ok(()) } else { Err(BookError::First) }
     }
 
     /// Adds a credential made by `by`; gives it, and its token when it is a key.

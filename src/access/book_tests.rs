@@ -1,4 +1,14 @@
 use super::*;
+
+#[test]
+fn the_first_credential_is_the_operators_unless_one_knows_what_it_does() {
+    let dir = tempfile::tempdir().unwrap();
+    let ask = |role, knows| Book::change(dir.path(), |book| book.check_first(role, knows));
+    assert!(matches!(ask(Role::Writer, false), Err(BookError::First)));
+    assert!(Book::read(dir.path()).unwrap().is_none(), "the door is open as it was");
+    assert!(Book::default().check_first(Role::Operator, false).is_ok());
+    assert!(Book::default().check_first(Role::Writer, true).is_ok());
+}
 use proptest::prelude::*;
 
 fn writer(name: &str) -> NewCredential {

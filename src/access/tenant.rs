@@ -50,6 +50,17 @@ impl Tenant {
         Self(SYSTEM_TENANT.into())
     }
 
+    /// Who owns nothing: its name is empty, which no entry's is. Questions about somebody else's
+    /// evidence are asked about this tenant, so that their answers are those of no tenant at all.
+    ///
+    /// ```
+    /// use spanledger::access::Tenant;
+    /// assert!(Tenant::new(Tenant::nobody().name()).is_err());
+    /// ```
+    pub fn nobody() -> Self {
+        Self("".into())
+    }
+
     /// Whether it is [`Tenant::system`].
     pub fn is_system(&self) -> bool {
         *self.0 == *SYSTEM_TENANT

@@ -43,6 +43,17 @@ pub struct TraceParams {
     pub limit: Option<u32>,
     /// `next_cursor` of the page before.
     pub cursor: Option<String>,
+    /// Whose evidence: for a credential that reads every tenant's, and for one of that tenant.
+    pub tenant: Option<String>,
+}
+
+/// Parameters of one entry.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct TenantParams {
+    /// Whose evidence: for a credential that reads every tenant's, and for one of that tenant.
+    pub tenant: Option<String>,
 }
 
 /// Parameters of a search.
@@ -67,6 +78,9 @@ pub struct EntriesParams {
     /// 30.
     #[param(maximum = 30)]
     pub wait: Option<u32>,
+    /// Whose evidence: for a credential that reads every tenant's, instead of `tenant_id:NAME` in
+    /// the query, and for one of that tenant.
+    pub tenant: Option<String>,
 }
 
 /// A story: everything that belongs to one id.
@@ -109,4 +123,28 @@ pub struct EntriesAnswer {
     pub truncated: bool,
     /// Order of the entries.
     pub order: EntriesOrder,
+}
+
+/// Who asks.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct WhoAmI {
+    /// Public id of the credential; absent before there is any credential.
+    pub id: Option<String>,
+    /// What people call it.
+    pub name: String,
+    /// What it is for; absent before there is any credential: then everybody may do everything.
+    pub role: Option<String>,
+    /// What it may do: `write`, `read`, `metrics`, `operate`.
+    pub rights: Vec<String>,
+    /// Whose evidence it writes or reads; absent for a role of the whole installation.
+    pub tenant: Option<String>,
+    /// From when on it is refused, RFC 3339; absent for never.
+    pub expires: Option<String>,
+}
+
+/// The tenants whose evidence can be asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TenantsAnswer {
+    /// Names, sorted. `_spanledger` is the installation itself: what operators did.
+    pub tenants: Vec<String>,
 }

@@ -1,9 +1,11 @@
 //! `GET /api/v1/entries`: search, and one entry by its id.
 
-use super::answer::{EntriesAnswer, EntriesOrder, EntriesParams};
+use super::answer::{EntriesAnswer, EntriesOrder, EntriesParams, TenantParams};
+use super::caller::Caller;
 use super::limits::{MAX_QUERY_BYTES, MAX_WAIT_SECONDS, QUERY_BUDGET, WAIT_STEP};
 use super::problem::Problem;
 use super::service::{Api, Params, document, documents, json, page_size, read_cursor};
+use crate::access::{Right, Tenant};
 use crate::store::query::Query;
 use crate::store::{AuditStore, Cursor, Order, QueryRequest};
 use axum::extract::rejection::PathRejection;
@@ -31,6 +33,7 @@ const AT_THE_START: &str = "start";
         (status = 504, description = "The answer took too long", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn search(
     State(api): State<Api>,
+    caller: Caller,
     Params(mut params): Params<EntriesParams>,
 ) -> Result<Response, Problem> {
     let wait = wait(&params)?;
@@ -40,19 +43,20 @@ pub(super) async fn search(
         return Err(Problem::query(detail, None));
     }
     let Some(wait) = wait else {
-        return json(&api.ask(move |api| page(api, &params)).await?);
+        return json(&api.ask(move |api| page(api, &caller, &params)).await?);
     };
     let _waiting = api.waiting.clone().try_acquire_owned().map_err(|_| Problem::busy())?;
     let until = Instant::now().checked_add(wait).ok_or_else(Problem::store)?;
     loop {
-        let asked = params.clone();
-        let answer = api.ask(move |api| page(api, &asked)).await?;
+        let (asked, by) = (params.clone(), caller.clone());
+        let answer = api.ask(move |api| page(api, &by, &asked)).await?;
         if !answer.entries.is_empty() || Instant::now() >= until || api.health.is_stopping() {
             return json(&answer);
         }
         // `end` is where it was at the first look, and what did not match is not looked at twice.
         params.cursor = answer.next_cursor;
         tokio::time::sleep(WAIT_STEP).await;
+        caller.still_may(&api, Right::Read)?;
     }
 }
 
@@ -70,9 +74,10 @@ fn wait(params: &EntriesParams) -> Result<Option<Duration>, Problem> {
     }
 }
 
-fn page(api: &Api, params: &EntriesParams) -> Result<EntriesAnswer, Problem> {
+fn page(api: &Api, caller: &Caller, params: &EntriesParams) -> Result<EntriesAnswer, Problem> {
     let order = params.order.unwrap_or_default();
     let query = Query::parse(params.q.as_deref().unwrap_or_default())?;
+    let tenant = caller.scope(params.tenant.as_deref(), Some(&query))?;
     let limit = page_size(params.limit)?;
     // Who follows is told where to go on behind the last entry; for others the pages end.
     let following = order == EntriesOrder::Ledger
@@ -81,7 +86,7 @@ fn page(api: &Api, params: &EntriesParams) -> Result<EntriesAnswer, Problem> {
     let asked: &dyn AuditStore = &*api.store;
     let store = if following { asked.followed().unwrap_or(asked) } else { asked };
     // Asked before the page: all up to here are in the page when the page is not full.
-    let newest = if following { newest(api, store)? } else { None };
+    let newest = if following { newest(&tenant, store)? } else { None };
     let cursor = match params.cursor.as_deref() {
         Some(AT_THE_END) if following => match newest {
             Some(newest) => Some(Cursor::Above(newest)),
@@ -96,7 +101,7 @@ fn page(api: &Api, params: &EntriesParams) -> Result<EntriesAnswer, Problem> {
         return Ok(nothing_yet(Some(Cursor::Above(*above).to_string())));
     }
     let page = store.query(&QueryRequest {
-        tenant: api.tenant().clone(),
+        tenant,
         query,
         order: match order {
             EntriesOrder::Newest => Order::Newest,
@@ -129,33 +134,37 @@ fn nothing_yet(next_cursor: Option<String>) -> EntriesAnswer {
 }
 
 /// Sequence of the tenant's newest entry.
-fn newest(api: &Api, store: &dyn AuditStore) -> Result<Option<u64>, Problem> {
-    let all = QueryRequest::new(api.tenant().clone(), Query::All);
+fn newest(tenant: &Tenant, store: &dyn AuditStore) -> Result<Option<u64>, Problem> {
+    let all = QueryRequest::new(tenant.clone(), Query::All);
     let page = store.query(&QueryRequest { limit: 1, budget: QUERY_BUDGET, ..all })?;
     Ok(page.hits.first().map(|hit| hit.sequence))
 }
 
 /// One entry by its id.
 #[utoipa::path(get, path = "/api/v1/entries/{id}", tag = "evidence",
-    params(("id" = String, Path, description = "`event.id` of the entry, 32 hexadecimal digits")),
+    params(("id" = String, Path, description = "`event.id` of the entry, 32 hexadecimal digits"),
+        TenantParams),
     responses(
         (status = 200, description = "The projected entry", body = Object),
         (status = 400, description = "Not an entry's id", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "No entry has that id", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn entry(
     State(api): State<Api>,
+    caller: Caller,
     id: Result<Path<String>, PathRejection>,
+    Params(params): Params<TenantParams>,
 ) -> Result<Response, Problem> {
     let id = id.ok().and_then(|Path(id)| entry_id(&id)).ok_or_else(|| {
         Problem::parameter(
             "An entry's id has 32 hexadecimal digits; other ids go to /api/v1/traces/{id}.",
         )
     })?;
+    let tenant = caller.scope(params.tenant.as_deref(), None)?;
     let found = api
         .ask(move |api| {
             let text = format!("{:032x}", u128::from_be_bytes(id));
             let query = Query::term("event.id", &text);
-            let one = QueryRequest::new(api.tenant().clone(), query);
+            let one = QueryRequest::new(tenant, query);
             let page = api.store.query(&QueryRequest { limit: 1, budget: QUERY_BUDGET, ..one })?;
             Ok(page.hits.into_iter().next().and_then(document))
         })

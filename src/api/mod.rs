@@ -5,21 +5,30 @@
 //! | `routes.rs` | the table of paths, [`router`] |
 //! | `traces.rs`, `entries.rs` | the story of an id; search, and one entry |
 //! | `answer.rs` | parameters and answers, as the OpenAPI document describes them |
+//! | `who.rs` | who asks, and whose evidence he may ask for |
+//! | `keys.rs`, `key.rs` | credentials are made, listed, rotated, revoked; how they are shown |
+//! | `dead_letters.rs` | what could not be exported |
 //! | `probes.rs` | `/`, `/healthz`, `/readyz`, `/metrics` |
 //! | `openapi.rs` | the OpenAPI document |
 //! | `problem.rs` | [`Problem`]: errors as RFC 9457 problem details |
 //! | `health.rs` | [`Health`]: live and ready, told by the parts of the process |
+//! | `caller.rs` | [`Caller`](caller::Caller): who asks, whether he may, and whose evidence he is shown |
 //! | `host.rs` | [`HostCheck`]: DNS rebinding ends here |
 //! | `service.rs`, `limits.rs` | what routes share: turns, time, headers; every bound |
 //!
 //! Questions are worked on by threads of their own, a bounded number at once; the async threads
-//! only wait. The tenant comes from one place, [`Api`], and never from a parameter.
+//! only wait. Every path has a rule in the one table of `routes.rs`: nothing, any credential, or a
+//! right. The tenant of a question comes from one place, `Caller::scope`: from the credential, and only
+//! for one that reads every tenant's evidence from what is asked.
 
 mod answer;
+mod caller;
 mod dead_letters;
 mod entries;
 mod health;
 mod host;
+mod key;
+mod keys;
 mod limits;
 mod openapi;
 mod probes;
@@ -27,6 +36,7 @@ mod problem;
 mod routes;
 mod service;
 mod traces;
+mod who;
 
 pub use answer::*;
 pub use dead_letters::{
@@ -35,6 +45,10 @@ pub use dead_letters::{
 };
 pub use health::{Health, Readiness};
 pub use host::HostCheck;
+pub use key::{
+    CreateKey, DEFAULT_GRACE, Key, KeyForward, KeyMade, KeyState, KeysAnswer, RotateKey, expiry,
+};
+pub use keys::{Keeping, Keyring, KeyringError};
 pub use limits::*;
 pub use problem::{PROBLEM_JSON, Problem};
 pub use routes::router;

@@ -1,13 +1,21 @@
 //! The OpenAPI document, made of the handlers' own descriptions.
 
-use super::answer::{EntriesAnswer, TraceAnswer};
+use super::answer::{EntriesAnswer, TenantsAnswer, TraceAnswer, WhoAmI};
+use super::caller::Needs;
 use super::dead_letters::{DropAnswer, LettersAnswer, ReplayAnswer};
 use super::health::Readiness;
-use super::problem::Problem;
+use super::key::{KeyMade, KeysAnswer};
+use super::problem::{PROBLEM_JSON, Problem};
+use super::routes::documented_needs;
 use super::service::json;
-use super::{dead_letters, entries, probes, traces};
+use super::{dead_letters, entries, keys, probes, traces, who};
 use axum::response::Response;
 use utoipa::OpenApi;
+use utoipa::openapi::path::{Operation, PathItem};
+use utoipa::openapi::security::{
+    ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityRequirement, SecurityScheme,
+};
+use utoipa::openapi::{Components, ContentBuilder, Ref, ResponseBuilder};
 
 /// The API.
 #[derive(Debug, OpenApi)]
@@ -21,6 +29,12 @@ use utoipa::OpenApi;
         traces::trace,
         entries::search,
         entries::entry,
+        who::whoami,
+        who::tenants,
+        keys::list,
+        keys::create,
+        keys::rotate,
+        keys::revoke,
         dead_letters::list,
         dead_letters::replay,
         dead_letters::drop_letters,
@@ -36,20 +50,100 @@ use utoipa::OpenApi;
         LettersAnswer,
         ReplayAnswer,
         DropAnswer,
+        KeysAnswer,
+        KeyMade,
+        WhoAmI,
+        TenantsAnswer,
         Problem,
         Readiness
     )),
     tags(
         (name = "evidence", description = "Entries of the ledger"),
+        (name = "access", description = "Who may ask for what"),
         (name = "export", description = "What was not delivered to Elasticsearch"),
         (name = "process", description = "The process that serves them")
     )
 )]
-pub(super) struct Document;
+struct Document;
 
 /// This document.
 #[utoipa::path(get, path = "/api/v1/openapi.json", tag = "process",
     responses((status = 200, description = "OpenAPI 3.1", body = Object)))]
 pub(super) async fn openapi() -> Result<Response, Problem> {
-    json(&Document::openapi())
+    json(&document())
+}
+
+/// Ways to show a credential, in the order of the document.
+const SCHEMES: [&str; 4] = ["apiKey", "basic", "bearer", "mutualTLS"];
+
+/// What is answered to a credential that is not accepted: status, name, description.
+const REFUSALS: [(&str, &str, &str); 3] = [
+    ("401", "Unauthorized", "No credential, or one that is unknown, expired or revoked"),
+    ("403", "Forbidden", "The credential is for something else"),
+    ("429", "TooManyRequests", "The credential sends more than its limit allows"),
+];
+
+/// The document, with what each path asks of a caller.
+pub(super) fn document() -> utoipa::openapi::OpenApi {
+    let mut document = Document::openapi();
+    describe_schemes(document.components.get_or_insert_default());
+    let needs = documented_needs();
+    for (path, item) in &mut document.paths.paths {
+        let Some(needs) = needs.get(path) else { continue };
+        let PathItem { get, post, .. } = item;
+        for operation in get.iter_mut().chain(post) {
+            describe_needs(operation, *needs);
+        }
+    }
+    document
+}
+
+fn describe_schemes(components: &mut Components) {
+    let key = "The key, which begins with slk_";
+    let mutual = "A client certificate of an authority that the server accepts, with a name that \
+                  a credential has";
+    let http = |scheme, text: &str| {
+        let mut http = Http::new(scheme);
+        http.description = Some(text.to_owned());
+        SecurityScheme::Http(http)
+    };
+    let schemes = [
+        SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::with_description("X-API-Key", key))),
+        http(HttpAuthScheme::Basic, "The key as the password, with any user"),
+        http(HttpAuthScheme::Bearer, key),
+        SecurityScheme::MutualTls {
+            description: Some(mutual.to_owned()),
+            deprecated: None,
+            extensions: None,
+        },
+    ];
+    for (name, scheme) in SCHEMES.into_iter().zip(schemes) {
+        components.security_schemes.insert(name.to_owned(), scheme.into());
+    }
+    for (_, name, text) in REFUSALS {
+        let problem = Ref::from_schema_name("Problem");
+        let content = ContentBuilder::new().schema(Some(problem)).build();
+        let response = ResponseBuilder::new().description(text).content(PROBLEM_JSON, content);
+        components.responses.insert(name.to_owned(), response.build().into());
+    }
+}
+
+/// What an operation asks of a caller: one of the schemes, with the right as its scope.
+fn describe_needs(operation: &mut Operation, needs: Needs) {
+    let (scopes, refusals) = match needs {
+        Needs::Nothing => (None, [false; 3]),
+        Needs::Credential => (Some(Vec::new()), [true, false, true]),
+        Needs::Right(right) => (Some(vec![right.as_str()]), [true; 3]),
+    };
+    let required = |scopes: Vec<&str>| -> Vec<SecurityRequirement> {
+        SCHEMES.iter().map(|name| SecurityRequirement::new(*name, scopes.clone())).collect()
+    };
+    // An empty list says that nothing is needed; no list would say nothing.
+    operation.security = Some(scopes.map(required).unwrap_or_default());
+    for ((status, name, _), applies) in REFUSALS.into_iter().zip(refusals) {
+        if applies {
+            let response = Ref::from_response_name(name);
+            operation.responses.responses.insert(status.to_owned(), response.into());
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! Errors as RFC 9457 problem details: `application/problem+json`.
 
+use crate::access::Denied;
 use crate::store::StoreError;
 use crate::store::query::ParseError;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -10,6 +11,9 @@ use utoipa::ToSchema;
 
 /// Media type of a problem.
 pub const PROBLEM_JSON: &str = "application/problem+json";
+
+/// How a credential is asked for. Source: RFC 6750, section 3.
+const CHALLENGE: &str = "Bearer realm=\"spanledger\"";
 
 /// Seconds after which a caller that was sent away may come back.
 const RETRY_AFTER_SECONDS: u32 = 1;
@@ -82,6 +86,41 @@ impl Problem {
         )
     }
 
+    /// The request's credential is not accepted, or not for this.
+    pub fn denied(denied: Denied) -> Self {
+        let (name, title) = match denied {
+            Denied::Missing => ("credential-missing", "A credential is needed"),
+            Denied::Unknown => ("credential-unknown", "The credential is not known"),
+            Denied::Expired => ("credential-expired", "The credential is expired"),
+            Denied::Revoked => ("credential-revoked", "The credential is revoked"),
+            Denied::Forbidden { .. } => ("forbidden", "The credential is for something else"),
+            Denied::TooFast => ("too-many-requests", "Too many requests"),
+        };
+        let status = StatusCode::from_u16(denied.http_status()).unwrap_or(StatusCode::FORBIDDEN);
+        Self::new(status, name, title, denied.to_string())
+    }
+
+    /// Who reads every tenant's evidence has to say whose.
+    pub fn tenant_needed() -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "tenant-needed",
+            "The tenant is not named",
+            "This credential reads every tenant's evidence, one tenant at a time: add \
+             `?tenant=NAME`, or `tenant_id:NAME AND …` to a query. GET /api/v1/tenants lists them.",
+        )
+    }
+
+    /// A page of another site had a browser send the request.
+    pub fn other_site() -> Self {
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "other-site",
+            "The request comes from a page of another site",
+            "Send it from a program, or from a page of this server.",
+        )
+    }
+
     /// The request names a host that this server is not.
     pub fn host(detail: impl Into<String>) -> Self {
         let title = "The request was meant for another host";
@@ -112,6 +151,23 @@ impl Problem {
     pub fn export(detail: impl Into<String>) -> Self {
         let title = "The export cannot do that now";
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "export-unavailable", title, detail)
+    }
+
+    /// The first key would shut the door, and nobody said that this is meant.
+    pub fn first_key() -> Self {
+        Self::new(
+            StatusCode::CONFLICT,
+            "first-key",
+            "This would be the first key",
+            "From the first key on every request needs one: agents that send without a key are \
+             refused, and so is reading. Make the operator's first, or set `first` to true.",
+        )
+    }
+
+    /// The credentials cannot be changed now.
+    pub fn keys(detail: impl Into<String>) -> Self {
+        let title = "The keys cannot be changed now";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "keys-unavailable", title, detail)
     }
 
     /// The answer took too long.
@@ -153,6 +209,12 @@ impl From<StoreError> for Problem {
     }
 }
 
+impl From<Denied> for Problem {
+    fn from(denied: Denied) -> Self {
+        Self::denied(denied)
+    }
+}
+
 impl From<ParseError> for Problem {
     fn from(error: ParseError) -> Self {
         let place = error.position.saturating_add(1);
@@ -168,8 +230,14 @@ impl IntoResponse for Problem {
         let mut response = (status, body).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
+        match status {
+            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
+            }
+            StatusCode::UNAUTHORIZED => {
+                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(CHALLENGE));
+            }
+            _ => {}
         }
         response
     }
@@ -178,12 +246,23 @@ impl IntoResponse for Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::access::{Right, Role};
 
     #[test]
     fn a_problem_is_problem_json_and_says_what_to_do() {
         let response = Problem::busy().into_response();
         assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(response.headers()[header::CONTENT_TYPE], PROBLEM_JSON);
+        assert_eq!(response.headers()[header::RETRY_AFTER], "1");
+    }
+
+    #[test]
+    fn who_is_not_accepted_is_asked_for_a_credential_and_who_is_too_fast_to_wait() {
+        let response = Problem::denied(Denied::Revoked).into_response();
+        assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+        assert_eq!(response.headers()[header::WWW_AUTHENTICATE], "Bearer realm=\"spanledger\"");
+        let response = Problem::denied(Denied::TooFast).into_response();
+        assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
         assert_eq!(response.headers()[header::RETRY_AFTER], "1");
     }
 
@@ -199,6 +278,16 @@ mod tests {
             Problem::unavailable("Elasticsearch: the cluster is busy (429)"),
             Problem::timeout(),
             Problem::store(),
+            Problem::denied(Denied::Missing),
+            Problem::denied(Denied::Unknown),
+            Problem::denied(Denied::Expired),
+            Problem::denied(Denied::Revoked),
+            Problem::denied(Denied::Forbidden { right: Right::Read, role: Role::Writer }),
+            Problem::denied(Denied::TooFast),
+            Problem::tenant_needed(),
+            Problem::other_site(),
+            Problem::first_key(),
+            Problem::keys("The server's log says why."),
         ];
         insta::assert_json_snapshot!(all);
     }

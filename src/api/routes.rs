@@ -1,59 +1,113 @@
 //! The table of paths, and the router made of it.
 
+use super::caller::{Access, Needs, authorize};
 use super::host::HostCheck;
 use super::openapi::openapi;
 use super::problem::Problem;
 use super::service::{Api, guard};
-use super::{dead_letters, entries, probes, traces};
+use super::{dead_letters, entries, keys, probes, traces, who};
+use crate::access::Right;
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodRouter, get, post};
+use std::collections::HashMap;
 use std::sync::Arc;
 
-/// Every path with its methods: the router is made of it, and a test compares it with the
-/// OpenAPI document.
-fn table() -> Vec<(&'static str, MethodRouter<Api>)> {
+/// A path, what it asks of a caller, and its methods.
+type Route = (&'static str, Needs, MethodRouter<Api>);
+
+/// Every path: the router, the rules and the security of the OpenAPI document are made of it.
+#[rustfmt::skip]
+fn table() -> Vec<Route> {
+    let read = Needs::Right(Right::Read);
+    let operate = Needs::Right(Right::Operate);
     vec![
-        ("/", get(probes::front_page)),
-        ("/healthz", get(probes::healthz)),
-        ("/readyz", get(probes::readyz)),
-        ("/metrics", get(probes::metrics)),
-        ("/api/v1/traces/{*id}", get(traces::trace)),
-        ("/api/v1/entries", get(entries::search)),
-        ("/api/v1/entries/{id}", get(entries::entry)),
-        ("/api/v1/dead-letters", get(dead_letters::list)),
-        ("/api/v1/dead-letters/replay", post(dead_letters::replay)),
-        ("/api/v1/dead-letters/drop", post(dead_letters::drop_letters)),
-        ("/api/v1/openapi.json", get(openapi)),
+        ("/", Needs::Nothing, get(probes::front_page)),
+        ("/healthz", Needs::Nothing, get(probes::healthz)),
+        ("/readyz", Needs::Nothing, get(probes::readyz)),
+        ("/api/v1/openapi.json", Needs::Nothing, get(openapi)),
+        ("/api/v1/whoami", Needs::Credential, get(who::whoami)),
+        ("/metrics", Needs::Right(Right::Metrics), get(probes::metrics)),
+        ("/api/v1/traces/{*id}", read, get(traces::trace)),
+        ("/api/v1/entries", read, get(entries::search)),
+        ("/api/v1/entries/{id}", read, get(entries::entry)),
+        ("/api/v1/tenants", read, get(who::tenants)),
+        ("/api/v1/dead-letters", operate, get(dead_letters::list)),
+        ("/api/v1/dead-letters/replay", operate, post(dead_letters::replay)),
+        ("/api/v1/dead-letters/drop", operate, post(dead_letters::drop_letters)),
+        ("/api/v1/keys", operate, get(keys::list).post(keys::create)),
+        ("/api/v1/keys/{id}/rotate", operate, post(keys::rotate)),
+        ("/api/v1/keys/{id}/revoke", operate, post(keys::revoke)),
     ]
+}
+
+/// What each path asks of a caller, by its path as the OpenAPI document writes it.
+pub(super) fn documented_needs() -> HashMap<String, Needs> {
+    table().into_iter().map(|(path, needs, _)| (path.replace("{*", "{"), needs)).collect()
 }
 
 /// All routes, answering to those hosts.
 pub fn router(api: Api, hosts: HostCheck) -> Router {
+    let rules = table().into_iter().map(|(path, needs, _)| (path, needs));
+    let access = Access::new(api.credentials.clone(), rules);
     table()
         .into_iter()
-        .fold(Router::new(), |router, (path, methods)| router.route(path, methods))
+        .fold(Router::new(), |router, (path, _, methods)| router.route(path, methods))
         .fallback(|| async {
             Problem::not_found("Nothing is served at this path; / says what is where.")
         })
         .method_not_allowed_fallback(|| async { Problem::method() })
         .with_state(api)
+        .layer(from_fn_with_state(access, authorize))
         .layer(from_fn_with_state(Arc::new(hosts), guard))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::openapi::Document;
+    use crate::api::openapi::document;
     use std::collections::BTreeSet;
-    use utoipa::OpenApi as _;
 
     #[test]
     fn every_route_is_documented_and_nothing_else() {
-        let served: BTreeSet<String> =
-            table().iter().map(|(path, _)| path.replace("{*", "{")).collect();
-        let documented: BTreeSet<String> =
-            Document::openapi().paths.paths.keys().cloned().collect();
+        let served: BTreeSet<String> = documented_needs().into_keys().collect();
+        let documented: BTreeSet<String> = document().paths.paths.keys().cloned().collect();
         assert_eq!(served, documented);
+    }
+
+    #[test]
+    fn the_document_says_of_each_operation_what_its_path_asks_of_a_caller() {
+        let document = serde_json::to_value(document()).unwrap();
+        let schemes = document["components"]["securitySchemes"].as_object().unwrap();
+        assert_eq!(
+            schemes.keys().map(String::as_str).collect::<Vec<_>>(),
+            ["apiKey", "basic", "bearer", "mutualTLS"]
+        );
+        for (path, needs) in documented_needs() {
+            let operations = document["paths"][&path].as_object().unwrap();
+            for (method, operation) in operations.iter().filter(|(name, _)| *name != "parameters") {
+                let wanted: Vec<serde_json::Value> = match needs {
+                    Needs::Nothing => Vec::new(),
+                    Needs::Credential => {
+                        schemes.keys().map(|name| serde_json::json!({name: []})).collect()
+                    }
+                    Needs::Right(right) => schemes
+                        .keys()
+                        .map(|name| serde_json::json!({name: [right.as_str()]}))
+                        .collect(),
+                };
+                let wanted = serde_json::Value::Array(wanted);
+                assert_eq!(operation["security"], wanted, "{method} {path}");
+                for status in ["401", "403", "429"] {
+                    let told = operation["responses"].get(status).is_some();
+                    let applies = match needs {
+                        Needs::Nothing => false,
+                        Needs::Credential => status != "403",
+                        Needs::Right(_) => true,
+                    };
+                    assert_eq!(told, applies, "{method} {path} {status}");
+                }
+            }
+        }
     }
 }

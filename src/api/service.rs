@@ -3,12 +3,13 @@
 use super::dead_letters::DeadLetterBox;
 use super::health::Health;
 use super::host::HostCheck;
+use super::keys::Keyring;
 use super::limits::{
     DEFAULT_PAGE, MAX_CONCURRENT_QUERIES, MAX_CURSOR_BYTES, MAX_PAGE, MAX_WAITING, QUEUE_TIMEOUT,
     REQUEST_TIMEOUT,
 };
 use super::problem::Problem;
-use crate::access::Tenant;
+use crate::access::Credentials;
 use crate::store::{AuditStore, Cursor, Hit};
 use axum::body::Body;
 use axum::extract::{FromRequestParts, Query, Request, State};
@@ -51,8 +52,10 @@ pub struct Api {
     pub(super) metrics: Metrics,
     /// What could not be exported; absent when nothing is.
     pub(super) dead_letters: Option<Arc<dyn DeadLetterBox>>,
-    /// Whose evidence is shown.
-    tenant: Tenant,
+    /// Who may ask for what; absent while everybody is local.
+    pub(super) credentials: Option<Credentials>,
+    /// What changes the credentials; absent where nothing does.
+    pub(super) keyring: Option<Arc<dyn Keyring>>,
     /// Questions that may be worked on at once.
     turns: Arc<Semaphore>,
     /// Callers that may follow the ledger at once.
@@ -99,7 +102,8 @@ impl Api {
             health,
             metrics,
             dead_letters: None,
-            tenant: Tenant::default(),
+            credentials: None,
+            keyring: None,
             turns: Arc::new(Semaphore::new(bounds.concurrent)),
             waiting: Arc::new(Semaphore::new(bounds.waiting)),
             bounds,
@@ -123,9 +127,17 @@ impl Api {
         Self { dead_letters: letters, ..self }
     }
 
-    /// Whose evidence a request may see. The one place: with credentials it will come from them.
-    pub(super) fn tenant(&self) -> &Tenant {
-        &self.tenant
+    /// The same API for those who have one of these credentials. Without them everybody is local
+    /// and may do everything.
+    #[must_use]
+    pub fn with_credentials(self, credentials: Credentials) -> Self {
+        Self { credentials: Some(credentials), ..self }
+    }
+
+    /// The same API with what changes its credentials.
+    #[must_use]
+    pub fn with_keyring(self, keyring: Arc<dyn Keyring>) -> Self {
+        Self { keyring: Some(keyring), ..self }
     }
 
     /// Works on one question on a thread of its own, when it is its turn.

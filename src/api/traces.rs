@@ -1,6 +1,7 @@
 //! `GET /api/v1/traces/{id}`: everything that belongs to one id.
 
 use super::answer::{StoryOrder, TraceAnswer, TraceParams};
+use super::caller::Caller;
 use super::limits::{MAX_ID_BYTES, QUERY_BUDGET};
 use super::problem::Problem;
 use super::service::{Api, Params, documents, json, page_size, read_cursor};
@@ -24,6 +25,7 @@ use axum::response::Response;
         (status = 504, description = "The answer took too long", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn trace(
     State(api): State<Api>,
+    caller: Caller,
     id: Result<Path<String>, PathRejection>,
     params: Params<TraceParams>,
 ) -> Result<Response, Problem> {
@@ -35,14 +37,19 @@ pub(super) async fn trace(
         return Err(Problem::parameter(detail));
     }
     let Params(params) = params;
-    let answer = api.ask(move |api| story(api, &id, &params)).await?;
+    let answer = api.ask(move |api| story(api, &caller, &id, &params)).await?;
     json(&answer)
 }
 
-fn story(api: &Api, id: &str, params: &TraceParams) -> Result<TraceAnswer, Problem> {
+fn story(
+    api: &Api,
+    caller: &Caller,
+    id: &str,
+    params: &TraceParams,
+) -> Result<TraceAnswer, Problem> {
     let order = params.order.unwrap_or_default();
     let story = api.store.trace(&TraceRequest {
-        tenant: api.tenant().clone(),
+        tenant: caller.scope(params.tenant.as_deref(), None)?,
         id: id.to_owned(),
         order: match order {
             StoryOrder::Story => Order::Story,

@@ -6,10 +6,15 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use serde_json::Value;
-use spanledger::api::{Api, Bounds, Health, HostCheck, router};
+use spanledger::access::{
+    Book, BookError, Credential, Credentials, NewCredential, Principal, RateLimits, Role, Tenant,
+    Token,
+};
+use spanledger::api::{Api, Bounds, Health, HostCheck, Keeping, Keyring, router};
 use spanledger::correlate::JoinRules;
 use spanledger::store::{AuditStore, EntryView, Envelope, MemoryStore};
 use std::sync::Arc;
+use std::time::Duration;
 use tower::ServiceExt as _;
 
 /// An entry for a store: its place, whose it is, and its body.
@@ -74,9 +79,102 @@ pub(crate) fn app_for(store: Arc<dyn AuditStore>, hosts: HostCheck) -> Router {
     router(api(store), hosts)
 }
 
-fn api(store: Arc<dyn AuditStore>) -> Api {
+pub(crate) fn api(store: Arc<dyn AuditStore>) -> Api {
     let metrics: spanledger::api::Metrics = Arc::new(|| "# EOF\n".to_owned());
     Api::new(store, Arc::new(Health::starting(&[])), metrics)
+}
+
+/// Credentials in a folder of their own, and what changes them: the book and what is in effect.
+pub(crate) struct Ring {
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) credentials: Credentials,
+}
+
+impl Ring {
+    pub(crate) fn new() -> Arc<Self> {
+        let dir = tempfile::tempdir().unwrap();
+        let credentials = Credentials::open(dir.path()).unwrap();
+        Arc::new(Self { dir, credentials })
+    }
+
+    /// Makes a key as the machine's owner does.
+    pub(crate) fn key(&self, role: Role, tenant: Option<&str>) -> Token {
+        self.make(new_key(role, tenant)).1.unwrap()
+    }
+
+    pub(crate) fn make(&self, new: NewCredential) -> (Credential, Option<Token>) {
+        self.change(|book| book.create(new, "os:root", jiff::Timestamp::now())).unwrap()
+    }
+
+    pub(crate) fn change<T>(
+        &self,
+        change: impl FnOnce(&mut Book) -> Result<T, BookError>,
+    ) -> Result<T, BookError> {
+        let answer = Book::change(self.dir.path(), change)?;
+        self.credentials.put_in_effect(Book::read(self.dir.path())?.unwrap());
+        Ok(answer)
+    }
+
+    /// An API over this store for these credentials, which it can change.
+    pub(crate) fn app(self: &Arc<Self>, store: Arc<dyn AuditStore>) -> Router {
+        let hosts = HostCheck::for_listener("127.0.0.1:4380".parse().unwrap());
+        router(self.api(store), hosts)
+    }
+
+    pub(crate) fn api(self: &Arc<Self>, store: Arc<dyn AuditStore>) -> Api {
+        let ring: Arc<dyn Keyring> = Arc::clone(self) as _;
+        api(store).with_credentials(self.credentials.clone()).with_keyring(ring)
+    }
+}
+
+/// What a key of that role is to be.
+pub(crate) fn new_key(role: Role, tenant: Option<&str>) -> NewCredential {
+    let tenant = tenant.map(|name| Tenant::new(name).unwrap());
+    let forward = (role == Role::Forwarder).then(|| spanledger::access::Forward {
+        from: spanledger::access::TenantFrom::Header("x-tenant".to_owned()),
+        tenants: tenant.iter().cloned().collect(),
+    });
+    NewCredential {
+        name: format!("{role}"),
+        role,
+        tenant,
+        forward,
+        certificate: None,
+        expires: None,
+        limits: RateLimits::default(),
+    }
+}
+
+impl Keyring for Ring {
+    fn create(
+        &self,
+        new: NewCredential,
+        knows_first: bool,
+        by: Principal,
+    ) -> Keeping<'_, (Credential, Option<Token>)> {
+        let made = self.change(|book| {
+            book.check_first(new.role, knows_first)?;
+            book.create(new, &by.actor(), jiff::Timestamp::now())
+        });
+        Box::pin(async { Ok(made?) })
+    }
+
+    fn rotate(
+        &self,
+        id: String,
+        grace: Duration,
+        by: Principal,
+    ) -> Keeping<'_, (Credential, Token)> {
+        let now = jiff::Timestamp::now();
+        let made = self.change(|book| book.rotate(&id, now + grace, &by.actor(), now));
+        Box::pin(async { Ok(made?) })
+    }
+
+    fn revoke(&self, id: String, by: Principal) -> Keeping<'_, Credential> {
+        let now = jiff::Timestamp::now();
+        let revoked = self.change(|book| book.revoke(&id, &by.actor(), now));
+        Box::pin(async { Ok(revoked?) })
+    }
 }
 
 pub(crate) struct Answer {
@@ -114,4 +212,31 @@ pub(crate) async fn ask(app: &Router, request: Request<Body>) -> Answer {
 pub(crate) async fn get(app: &Router, path: &str) -> Answer {
     let request = Request::get(path).header("host", "127.0.0.1:4380").body(Body::empty());
     ask(app, request.unwrap()).await
+}
+
+/// A request with this key; a body is JSON.
+pub(crate) async fn call(
+    app: &Router,
+    method: &str,
+    path: &str,
+    key: Option<&Token>,
+    body: Option<Value>,
+) -> Answer {
+    let mut request = Request::builder().method(method).uri(path).header("host", "127.0.0.1:4380");
+    if let Some(key) = key {
+        request = request.header("authorization", format!("Bearer {}", key.reveal()));
+    }
+    let body = match body {
+        Some(body) => {
+            request = request.header("content-type", "application/json");
+            Body::from(body.to_string())
+        }
+        None => Body::empty(),
+    };
+    ask(app, request.body(body).unwrap()).await
+}
+
+/// `GET` with this key.
+pub(crate) async fn get_as(app: &Router, key: &Token, path: &str) -> Answer {
+    call(app, "GET", path, Some(key), None).await
 }

@@ -263,6 +263,7 @@ pub fn drawn(number: u64, draw: [u8; 10]) -> Given {
     entry.audit.run.id = pick(IDS, run).map(Into::into);
     entry.audit.job.id = pick(IDS, job).map(Into::into);
     entry.audit.session.thread_id = pick(IDS, thread).map(Into::into);
+    entry.audit.claims.tenant_id = pick(&["other", "Acme", "1"], other / 4).map(Into::into);
     entry.user.name = pick(WORDS, other).map(Into::into);
     entry.audit.decision.outcome = OUTCOMES.get(usize::from(outcome % 8)).copied();
     if outcome % 5 == 0 {
@@ -311,6 +312,8 @@ pub fn query() -> impl Strategy<Value = Query> {
                 "a1b",
                 "1970-01-01T00:00:01.003Z",
                 "because",
+                "acme",
+                "other",
                 "4bf9",
             ]
             .map(String::from),

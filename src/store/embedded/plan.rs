@@ -107,6 +107,10 @@ impl<'a> Planner<'a> {
                 }
             }
             (Target::Conflict, Test::Exists) => Plan::Tag(self.lister.conflict_tag(self.tenant)),
+            // Every entry that is looked at is this tenant's.
+            (Target::Tenant, Test::Is(needle)) if !needle.is_keyword(self.tenant) => {
+                Plan::Or(Vec::new())
+            }
             // Of several spellings of one trace id only one is listed by its beginning.
             (Target::Path { ids: Some(Namespace::Trace), .. }, Test::Is(needle))
                 if needle.prefix =>

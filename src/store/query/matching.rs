@@ -163,6 +163,11 @@ impl Needle {
             }
     }
 
+    /// Whether it is this keyword, in any case.
+    pub(crate) fn is_keyword(&self, text: &str) -> bool {
+        self.is_text(Class::Keyword, text)
+    }
+
     fn is_time(&self, ns: u64) -> bool {
         self.time.is_some_and(|stretch| (stretch.first..=stretch.last).contains(&ns))
     }

@@ -29,7 +29,7 @@ pub(crate) mod tokens;
 
 pub(crate) use matching::is_random;
 pub use matching::{Between, Clock, Compiled, Needle, Test, matches};
-pub use names::{SHORT_NAMES, Target};
+pub use names::{CLAIMED_TENANT, SHORT_NAMES, Target};
 pub use problem::{Limits, ParseError, Problem};
 
 use std::fmt;

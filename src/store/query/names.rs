@@ -21,7 +21,8 @@ pub enum Target {
     Sequence,
     /// Whether the ledger marked it as a second record of the same span.
     Conflict,
-    /// The tenant of the credential. A payload's claim is `audit.claims.tenant_id`.
+    /// The tenant of the credential. `tenant` and `tenant_id` stand also for what a payload claims,
+    /// [`CLAIMED_TENANT`], within the tenant whose entries are asked for.
     Tenant,
     /// Whatever stands at a dotted path of the body, in its attributes or its resource.
     Path {
@@ -42,6 +43,9 @@ pub enum Target {
 use Field as F;
 use Namespace as N;
 use Target as T;
+
+/// Where a body says what its payload claims about its tenant.
+pub const CLAIMED_TENANT: &str = "audit.claims.tenant_id";
 
 /// Every short name and what it stands for.
 pub const SHORT_NAMES: &[(&str, &[Target])] = &[
@@ -128,8 +132,9 @@ pub(super) fn nearest(name: &str) -> &'static str {
 
 /// What a name stands for.
 pub(super) fn targets(name: &str) -> Vec<Target> {
-    if let Some((_, targets)) = SHORT_NAMES.iter().find(|(short, _)| *short == name) {
-        return targets.to_vec();
+    if let Some((_, short)) = SHORT_NAMES.iter().find(|(short, _)| *short == name) {
+        let claimed = short.contains(&T::Tenant).then(|| targets(CLAIMED_TENANT));
+        return short.iter().cloned().chain(claimed.into_iter().flatten()).collect();
     }
     match name {
         // What projections splice in from the envelope.
@@ -166,6 +171,17 @@ mod tests {
     #[test]
     fn short_names_are_sorted_and_unique() {
         assert!(SHORT_NAMES.windows(2).all(|pair| pair[0].0 < pair[1].0));
+    }
+
+    #[test]
+    fn a_tenant_is_the_credentials_or_the_claimed_one_and_each_can_be_named_alone() {
+        for name in ["tenant", "tenant_id"] {
+            assert!(
+                matches!(&targets(name)[..], [Target::Tenant, Target::Path { path, .. }] if path == CLAIMED_TENANT)
+            );
+        }
+        assert_eq!(targets("organization.id"), [Target::Tenant]);
+        assert!(matches!(&targets(CLAIMED_TENANT)[..], [Target::Path { .. }]));
     }
 
     #[test]

@@ -1,0 +1,280 @@
+//! Who asks, and whose evidence he is shown.
+//!
+//! ```text
+//! request ─► authorize: credential known? right of the path? within its rate? ─► Caller ─► handler
+//!               │                                                                  └─► scope: one tenant
+//!               └─► 401, 403 or 429
+//! ```
+//!
+//! Every question to the store is about one tenant. Whoever reads one tenant's evidence asks about
+//! that tenant, whatever he names; whoever reads every tenant's names one for each question.
+
+use super::problem::Problem;
+use super::service::Api;
+use crate::access::{
+    Credentials, Denied, PeerCertificate, Presented, Principal, Right, Role, Tenant,
+};
+use crate::store::query::Query;
+use axum::body::Body;
+use axum::extract::{FromRequestParts, MatchedPath, Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, Method, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// What a path asks of a caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Needs {
+    /// Nothing: it says nothing of anybody's evidence.
+    Nothing,
+    /// Any credential that is accepted.
+    Credential,
+    /// A credential of a role that may do this.
+    Right(Right),
+}
+
+/// Who may ask for what: the credentials in effect and the table of paths. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Access {
+    credentials: Option<Credentials>,
+    rules: Arc<HashMap<&'static str, Needs>>,
+}
+
+impl Access {
+    /// The rules of these paths under those credentials; `None` when everybody is local.
+    pub(super) fn new(
+        credentials: Option<Credentials>,
+        rules: impl Iterator<Item = (&'static str, Needs)>,
+    ) -> Self {
+        Self { credentials, rules: Arc::new(rules.collect()) }
+    }
+}
+
+/// Who asks.
+#[derive(Debug, Clone)]
+pub(super) struct Caller {
+    principal: Principal,
+    shown: Arc<Shown>,
+}
+
+/// What a request showed of itself.
+#[derive(Debug)]
+struct Shown {
+    presented: Result<Presented, Denied>,
+    certificate: Option<PeerCertificate>,
+}
+
+impl Shown {
+    fn of(request: &Request<Body>) -> Self {
+        Self {
+            presented: Presented::from_headers(request.headers()),
+            certificate: request.extensions().get::<PeerCertificate>().cloned(),
+        }
+    }
+
+    fn authenticate(&self, credentials: Option<&Credentials>) -> Result<Principal, Denied> {
+        match credentials {
+            None => Ok(Principal::local()),
+            Some(known) => known.authenticate(self.presented.clone(), self.certificate.as_ref()),
+        }
+    }
+}
+
+impl Caller {
+    /// Who it is.
+    pub(super) fn principal(&self) -> &Principal {
+        &self.principal
+    }
+
+    /// Whether he may.
+    pub(super) fn may(&self, right: Right) -> bool {
+        self.principal.demand(right).is_ok()
+    }
+
+    /// Whether he is still who he was: for a request that waits, whose credential may have been
+    /// revoked meanwhile.
+    ///
+    /// # Errors
+    /// [`Problem`] with status 401 or 403.
+    pub(super) fn still_may(&self, api: &Api, right: Right) -> Result<(), Problem> {
+        let now = self.shown.authenticate(api.credentials.as_ref())?;
+        Ok(now.demand(right)?)
+    }
+
+    /// Whose evidence a question is about: his own tenant's, or the tenant that he `named`, or,
+    /// for who reads every tenant's, the one that the `query` demands.
+    ///
+    /// Of a tenant that is not his, and of one that does not exist, everything is the same: there
+    /// is nothing.
+    ///
+    /// # Errors
+    /// [`Problem`] when what is named cannot be a tenant, or when a tenant has to be named.
+    pub(super) fn scope(
+        &self,
+        named: Option<&str>,
+        query: Option<&Query>,
+    ) -> Result<Tenant, Problem> {
+        let named = named.map(Tenant::new).transpose();
+        let named = named.map_err(|error| Problem::parameter(format!("`tenant`: {error}.")))?;
+        match (self.principal.role(), named) {
+            (None | Some(Role::GlobalAuditor), Some(named)) => Ok(named),
+            (Some(Role::GlobalAuditor), None) => {
+                query.and_then(demanded_tenant).ok_or_else(Problem::tenant_needed)
+            }
+            (_, None) => Ok(self.principal.tenant()),
+            (Some(_), Some(named)) if named == self.principal.tenant() => Ok(named),
+            (Some(_), Some(_)) => Ok(Tenant::nobody()),
+        }
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        parts.extensions.get::<Self>().cloned().ok_or_else(|| Denied::Missing.into())
+    }
+}
+
+/// The one tenant whose entries alone can answer the query: `tenant_id:NAME` as a part that all
+/// others are joined to by `AND`. `None` when there is no such part, or two that differ.
+fn demanded_tenant(query: &Query) -> Option<Tenant> {
+    let mut found = None;
+    if !collect_demanded(query, &mut found) {
+        return None;
+    }
+    found.and_then(|name| Tenant::new(name).ok())
+}
+
+/// `false` when two parts differ.
+fn collect_demanded<'q>(query: &'q Query, found: &mut Option<&'q str>) -> bool {
+    match query {
+        Query::And(parts) => parts.iter().all(|part| collect_demanded(part, found)),
+        Query::Term { field: Some(field), value } if !value.prefix && is_tenant(field) => {
+            let name = value.text.as_str();
+            found.replace(name).is_none_or(|before| before == name)
+        }
+        _ => true,
+    }
+}
+
+fn is_tenant(field: &str) -> bool {
+    matches!(field, "tenant" | "tenant_id" | "organization.id")
+}
+
+/// Lets a request through when its credential may what its path needs. What is served at no path
+/// is nothing to anybody.
+pub(super) async fn authorize(
+    State(access): State<Access>,
+    mut request: Request<Body>,
+    next: Next,
+) -> Response {
+    match admit(&access, &mut request) {
+        Ok(()) => next.run(request).await,
+        Err(problem) => problem.into_response(),
+    }
+}
+
+fn admit(access: &Access, request: &mut Request<Body>) -> Result<(), Problem> {
+    let Some(path) = request.extensions().get::<MatchedPath>() else { return Ok(()) };
+    // IMPORTANT: by path and not by method, so that HEAD and OPTIONS need what GET and POST need.
+    // A path without a rule is the operator's.
+    let needs = access.rules.get(path.as_str()).copied();
+    let needs = needs.unwrap_or(Needs::Right(Right::Operate));
+    let shown = Shown::of(request);
+    let principal = shown.authenticate(access.credentials.as_ref());
+    let principal = match (needs, principal) {
+        (Needs::Nothing, Err(_)) => return Ok(()),
+        (Needs::Nothing, Ok(principal)) => principal,
+        (Needs::Credential | Needs::Right(_), principal) => {
+            let principal = principal?;
+            principal.admit_request()?;
+            if let Needs::Right(right) = needs {
+                principal.demand(right)?;
+            }
+            principal
+        }
+    };
+    if is_of_another_site(request.method(), request.headers()) {
+        return Err(Problem::other_site());
+    }
+    request.extensions_mut().insert(Caller { principal, shown: Arc::new(shown) });
+    Ok(())
+}
+
+/// Whether a page of another site had a browser send this. A browser adds a certificate, or a
+/// password that it remembers, by itself.
+/// Source: <https://developer.mozilla.org/docs/Web/HTTP/Headers/Sec-Fetch-Site>; RFC 6454, section 7.
+fn is_of_another_site(method: &Method, headers: &HeaderMap) -> bool {
+    if method.is_safe() {
+        return false;
+    }
+    let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or_default());
+    match (text("sec-fetch-site"), text(header::ORIGIN.as_str())) {
+        (Some(site), _) => !matches!(site, "same-origin" | "none"),
+        (None, Some(origin)) => {
+            let host = origin.split_once("://").map(|(_, host)| host);
+            host.is_none() || host != text(header::HOST.as_str())
+        }
+        (None, None) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn demanded(query: &str) -> Option<String> {
+        demanded_tenant(&Query::parse(query).unwrap()).map(|tenant| tenant.name().to_owned())
+    }
+
+    #[test]
+    fn a_query_demands_a_tenant_only_where_nothing_else_can_answer_it() {
+        for query in [
+            "tenant_id:acme",
+            "tenant:acme decision:block",
+            "decision:block AND (tool:x OR tool:y) AND organization.id:\"acme\"",
+            "(tenant_id:acme AND a.b:1) AND tenant_id:acme",
+        ] {
+            assert_eq!(demanded(query).as_deref(), Some("acme"), "{query}");
+        }
+        for query in [
+            "",
+            "acme",
+            "tenant_id:acm*",
+            "tenant_id:*",
+            "NOT tenant_id:acme",
+            "tenant_id:acme OR decision:block",
+            "tenant_id:acme AND tenant_id:rival",
+            "audit.claims.tenant_id:acme",
+            "tenant_id:\"a b\"",
+        ] {
+            assert_eq!(demanded(query), None, "{query}");
+        }
+    }
+
+    #[test]
+    fn a_page_of_another_site_can_change_nothing() {
+        let sent = |method: Method, pairs: &[(&'static str, &'static str)]| {
+            let pairs = pairs.iter().map(|(name, value)| {
+                (header::HeaderName::from_static(name), header::HeaderValue::from_static(value))
+            });
+            is_of_another_site(&method, &pairs.collect())
+        };
+        let host = ("host", "127.0.0.1:4380");
+        for (headers, refused) in [
+            (vec![host], false),
+            (vec![host, ("origin", "http://127.0.0.1:4380")], false),
+            (vec![host, ("origin", "https://evil.example")], true),
+            (vec![host, ("origin", "null")], true),
+            (vec![host, ("sec-fetch-site", "same-origin")], false),
+            (vec![host, ("sec-fetch-site", "same-site")], true),
+            (vec![host, ("sec-fetch-site", "cross-site")], true),
+        ] {
+            assert_eq!(sent(Method::POST, &headers), refused, "{headers:?}");
+            assert!(!sent(Method::GET, &headers), "reading is for the right alone");
+        }
+    }
+}
