@@ -147,7 +147,8 @@ async fn sockets(scene: Arc<Scene>) {
             scene.attacked();
         }
         for stream in &mut held {
-            let _ = timeout(Duration::from_millis(100), stream.write_all(&[b'a'; 32_768])).await;
+            let _ =
+                timeout(Duration::from_millis(100), stream.write_all(&vec![b'a'; 32_768])).await;
         }
     }
 }

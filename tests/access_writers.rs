@@ -190,7 +190,7 @@ async fn only_who_may_write_writes_and_a_limit_asks_to_come_again() {
         .collect::<Vec<_>>();
     let limits = RateLimits { requests_per_second: Some(1), ..RateLimits::default() };
     let slow = create(data.path(), NewCredential { limits, ..new(Role::Writer, "acme") }).1;
-    let server = Server::start(data.path()).await;
+    let mut server = Server::start(data.path()).await;
     for (role, token) in tokens.drain(..) {
         let answer = post(&server, &numbered(1, 1), &[bearer(&token)]).await;
         let wanted = if role == Role::Writer { 200 } else { 403 };
@@ -204,6 +204,12 @@ async fn only_who_may_write_writes_and_a_limit_asks_to_come_again() {
     assert!(answers.iter().any(|answer| answer.status == 200));
     let refused = answers.iter().find(|answer| answer.status == 429).expect("a limit");
     assert_eq!(refused.retry_after.as_deref(), Some("1"));
+    server.show(create(data.path(), new(Role::Monitor, "")).1.reveal());
+    let hits = look_until(DEADLINE, async || {
+        // The key lets in when its making is on record.
+        (server.status("/metrics").await == 200).then_some(())
+    });
+    assert!(hits.await.is_some());
     let hits = server.metric(r#"spanledger_receiver_denied_total{reason="too_fast"}"#).await;
     assert!(hits > 0);
 }
@@ -325,4 +331,35 @@ async fn a_stranger_is_on_record_with_the_installation_and_cannot_fill_the_ledge
         all.iter().filter(|(_, body)| body["audit"]["kind"] == "rejection").collect();
     assert!(!rejections.is_empty() && rejections.len() < 100, "{}", rejections.len());
     assert!(rejections.iter().all(|(tenant, _)| tenant == "_spanledger"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_that_an_operator_makes_over_the_api_counts_when_the_answer_comes() {
+    let data = TempDir::new().unwrap();
+    let (maker, operator) = create(data.path(), new(Role::Operator, ""));
+    let server = Server::start(data.path()).await;
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let ask = async |path: &str, body: serde_json::Value| {
+        let (name, value) = bearer(&operator);
+        let request = client.post(format!("http://{}{path}", server.api())).header(name, value);
+        let answer = request.json(&body).send().await.unwrap();
+        assert_eq!(answer.status().as_u16(), 200, "{path}");
+        answer.json::<serde_json::Value>().await.unwrap()
+    };
+    let wanted = serde_json::json!({ "name": "agents", "role": "writer", "tenant": "acme" });
+    let made = ask("/api/v1/keys", wanted).await;
+    let secret = made["secret"].as_str().expect("the secret, once");
+    let show = [("authorization", format!("Bearer {secret}"))];
+    assert_eq!(post(&server, &numbered(1, 1), &show).await.status, 200);
+    let id = Token::parse(secret).unwrap().id().to_owned();
+    ask(&format!("/api/v1/keys/{id}/revoke"), serde_json::json!({})).await;
+    assert_eq!(post(&server, &numbered(2, 1), &show).await.status, 401);
+
+    let by_operator: Vec<_> = entries(data.path())
+        .into_iter()
+        .filter(|(_, body)| body["audit"]["actor"]["id"] == format!("key:{}", maker.id))
+        .map(|(tenant, body)| (tenant, body["event"]["action"].as_str().unwrap().to_owned()))
+        .collect();
+    let of = |action: &str| ("acme".to_owned(), action.to_owned());
+    assert_eq!(by_operator, [of("credential.created"), of("credential.revoked")]);
 }

@@ -4,6 +4,7 @@
 //! credentials, these routes are for that role alone, and not for whoever may read the evidence of
 //! one tenant.
 
+use super::caller::Caller;
 use super::limits::{DEFAULT_LETTERS, MAX_DROP_REASON_BYTES, MAX_LETTERS, REPLAY_TIME};
 use super::problem::Problem;
 use super::service::{Api, Params, json};
@@ -111,6 +112,9 @@ pub(super) struct LettersParams {
 /// The answer of [`DeadLetterBox::replay`].
 pub type Replaying<'a> = Pin<Box<dyn Future<Output = Result<ReplayAnswer, String>> + Send + 'a>>;
 
+/// The answer of [`DeadLetterBox::drop_letters`].
+pub type Dropping<'a> = Pin<Box<dyn Future<Output = Result<DropAnswer, String>> + Send + 'a>>;
+
 /// Where dead letters are. An error is a sentence for the operator.
 pub trait DeadLetterBox: Send + Sync {
     /// The open ones from that sequence on, at most `limit`, and how many are open in all.
@@ -121,13 +125,12 @@ pub trait DeadLetterBox: Send + Sync {
 
     /// Sends entries again and waits until the cluster has answered for each, at most that long;
     /// then says what is left.
-    fn replay(&self, sequences: Vec<u64>, within: Duration) -> Replaying<'_>;
+    /// `by` is put on record first.
+    fn replay(&self, sequences: Vec<u64>, within: Duration, by: String) -> Replaying<'_>;
 
-    /// Gives letters up for that reason, durably. Blocks.
-    ///
-    /// # Errors
-    /// When that cannot be written; none of them is given up then.
-    fn drop_letters(&self, sequences: &[u64], reason: &str) -> Result<DropAnswer, String>;
+    /// Gives letters up for that reason, durably; `by` is put on record first. An error says that
+    /// none of them is given up.
+    fn drop_letters(&self, sequences: Vec<u64>, reason: String, by: String) -> Dropping<'_>;
 }
 
 /// Entries that the cluster did not take, and why.
@@ -167,11 +170,13 @@ pub(super) async fn list(
         (status = 503, description = "The letters cannot be read or written now", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn replay(
     State(api): State<Api>,
+    caller: Caller,
     body: Result<Json<ReplayRequest>, JsonRejection>,
 ) -> Result<Response, Problem> {
     let Json(request) = body.map_err(|error| Problem::parameter(error.body_text()))?;
     check_count(&request.sequences)?;
-    let replayed = letters(&api)?.replay(request.sequences, REPLAY_TIME).await;
+    let replayed =
+        letters(&api)?.replay(request.sequences, REPLAY_TIME, caller.principal().actor()).await;
     json(&replayed.map_err(Problem::export)?)
 }
 
@@ -186,6 +191,7 @@ pub(super) async fn replay(
         (status = 503, description = "The letters cannot be written now", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn drop_letters(
     State(api): State<Api>,
+    caller: Caller,
     body: Result<Json<DropRequest>, JsonRejection>,
 ) -> Result<Response, Problem> {
     let Json(request) = body.map_err(|error| Problem::parameter(error.body_text()))?;
@@ -199,10 +205,9 @@ pub(super) async fn drop_letters(
         );
         return Err(Problem::parameter(detail));
     }
-    let letters = letters(&api)?;
-    let dropped =
-        tokio::task::spawn_blocking(move || letters.drop_letters(&request.sequences, &reason));
-    json(&dropped.await.map_err(|_| Problem::store())?.map_err(Problem::export)?)
+    let by = caller.principal().actor();
+    let dropped = letters(&api)?.drop_letters(request.sequences, reason, by).await;
+    json(&dropped.map_err(Problem::export)?)
 }
 
 fn check_count(sequences: &[u64]) -> Result<(), Problem> {

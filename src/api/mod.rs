@@ -40,8 +40,8 @@ mod who;
 
 pub use answer::*;
 pub use dead_letters::{
-    DeadLetterBox, DropAnswer, DropRequest, Letter, LettersAnswer, ReplayAnswer, ReplayRequest,
-    Replaying,
+    DeadLetterBox, DropAnswer, DropRequest, Dropping, Letter, LettersAnswer, ReplayAnswer,
+    ReplayRequest, Replaying,
 };
 pub use health::{Health, Readiness};
 pub use host::HostCheck;

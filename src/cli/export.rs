@@ -2,7 +2,8 @@
 
 use super::offline::ledger_name;
 use super::serve::{CURSOR_FOLDER, join_rules};
-use crate::api::{DeadLetterBox, DropAnswer, Letter, ReplayAnswer, Replaying};
+use crate::access::Tenant;
+use crate::api::{DeadLetterBox, DropAnswer, Dropping, Letter, ReplayAnswer, Replaying};
 use crate::config::Config;
 use crate::elasticsearch::late::{
     Delivered, IDLE_AFTER, LateIdSink, LateOptions, LateStatus, NAME, Replays,
@@ -13,6 +14,7 @@ use crate::elasticsearch::{
 };
 use crate::entry::format_ns;
 use crate::export::{Consumer, ConsumerOptions, CursorFile};
+use crate::intake::{Intake, OperatorAction};
 use crate::ledger::{Ledger, Reader};
 use crate::store::{AuditStore, StoreError};
 use std::path::{Path, PathBuf};
@@ -36,8 +38,8 @@ const LATE_TIMEOUT: Duration = Duration::from_mins(1);
 /// Folder of dead letters in the data folder.
 pub(super) const DEAD_LETTERS: &str = "dead-letters";
 
-/// Who drops dead letters, as long as there are no credentials that say more.
-const OPERATOR: &str = "operator";
+/// Dead letters that an entry about them names one by one.
+const MAX_NAMED: usize = 100;
 
 /// Why an export could not be started. Evidence is taken all the same.
 #[derive(Debug, thiserror::Error)]
@@ -181,6 +183,37 @@ pub(super) fn held_up(status: &ExporterStatus) -> Option<String> {
 pub(super) struct Letters {
     pub(super) exporter: Exporter<Client>,
     pub(super) reader: Reader,
+    pub(super) intake: Intake,
+}
+
+impl Letters {
+    /// Puts on record what is about to be done with these entries, or says why it is not done.
+    async fn record(
+        &self,
+        action: &'static str,
+        sequences: &[u64],
+        what: &str,
+        by: String,
+    ) -> Result<(), String> {
+        let named: Vec<_> = sequences.iter().take(MAX_NAMED).map(u64::to_string).collect();
+        let more = if sequences.len() > MAX_NAMED { ", …" } else { "" };
+        let action = OperatorAction {
+            tenant: Tenant::system(),
+            at_ns: now_ns(),
+            actor: by,
+            action,
+            target_type: "dead_letters",
+            target: ELASTICSEARCH.to_owned(),
+            message: format!("{} dead letters {what}: {}{more}", sequences.len(), named.join(", ")),
+        };
+        let recorded = self.intake.record(&action).await;
+        recorded.map_err(|error| format!("nothing was done, it cannot be put on record: {error}"))
+    }
+}
+
+fn now_ns() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 
 impl DeadLetterBox for Letters {
@@ -190,8 +223,10 @@ impl DeadLetterBox for Letters {
         Ok((page.into_iter().map(letter).collect(), letters.len() as u64))
     }
 
-    fn replay(&self, sequences: Vec<u64>, within: Duration) -> Replaying<'_> {
+    fn replay(&self, sequences: Vec<u64>, within: Duration, by: String) -> Replaying<'_> {
         Box::pin(async move {
+            let what = "are sent again";
+            self.record("dead_letters.replayed", &sequences, what, by).await?;
             let done = self.exporter.replay(&self.reader, &sequences, within).await;
             let done = done.map_err(|error| error.to_string())?;
             Ok(ReplayAnswer {
@@ -203,15 +238,21 @@ impl DeadLetterBox for Letters {
         })
     }
 
-    fn drop_letters(&self, sequences: &[u64], reason: &str) -> Result<DropAnswer, String> {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let at_ns = u64::try_from(since.as_nanos()).unwrap_or(u64::MAX);
-        let how = Resolved::Dropped { by: OPERATOR.to_owned(), reason: reason.to_owned() };
-        let dropped = self.exporter.dead_letters().resolve(sequences, how, at_ns);
-        let dropped = dropped.map_err(|error| error.to_string())?;
-        tracing::warn!(dropped, "dead letters were dropped; their entries stay in the ledger only");
-        let unknown = sequences.len().saturating_sub(dropped) as u64;
-        Ok(DropAnswer { dropped: dropped as u64, unknown })
+    fn drop_letters(&self, sequences: Vec<u64>, reason: String, by: String) -> Dropping<'_> {
+        Box::pin(async move {
+            let what = format!("are given up ({reason})");
+            self.record("dead_letters.dropped", &sequences, &what, by.clone()).await?;
+            let (exporter, count) = (self.exporter.clone(), sequences.len());
+            let dropped = tokio::task::spawn_blocking(move || {
+                let how = Resolved::Dropped { by, reason };
+                exporter.dead_letters().resolve(&sequences, how, now_ns())
+            });
+            let dropped = dropped.await.map_err(|error| error.to_string())?;
+            let dropped = dropped.map_err(|error| error.to_string())?;
+            tracing::warn!(dropped, "dead letters were given up; their entries stay in the ledger");
+            let unknown = count.saturating_sub(dropped) as u64;
+            Ok(DropAnswer { dropped: dropped as u64, unknown })
+        })
     }
 }
 
@@ -223,12 +264,12 @@ impl DeadLetterBox for NotStarted {
         Err(self.0.clone())
     }
 
-    fn replay(&self, _: Vec<u64>, _: Duration) -> Replaying<'_> {
+    fn replay(&self, _: Vec<u64>, _: Duration, _: String) -> Replaying<'_> {
         Box::pin(async { Err(self.0.clone()) })
     }
 
-    fn drop_letters(&self, _: &[u64], _: &str) -> Result<DropAnswer, String> {
-        Err(self.0.clone())
+    fn drop_letters(&self, _: Vec<u64>, _: String, _: String) -> Dropping<'_> {
+        Box::pin(async { Err(self.0.clone()) })
     }
 }
 
@@ -258,12 +299,12 @@ impl DeadLetterBox for LettersOnDisk {
         Ok((page.map(letter).collect(), count))
     }
 
-    fn replay(&self, _: Vec<u64>, _: Duration) -> Replaying<'_> {
+    fn replay(&self, _: Vec<u64>, _: Duration, _: String) -> Replaying<'_> {
         Box::pin(async { Self::needs_server() })
     }
 
-    fn drop_letters(&self, _: &[u64], _: &str) -> Result<DropAnswer, String> {
-        Self::needs_server()
+    fn drop_letters(&self, _: Vec<u64>, _: String, _: String) -> Dropping<'_> {
+        Box::pin(async { Self::needs_server() })
     }
 }
 

@@ -17,6 +17,7 @@ use crate::api::Health;
 use crate::intake::{Intake, IntakeError, OperatorAction, UNKNOWN_ACTOR};
 use std::fmt::Write as _;
 use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Mutex;
@@ -59,6 +60,11 @@ type Stamp = (u64, u64, i64, i64);
 impl Keeper {
     pub(super) fn new(credentials: Credentials, intake: Intake) -> Self {
         Self { credentials, intake, seen: Arc::default() }
+    }
+
+    /// Where the credentials are kept.
+    pub(super) fn dir(&self) -> &Path {
+        self.credentials.dir()
     }
 
     /// Puts in effect what the file says, when it is not what it was.

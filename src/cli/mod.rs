@@ -30,6 +30,7 @@ mod endpoints;
 mod exit;
 mod export;
 mod keeper;
+mod keyring;
 pub mod kibana;
 mod moment;
 mod offline;

@@ -209,7 +209,7 @@ pub async fn start(config: Config, mappings: Mappings) -> Result<Running, ServeE
     let local = index.is_some().then(|| Arc::clone(&store));
     let health = Arc::new(Health::starting(&["ledger"]));
     let keeper = Keeper::new(credentials.clone(), intake.clone());
-    match keeper.look().await {
+    match Box::pin(keeper.look()).await {
         Err(KeeperError::Book(error)) => return Err(error.into()),
         // Those on record get in; what is new waits until the ledger takes its entry.
         Err(error) => tracing::error!("{}", with_causes(&error)),
@@ -231,7 +231,8 @@ pub async fn start(config: Config, mappings: Mappings) -> Result<Running, ServeE
     let letters = match &exporter {
         Some(exporter) => {
             let (exporter, reader) = (exporter.clone(), ledger.reader());
-            Some(Arc::new(Letters { exporter, reader }) as Arc<dyn DeadLetterBox>)
+            let letters = Letters { exporter, reader, intake: intake.clone() };
+            Some(Arc::new(letters) as Arc<dyn DeadLetterBox>)
         }
         None => not_started.map(|why| Arc::new(NotStarted(why)) as Arc<dyn DeadLetterBox>),
     };
@@ -245,7 +246,10 @@ pub async fn start(config: Config, mappings: Mappings) -> Result<Running, ServeE
         reader,
     };
     let metrics = Arc::new(move || sources.text());
-    let api = Api::new(store, Arc::clone(&health), metrics).with_dead_letters(letters);
+    let api = Api::new(store, Arc::clone(&health), metrics)
+        .with_dead_letters(letters)
+        .with_credentials(credentials)
+        .with_keyring(Arc::new(keeper.clone()));
     let (api_address, api) = serve_api(&config, &receiver, api).await?;
     let (grpc, http, receivers) = serve_otlp(&config, &receiver).await?;
     let endpoints = Endpoints { grpc, http, api: api_address, pid: std::process::id() };

@@ -67,6 +67,7 @@ pub struct Server {
     child: Option<Child>,
     endpoints: Endpoints,
     client: reqwest::Client,
+    key: Option<String>,
 }
 
 impl Server {
@@ -83,6 +84,7 @@ impl Server {
             arguments: arguments.iter().map(ToString::to_string).collect(),
             child: None,
             endpoints: Endpoints::default(),
+            key: None,
             // No connection is kept: one that the server closes for being idle must not be met.
             client: reqwest::Client::builder()
                 .no_proxy()
@@ -93,6 +95,11 @@ impl Server {
         };
         server.spawn().await;
         server
+    }
+
+    /// Asks the API with that key from now on.
+    pub fn show(&mut self, key: &str) {
+        self.key = Some(key.to_owned());
     }
 
     /// Starts again on the same data, after a [`kill`](Self::kill) when it still runs.
@@ -195,7 +202,11 @@ impl Server {
     }
 
     async fn ask(&self, path: &str) -> reqwest::Result<reqwest::Response> {
-        self.client.get(format!("http://{}{path}", self.api())).send().await
+        let request = self.client.get(format!("http://{}{path}", self.api()));
+        match &self.key {
+            Some(key) => request.bearer_auth(key).send().await,
+            None => request.send().await,
+        }
     }
 
     fn no_answer(&self, path: &str, error: &reqwest::Error) -> ! {
