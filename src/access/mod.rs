@@ -8,6 +8,9 @@
 //! | `credential.rs` | [`Credential`]: what a secret or a certificate stands for |
 //! | `book.rs` | [`Book`]: all credentials in one file, changed under a lock |
 //! | `presented.rs` | [`Presented`]: what a request shows of itself |
+//! | `tls.rs` | [`Tls`]: what listeners serve, replaced while they run when its files change |
+//! | `tls_files.rs` | the files of it: read, checked, made into what rustls serves |
+//! | `tls_names.rs` | the names in a client's certificate |
 //! | `authenticate.rs` | [`Credentials`]: from what is shown to a [`Principal`], or [`Denied`] |
 //!
 //! ```text
@@ -26,6 +29,9 @@ mod credential;
 mod presented;
 mod role;
 mod tenant;
+mod tls;
+mod tls_files;
+mod tls_names;
 mod token;
 
 pub use authenticate::{Credentials, Denied, Principal};
@@ -34,4 +40,10 @@ pub use credential::{Act, CertificateName, Credential, Forward, Proof, RateLimit
 pub use presented::{PeerCertificate, Presented};
 pub use role::{Right, Role};
 pub use tenant::{DEFAULT_TENANT, InvalidTenant, MAX_TENANT_BYTES, Tenant};
+pub use tls::{ClientAuthorities, Tls, TlsSettings, TlsStatus};
+pub use tls_files::TlsError;
+pub use tls_names::UnusableCertificate;
 pub use token::{Token, TokenHash};
+
+/// Folder of the credentials within the data folder.
+pub const ACCESS_FOLDER: &str = "access";
