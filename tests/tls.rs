@@ -128,11 +128,12 @@ async fn tls_1_1_is_refused() {
     server.terminate().await;
 }
 
-/// Version 3.2, three cipher suites of its time, no extension.
+/// Version 3.2, three cipher suites of its time, and how it would check a signature.
 fn client_hello_of_tls_1_1() -> Vec<u8> {
     let mut hello = vec![3, 2];
     hello.extend([7; 32]);
     hello.extend([0, 0, 6, 0xc0, 0x09, 0xc0, 0x13, 0x00, 0x2f, 1, 0]);
+    hello.extend([0, 8, 0, 13, 0, 4, 0, 2, 4, 3]);
     let length = u8::try_from(hello.len()).unwrap();
     let mut record = vec![22, 3, 1, 0, length + 4, 1, 0, 0, length];
     record.extend(hello);
@@ -421,6 +422,9 @@ async fn export(
         .env("OTEL_EXPORTER_OTLP_ENDPOINT", format!("https://{address}"))
         .env("OTEL_EXPORTER_OTLP_CERTIFICATE", files.path("ca.crt"))
         .env("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", certificate)
-        .env("OTEL_EXPORTER_OTLP_CLIENT_KEY", key);
+        .env("OTEL_EXPORTER_OTLP_CLIENT_KEY", key)
+        // To Python these say more than what is set for the exporter.
+        .env_remove("REQUESTS_CA_BUNDLE")
+        .env_remove("CURL_CA_BUNDLE");
     run(command).await
 }
