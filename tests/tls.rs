@@ -8,13 +8,18 @@ mod support;
 
 use bytes::Bytes;
 use http_body_util::Full;
+use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
 use prost::Message as _;
 use rustix::process::{Pid, Signal, kill_process};
+use rustls::HandshakeKind;
 use rustls::version::{TLS12, TLS13};
-use setup::{Dial, Files, Outcome, get, http2_of};
-use spanledger::access::{ClientAuthorities, PeerCertificate, Tls, TlsSettings};
+use setup::{Dial, Files, Outcome, connect, get, http2_of};
+use spanledger::access::{
+    ACCESS_FOLDER, Book, ClientAuthorities, NewCredential, PeerCertificate, RateLimits, Role,
+    Tenant, Tls, TlsSettings,
+};
 use spanledger::receiver::{Limits, Metrics, Server as Listener};
 use std::fs;
 use std::process::{Command, Output};
@@ -241,51 +246,98 @@ async fn there_is_no_connection_without_a_certificate_where_one_is_required() {
     server.terminate().await;
 }
 
+/// A listener that answers each request with the names in the certificate of its connection.
+struct Mirror {
+    tls: Arc<Tls>,
+    address: String,
+    stop: tokio::sync::oneshot::Sender<()>,
+    served: tokio::task::JoinHandle<()>,
+}
+
+impl Mirror {
+    async fn start(files: &Files, revoked: Option<std::path::PathBuf>) -> Self {
+        let authorities = files.path("ca.crt");
+        let settings = TlsSettings {
+            certificate: files.path("tls.crt"),
+            key: files.path("tls.key"),
+            clients: Some(ClientAuthorities { authorities, revoked, required: false }),
+            reload: DEADLINE,
+        };
+        let tls = Arc::new(Tls::load(settings).unwrap());
+        let anywhere = "127.0.0.1:0".parse().unwrap();
+        let listener = Listener::bind(anywhere, Limits::default(), Arc::new(Metrics::default()));
+        let listener = listener.await.unwrap().with_tls(Some(Arc::clone(&tls)));
+        let address = listener.address().to_string();
+        let says_names = tower::service_fn(async |request: http::Request<Incoming>| {
+            let shown = request.extensions().get::<PeerCertificate>();
+            let names = shown.map_or_else(
+                || "nothing".to_owned(),
+                |shown| shown.names.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
+            );
+            Ok::<_, std::convert::Infallible>(http::Response::new(Full::new(Bytes::from(names))))
+        });
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let told = async { stopped.await.unwrap_or(()) };
+        let served = tokio::spawn(listener.serve(says_names, told));
+        Self { tls, address, stop, served }
+    }
+
+    async fn end(self) {
+        self.stop.send(()).unwrap();
+        self.served.await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn each_request_of_a_connection_carries_the_names_of_its_certificate() {
     let files = Files::new();
     let ours = &files.authority;
-    let clients =
-        ClientAuthorities { authorities: files.path("ca.crt"), revoked: None, required: false };
-    let settings = TlsSettings {
-        certificate: files.path("tls.crt"),
-        key: files.path("tls.key"),
-        clients: Some(clients),
-        reload: DEADLINE,
-    };
-    let tls = Arc::new(Tls::load(settings).unwrap());
-    let anywhere = "127.0.0.1:0".parse().unwrap();
-    let listener = Listener::bind(anywhere, Limits::default(), Arc::new(Metrics::default()));
-    let listener = listener.await.unwrap().with_tls(Some(tls));
-    let address = listener.address().to_string();
-    let says_names = tower::service_fn(async |request: http::Request<hyper::body::Incoming>| {
-        let shown = request.extensions().get::<PeerCertificate>();
-        let names = shown.map_or_else(
-            || "nothing".to_owned(),
-            |shown| shown.names.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
-        );
-        Ok::<_, std::convert::Infallible>(http::Response::new(Full::new(Bytes::from(names))))
-    });
-    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let served = tokio::spawn(listener.serve(says_names, async { stopped.await.unwrap_or(()) }));
-
+    let mirror = Mirror::start(&files, None).await;
     let agent = ours.client("agent");
     for protocols in [&["h2"][..], &["http/1.1"]] {
         let dial = Dial { protocols, ..Dial::with(ours, &agent) };
-        let (_, names) = dial.get(&address, "/").await.unwrap();
+        let (_, names) = dial.get(&mirror.address, "/").await.unwrap();
         assert_eq!(names, "subject:CN=agent dns:agent.example");
         let dial = Dial { protocols, ..Dial::new(ours) };
-        assert_eq!(dial.get(&address, "/").await.unwrap().1, "nothing");
+        assert_eq!(dial.get(&mirror.address, "/").await.unwrap().1, "nothing");
     }
-    let stream = Dial::with(ours, &agent).connect(&address).await.unwrap();
+    let stream = Dial::with(ours, &agent).connect(&mirror.address).await.unwrap();
     let mut sender = http2_of(stream).await.unwrap();
     for _ in 0..3 {
-        let (_, names) = get(&mut sender, &address, "/").await.unwrap();
+        let (_, names) = get(&mut sender, &mirror.address, "/").await.unwrap();
         assert_eq!(names, "subject:CN=agent dns:agent.example");
     }
     drop(sender);
-    stop.send(()).unwrap();
-    served.await.unwrap();
+    mirror.end().await;
+}
+
+#[tokio::test]
+async fn a_resumed_session_has_its_names_and_none_is_resumed_after_a_revocation() {
+    let files = Files::new();
+    let ours = &files.authority;
+    let agent = ours.client("agent");
+    let list = files.path("revoked.pem");
+    fs::write(&list, ours.revoke(&[])).unwrap();
+    let mirror = Mirror::start(&files, Some(list.clone())).await;
+    for versions in [&[&TLS12][..], &[&TLS13]] {
+        fs::write(&list, ours.revoke(&[])).unwrap();
+        mirror.tls.look(true).unwrap();
+        let connector = Dial { versions, ..Dial::with(ours, &agent) }.connector();
+        let ask = async || {
+            let stream = connect(&connector, "localhost", &mirror.address).await?;
+            let kind = stream.get_ref().1.handshake_kind();
+            let mut sender = http2_of(stream).await?;
+            let (_, names) = get(&mut sender, &mirror.address, "/").await?;
+            Outcome::Ok((kind, names))
+        };
+        let names = "subject:CN=agent dns:agent.example".to_owned();
+        assert_eq!(ask().await.unwrap(), (Some(HandshakeKind::Full), names.clone()));
+        assert_eq!(ask().await.unwrap(), (Some(HandshakeKind::Resumed), names));
+        fs::write(&list, ours.revoke(&[&agent])).unwrap();
+        assert!(mirror.tls.look(false).unwrap());
+        assert!(ask().await.is_err(), "{versions:?}");
+    }
+    mirror.end().await;
 }
 
 #[tokio::test]
@@ -340,26 +392,86 @@ async fn a_signal_takes_new_files_at_once() {
 }
 
 #[tokio::test]
-async fn a_certificate_that_ends_soon_is_warned_of() {
+async fn a_certificate_that_ends_soon_and_a_list_that_is_out_of_date_are_warned_of() {
     let files = Files::new();
-    let expired = files.authority.expired_client("server");
-    expired.write(&files.path("tls.crt"), &files.path("tls.key"));
-    let config = files.config("", "");
-    let data = files.path("data");
-    let log = files.path("stderr");
-    let mut child = Command::new(binary())
-        .args(["serve", "--listen-grpc", "127.0.0.1:0", "--listen-http", "127.0.0.1:0"])
-        .args(["--listen-api", "127.0.0.1:0", "--config"])
-        .arg(config)
-        .arg("--data")
-        .arg(data)
-        .stderr(fs::File::create(&log).unwrap())
-        .spawn()
-        .unwrap();
-    let warned = || fs::read_to_string(&log).unwrap().contains("ends soon");
-    wait_until("it warns", warned).await;
-    child.kill().unwrap();
-    child.wait().unwrap();
+    let ours = &files.authority;
+    let ten_days = Duration::from_hours(240);
+    ours.server_that_ends(ten_days).write(&files.path("tls.crt"), &files.path("tls.key"));
+    let (agent, revoked) = (ours.client("agent"), ours.client("revoked"));
+    let list = files.path("revoked.pem");
+    fs::write(&list, ours.revoke_until(2022, &[&revoked])).unwrap();
+    let tls = format!("{}  client_revoked: {}\n", files.client_ca(), list.display());
+    let server = files.serve(&tls, "").await;
+    wait_until("it warns of the end", || server.stderr().contains("ends soon")).await;
+    wait_until("it warns of the list", || server.stderr().contains("is out of date")).await;
+    let due = server.metric("spanledger_tls_client_revoked_due_timestamp_seconds").await;
+    assert_eq!(due, 1_640_995_200);
+    let asks = async |pair: &Pair| {
+        let dial = Dial { name: "127.0.0.1", ..Dial::with(ours, pair) };
+        dial.get(server.api(), "/healthz").await
+    };
+    assert!(asks(&agent).await.is_ok(), "evidence is taken all the same");
+    assert!(asks(&revoked).await.is_err(), "and the list still counts");
+    server.terminate().await;
+}
+
+/// Makes the key of a writer, and revokes it when asked to.
+fn make_key(data: &std::path::Path, revoked: bool) {
+    let now = jiff::Timestamp::now();
+    let new = NewCredential {
+        name: "agents".to_owned(),
+        role: Role::Writer,
+        tenant: Some(Tenant::new("acme").unwrap()),
+        forward: None,
+        certificate: None,
+        expires: None,
+        limits: RateLimits::default(),
+    };
+    Book::change(&data.join(ACCESS_FOLDER), |book| {
+        let (credential, _) = book.create(new, "os:test", now)?;
+        if revoked {
+            book.revoke(&credential.id, "os:test", now)?;
+        }
+        Ok(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn others_reach_a_server_with_a_key_in_effect_and_tls_only() {
+    let files = Files::new();
+    let with_tls = files.path("with.yaml");
+    fs::rename(files.config("", ""), &with_tls).unwrap();
+    let (without, behind) = (files.path("without.yaml"), files.path("behind.yaml"));
+    fs::write(&without, "").unwrap();
+    fs::write(&behind, "tls:\n  terminated_elsewhere: true\n").unwrap();
+    let (nothing, key, old_key) = (files.path("nothing"), files.path("key"), files.path("old"));
+    make_key(&key, false);
+    make_key(&old_key, true);
+    for (config, data, starts) in [
+        (&without, &nothing, false),
+        (&with_tls, &nothing, false),
+        (&behind, &nothing, false),
+        (&without, &key, false),
+        (&with_tls, &old_key, false),
+        (&with_tls, &key, true),
+        (&behind, &key, true),
+    ] {
+        let output = Command::new(binary())
+            .args(["serve", "--check-config", "--listen-api", "0.0.0.0:0", "--config"])
+            .arg(config)
+            .arg("--data")
+            .arg(data)
+            .output()
+            .unwrap();
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(if starts { 0 } else { 2 }), "{said}");
+        if !starts {
+            let words = ["spanledger keys create", "tls.certificate"];
+            assert!(words.iter().any(|word| said.contains(word)), "{said}");
+        }
+    }
+    assert!(!nothing.exists(), "nothing was made");
 }
 
 #[test]

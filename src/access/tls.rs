@@ -65,6 +65,8 @@ pub struct Tls {
 #[derive(Debug, Default)]
 pub struct TlsStatus {
     expires: AtomicI64,
+    /// [`i64::MAX`] for never.
+    lists_due: AtomicI64,
     reloads: AtomicU64,
     stale: AtomicBool,
 }
@@ -73,6 +75,17 @@ impl TlsStatus {
     /// When the certificate that is served ends, seconds since 1970.
     pub fn expires(&self) -> i64 {
         self.expires.load(Ordering::Relaxed)
+    }
+
+    /// When the first of the lists of revoked client certificates should be replaced, seconds since
+    /// 1970. `None` without lists, or when none says so.
+    pub fn lists_due(&self) -> Option<i64> {
+        Some(self.lists_due.load(Ordering::Relaxed)).filter(|due| *due != i64::MAX)
+    }
+
+    fn serves(&self, loaded: &Loaded) {
+        self.expires.store(loaded.expires, Ordering::Relaxed);
+        self.lists_due.store(loaded.lists_due.unwrap_or(i64::MAX), Ordering::Relaxed);
     }
 
     /// How often changed files were taken.
@@ -107,9 +120,10 @@ impl Tls {
     pub fn load(settings: TlsSettings) -> Result<Self, TlsError> {
         // Before they are read: what changes in between is different at the next look.
         let seen = Mutex::new(stamps(&settings));
-        let Loaded { config, expires } = load(&settings)?;
-        let status = TlsStatus { expires: expires.into(), ..TlsStatus::default() };
-        Ok(Self { settings, current: RwLock::new(config), seen, status })
+        let loaded = load(&settings)?;
+        let status = TlsStatus::default();
+        status.serves(&loaded);
+        Ok(Self { settings, current: RwLock::new(loaded.config), seen, status })
     }
 
     /// What a new connection is served with.
@@ -136,10 +150,10 @@ impl Tls {
         *seen = now;
         let loaded = load(&self.settings);
         self.status.stale.store(loaded.is_err(), Ordering::Relaxed);
-        let Loaded { config, expires } = loaded?;
-        self.status.expires.store(expires, Ordering::Relaxed);
+        let loaded = loaded?;
+        self.status.serves(&loaded);
         self.status.reloads.fetch_add(1, Ordering::Relaxed);
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = config;
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = loaded.config;
         Ok(true)
     }
 
@@ -191,12 +205,15 @@ impl Tls {
         }
     }
 
-    /// Says when the certificate ends soon, once a day.
+    /// Says once a day when the certificate ends soon, or a list is out of date.
     fn warn_of_the_end(&self, warned: &mut Option<Instant>) {
+        if warned.is_some_and(|warned| warned.elapsed() < WARNING_INTERVAL) {
+            return;
+        }
+        let now = Timestamp::now().as_second();
         let expires = self.status.expires();
-        let left = expires.saturating_sub(Timestamp::now().as_second());
-        let is_due = warned.is_none_or(|warned| warned.elapsed() >= WARNING_INTERVAL);
-        if left < EXPIRES_SOON && is_due {
+        let left = expires.saturating_sub(now);
+        if left < EXPIRES_SOON {
             *warned = Some(Instant::now());
             let hours_left = left / 3600;
             tracing::warn!(
@@ -204,6 +221,17 @@ impl Tls {
                 hours_left,
                 "the TLS certificate ends soon: replace {}, it is taken without a restart",
                 self.settings.certificate.display()
+            );
+        }
+        let clients = self.settings.clients.as_ref();
+        let lists = clients.and_then(|clients| clients.revoked.as_ref());
+        if let (Some(due), Some(lists)) = (self.status.lists_due().filter(|due| *due < now), lists)
+        {
+            *warned = Some(Instant::now());
+            tracing::warn!(
+                due,
+                "a list of revoked client certificates is out of date and still counts: replace {}",
+                lists.display()
             );
         }
     }

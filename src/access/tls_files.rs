@@ -11,7 +11,7 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use x509_parser::prelude::{FromDer as _, X509Certificate};
+use x509_parser::prelude::{CertificateRevocationList, FromDer as _, X509Certificate};
 
 /// Largest file, bytes: 16 MiB. A chain has a few KiB; the list of revoked certificates of a large
 /// authority some MiB. A larger one is refused.
@@ -83,6 +83,8 @@ pub(super) struct Loaded {
     pub(super) config: Arc<ServerConfig>,
     /// When the certificate ends, seconds since 1970.
     pub(super) expires: i64,
+    /// When the first of the lists of revoked certificates should be replaced, seconds since 1970.
+    pub(super) lists_due: Option<i64>,
 }
 
 /// What tells one state of a file from the next. The time of its last change of owner or mode is
@@ -122,9 +124,9 @@ pub(super) fn load(settings: &TlsSettings) -> Result<Loaded, TlsError> {
     let key = private_key(&settings.key)?;
     // Named and not taken from the process: another part of it may have set another default.
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let verifier = match &settings.clients {
+    let (verifier, lists_due) = match &settings.clients {
         Some(clients) => verifier(clients, &provider)?,
-        None => WebPkiClientVerifier::no_client_auth(),
+        None => (WebPkiClientVerifier::no_client_auth(), None),
     };
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
@@ -137,7 +139,7 @@ pub(super) fn load(settings: &TlsSettings) -> Result<Loaded, TlsError> {
             source,
         })?;
     config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
-    Ok(Loaded { config: Arc::new(config), expires })
+    Ok(Loaded { config: Arc::new(config), expires, lists_due })
 }
 
 fn expiry(chain: &[CertificateDer<'_>], path: &Path) -> Result<i64, TlsError> {
@@ -172,12 +174,12 @@ fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     })
 }
 
-/// What checks client certificates. With a list of revoked ones, each authority of a chain needs
+/// What checks client certificates, and when its lists should be replaced. With a list of revoked ones, each authority of a chain needs
 /// one: a list that is missing must not mean that nothing is revoked.
 fn verifier(
     clients: &ClientAuthorities,
     provider: &Arc<rustls::crypto::CryptoProvider>,
-) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+) -> Result<(Arc<dyn ClientCertVerifier>, Option<i64>), TlsError> {
     let path = &clients.authorities;
     let mut roots = RootCertStore::empty();
     for authority in certificates("tls.client_ca", path)? {
@@ -187,13 +189,25 @@ fn verifier(
     }
     let mut builder =
         WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
+    let mut due = None;
     if let Some(revoked) = &clients.revoked {
-        builder = builder.with_crls(revocation_lists(revoked)?);
+        let lists = revocation_lists(revoked)?;
+        due = lists.iter().filter_map(|list| next_update(list)).min();
+        builder = builder.with_crls(lists);
     }
     if !clients.required {
         builder = builder.allow_unauthenticated();
     }
-    builder.build().map_err(|source| TlsError::Authorities { path: path.clone(), source })
+    let verifier = builder.build();
+    let verifier =
+        verifier.map_err(|source| TlsError::Authorities { path: path.clone(), source })?;
+    Ok((verifier, due))
+}
+
+/// When a list says that the next one is there; rustls says whether it is a list at all.
+fn next_update(list: &[u8]) -> Option<i64> {
+    let (_, list) = CertificateRevocationList::from_der(list).ok()?;
+    list.next_update().map(|time| time.timestamp())
 }
 
 fn certificates(key: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {

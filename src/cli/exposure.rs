@@ -10,10 +10,10 @@ use std::path::Path;
 /// reading evidence is missing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{key}: {address} can be reached from other machines, and there is {}. Do one of these:{}\n  \
-     - listen on this machine only: 127.0.0.1 or [::1]",
+    "{key}: {address} can be reached from other machines, and there is {}. Listen on 127.0.0.1 or \
+     [::1], or {}",
     missing(*credential, *protected),
-    remedies(*credential, *protected, data)
+    remedy(*credential, *protected, data)
 )]
 pub struct Exposed {
     /// The key of the configuration.
@@ -64,29 +64,26 @@ pub(super) fn has_credential(folder: &Path) -> Result<bool, BookError> {
 fn missing(credential: bool, protected: bool) -> &'static str {
     match (credential, protected) {
         (false, false) => {
-            "neither a credential nor TLS: anybody there could write and read evidence"
+            "neither a credential in effect nor TLS: anybody there could write and read evidence"
         }
-        (false, true) => "no credential: anybody there could write and read evidence",
+        (false, true) => {
+            "no credential in effect, so that either everybody there or nobody could write evidence"
+        }
         _ => "no TLS: anybody on the way could read evidence and keys",
     }
 }
 
-fn remedies(credential: bool, protected: bool, data: &str) -> String {
-    let mut text = String::new();
-    if !credential {
-        text.push_str("\n  - make a key: spanledger keys create --role writer --tenant NAME --name NAME --data ");
-        text.push_str(data);
-        if !protected {
-            text.push_str(", and");
-        }
+fn remedy(credential: bool, protected: bool, data: &str) -> String {
+    let key = format!(
+        "make a key (spanledger keys create --role writer --tenant NAME --name NAME --data '{data}')"
+    );
+    let tls = "set tls.certificate and tls.key, or, behind a proxy or a mesh that ends TLS, \
+               tls.terminated_elsewhere: true";
+    match (credential, protected) {
+        (false, false) => format!("{key} and {tls}"),
+        (false, true) => key,
+        _ => tls.to_owned(),
     }
-    if !protected {
-        text.push_str(
-            "\n    set tls.certificate and tls.key, or, behind a proxy or a mesh that ends TLS, \
-             tls.terminated_elsewhere: true",
-        );
-    }
-    text
 }
 
 #[cfg(test)]
@@ -124,7 +121,7 @@ mod tests {
                 "{text}"
             );
             let names_keys =
-                text.contains("spanledger keys create") && text.contains("--data DATA");
+                text.contains("spanledger keys create") && text.contains("--data 'DATA'");
             assert_eq!(names_keys, !credential, "{text}");
             let names_tls =
                 text.contains("tls.certificate") && text.contains("terminated_elsewhere");

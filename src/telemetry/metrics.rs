@@ -286,6 +286,13 @@ fn tls_numbers(status: &TlsStatus, page: &mut Page) {
         "When the certificate that is served ends, in seconds since 1970",
         u64::try_from(status.expires()).unwrap_or_default(),
     );
+    if let Some(due) = status.lists_due() {
+        page.gauge(
+            "tls_client_revoked_due_timestamp_seconds",
+            "When the list of revoked client certificates should be replaced, in seconds since 1970",
+            u64::try_from(due).unwrap_or_default(),
+        );
+    }
     page.count("tls_reloads", "Times that changed files were taken", status.reloads());
     let help = "1 while the files on disk cannot be used, so that the earlier ones are served";
     page.gauge("tls_files_refused", help, u64::from(status.is_stale()));

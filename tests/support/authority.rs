@@ -8,6 +8,7 @@ use rcgen::{
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// An authority that a test made.
 pub struct Authority(CertifiedIssuer<'static, KeyPair>);
@@ -49,6 +50,14 @@ impl Authority {
         self.sign(params, ExtendedKeyUsagePurpose::ServerAuth)
     }
 
+    /// The same, with this much time left.
+    pub fn server_that_ends(&self, left: Duration) -> Pair {
+        let mut params = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        params.not_after = date_time_ymd(1970, 1, 1) + now + left;
+        self.sign(params, ExtendedKeyUsagePurpose::ServerAuth)
+    }
+
     /// For a client with `CN=NAME` and the DNS name `NAME.example`.
     pub fn client(&self, name: &str) -> Pair {
         self.sign(client(name), ExtendedKeyUsagePurpose::ClientAuth)
@@ -73,19 +82,24 @@ impl Authority {
 
     /// The list of what it revoked, PEM.
     pub fn revoke(&self, revoked: &[&Pair]) -> String {
-        let yesterday = date_time_ymd(2026, 1, 1);
+        self.revoke_until(2126, revoked)
+    }
+
+    /// The same, to be replaced when that year begins.
+    pub fn revoke_until(&self, year: i32, revoked: &[&Pair]) -> String {
+        let long_ago = date_time_ymd(2021, 1, 1);
         let revoked_certs = revoked
             .iter()
             .map(|pair| RevokedCertParams {
                 serial_number: pair.serial.clone(),
-                revocation_time: yesterday,
+                revocation_time: long_ago,
                 reason_code: None,
                 invalidity_date: None,
             })
             .collect();
         let list = CertificateRevocationListParams {
-            this_update: yesterday,
-            next_update: date_time_ymd(2126, 1, 1),
+            this_update: long_ago,
+            next_update: date_time_ymd(year, 1, 1),
             crl_number: SerialNumber::from(1_u64),
             issuing_distribution_point: None,
             revoked_certs,

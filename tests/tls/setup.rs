@@ -96,11 +96,19 @@ pub(crate) struct Dial<'a> {
     pub(crate) client: Option<&'a Pair>,
     pub(crate) versions: &'a [&'static SupportedProtocolVersion],
     pub(crate) protocols: &'a [&'a str],
+    /// What the server's certificate has to say.
+    pub(crate) name: &'static str,
 }
 
 impl<'a> Dial<'a> {
     pub(crate) fn new(authority: &'a Authority) -> Self {
-        Self { authority, client: None, versions: rustls::ALL_VERSIONS, protocols: &["h2"] }
+        Self {
+            authority,
+            client: None,
+            versions: rustls::ALL_VERSIONS,
+            protocols: &["h2"],
+            name: "localhost",
+        }
     }
 
     pub(crate) fn with(authority: &'a Authority, client: &'a Pair) -> Self {
@@ -129,12 +137,14 @@ impl<'a> Dial<'a> {
         config
     }
 
+    /// What resumes its sessions, when it is used again.
+    pub(crate) fn connector(&self) -> TlsConnector {
+        TlsConnector::from(Arc::new(self.config()))
+    }
+
     /// A connection on which nothing was sent yet.
     pub(crate) async fn connect(&self, address: &str) -> Outcome<TlsStream<TcpStream>> {
-        let connector = TlsConnector::from(Arc::new(self.config()));
-        let stream = TcpStream::connect(address).await?;
-        let name = ServerName::try_from("localhost").unwrap();
-        Ok(connector.connect(name, stream).await?)
+        connect(&self.connector(), self.name, address).await
     }
 
     /// The certificate that is served to a new connection.
@@ -157,6 +167,16 @@ impl<'a> Dial<'a> {
         connection.abort();
         answer
     }
+}
+
+pub(crate) async fn connect(
+    connector: &TlsConnector,
+    name: &'static str,
+    address: &str,
+) -> Outcome<TlsStream<TcpStream>> {
+    let stream = TcpStream::connect(address).await?;
+    let name = ServerName::try_from(name).unwrap();
+    Ok(connector.connect(name, stream).await?)
 }
 
 pub(crate) type Http2 = http2::SendRequest<Full<Bytes>>;
