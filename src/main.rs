@@ -128,8 +128,11 @@ async fn serve(args: ServeArgs) -> anyhow::Result<Exit> {
     }
     let at = running.endpoints();
     let line = format!(
-        "spanledger listens: OTLP gRPC {}, OTLP HTTP {}, API http://{}/, data in {data}",
-        at.grpc, at.http, at.api
+        "spanledger listens{}: OTLP gRPC {}, OTLP HTTP {}, API {}/, data in {data}",
+        if at.tls { " with TLS" } else { "" },
+        at.grpc,
+        at.http,
+        at.api_url()
     );
     writeln!(std::io::stdout(), "{line}")?;
     told.await;

@@ -228,7 +228,9 @@ async fn without_a_server_the_data_folder_answers() {
     assert!(text.contains("✗ BLOCKED") && text.contains("3 entries"), "{text}");
 
     let address = server(memory()).await;
-    Endpoints { grpc: address, http: address, api: address, pid: 1 }.write(data.path()).unwrap();
+    Endpoints { grpc: address, http: address, api: address, pid: 1, tls: false }
+        .write(data.path())
+        .unwrap();
     let source = Source::open(&args, offline).await.unwrap();
     assert!(matches!(source, Source::Http { .. }), "a server that answers comes first");
 }

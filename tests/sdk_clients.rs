@@ -11,8 +11,7 @@ mod support;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use support::clients::{command, is_skipped};
 use support::server::{DEADLINE, Server, look_until};
 
 /// Attributes that the JSON encoding of an SDK cannot carry as protobuf does.
@@ -226,38 +225,4 @@ fn export(client: &str, variant: &str, server: &Server) -> Acknowledged {
     serde_json::from_slice(&output.stdout).unwrap_or_else(|error| {
         panic!("{client} {variant} printed no result ({error}): {:?}\n{stderr}", output.stdout)
     })
-}
-
-/// The command of a prepared client. A client that is not there fails the test and says what to do.
-fn command(client: &str) -> Command {
-    let home = prepared().join(client);
-    let (program, script) = match client {
-        "python" | "frameworks" => (home.join("venv/bin/python"), Some(home.join("client.py"))),
-        "js" => ("node".into(), Some(home.join("client.mjs"))),
-        "go" => (home.join("client"), None),
-        _ => ("java".into(), Some(home.join("client-java.jar"))),
-    };
-    let needed = script.as_ref().unwrap_or(&program);
-    assert!(
-        needed.exists() && home.join(".stamp").exists(),
-        "the {client} client is not prepared ({} is missing): run `scripts/prepare-clients {client}`, \
-         or leave it out with SPANLEDGER_SKIP_CLIENTS={client}",
-        needed.display()
-    );
-    let mut command = Command::new(program);
-    if client == "java" {
-        command.arg("-jar");
-    }
-    command.args(script);
-    command
-}
-
-/// `target/test-clients`, beside the profile's directory in which this test was built.
-fn prepared() -> PathBuf {
-    Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap().join("test-clients")
-}
-
-fn is_skipped(client: &str) -> bool {
-    let skipped = std::env::var("SPANLEDGER_SKIP_CLIENTS").unwrap_or_default();
-    skipped.split(',').any(|name| name.trim() == client)
 }

@@ -102,6 +102,11 @@ impl CertificateName {
     pub fn email(text: &str) -> Self {
         Self(format!("email:{text}"))
     }
+
+    /// With its scheme, as it is written everywhere.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
 }
 
 impl std::str::FromStr for CertificateName {

@@ -10,6 +10,9 @@
 //! | `last_used.rs` | when each was last used |
 //! | `presented.rs` | [`Presented`]: what a request shows of itself |
 //! | `tenants.rs` | [`Tenants`]: whose evidence the records of one request are |
+//! | `tls.rs` | [`Tls`]: what listeners serve, replaced while they run when its files change |
+//! | `tls_files.rs` | the files of it: read, checked, made into what rustls serves |
+//! | `tls_names.rs` | the names in a client's certificate |
 //! | `authenticate.rs` | [`Credentials`]: from what is shown to a [`Principal`], or [`Denied`] |
 //!
 //! ```text
@@ -22,9 +25,6 @@
 //! made everybody on this machine is the tenant `default` with every right; from then on, and for
 //! ever, nobody is anybody without one.
 
-/// Folder of the credentials within the data folder.
-pub const ACCESS_FOLDER: &str = "access";
-
 mod authenticate;
 mod book;
 mod credential;
@@ -33,6 +33,9 @@ mod presented;
 mod role;
 mod tenant;
 mod tenants;
+mod tls;
+mod tls_files;
+mod tls_names;
 mod token;
 
 pub use authenticate::{Credentials, Denied, Principal};
@@ -43,4 +46,10 @@ pub use presented::{PeerCertificate, Presented};
 pub use role::{Right, Role};
 pub use tenant::{DEFAULT_TENANT, InvalidTenant, MAX_TENANT_BYTES, Tenant};
 pub use tenants::Tenants;
+pub use tls::{ClientAuthorities, Tls, TlsSettings, TlsStatus};
+pub use tls_files::TlsError;
+pub use tls_names::UnusableCertificate;
 pub use token::{Token, TokenHash};
+
+/// Folder of the credentials within the data folder.
+pub const ACCESS_FOLDER: &str = "access";

@@ -301,7 +301,9 @@ mod tests {
     async fn endpoints_left_by_a_crash_lead_to_the_data_folder() {
         let data = tempfile::tempdir().unwrap();
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        Endpoints { grpc: free, http: free, api: free, pid: 1 }.write(data.path()).unwrap();
+        Endpoints { grpc: free, http: free, api: free, pid: 1, tls: false }
+            .write(data.path())
+            .unwrap();
         let args = SourceArgs { data: data.path().to_owned(), api: None };
         let source = Source::open(&args, |_| Ok(Some(Router::new()))).await.unwrap();
         assert!(matches!(source, Source::Offline(_)));

@@ -4,6 +4,8 @@
 //! {"grpc":"127.0.0.1:4317","http":"127.0.0.1:4318","api":"127.0.0.1:4380","pid":4711}
 //! ```
 //!
+//! With TLS on all three it says `"tls":true` as well.
+//!
 //! The server writes it when it listens and removes it when it stops. After a crash it is left
 //! behind: a reader that gets no answer there says so.
 
@@ -15,7 +17,7 @@ use std::path::{Path, PathBuf};
 /// Name of the file in the data folder.
 pub const ENDPOINTS_FILE: &str = "endpoints.json";
 
-/// Largest file that is read, bytes: it has four short fields.
+/// Largest file that is read, bytes: it has five short fields.
 const MAX_FILE_BYTES: u64 = 4_096;
 
 /// Where a server listens.
@@ -29,6 +31,9 @@ pub struct Endpoints {
     pub api: SocketAddr,
     /// The server's process id.
     pub pid: u32,
+    /// Whether all three speak TLS, and nothing else.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tls: bool,
 }
 
 /// Why `endpoints.json` could not be used.
@@ -53,6 +58,12 @@ pub enum EndpointsError {
 }
 
 impl Endpoints {
+    /// Address of the API as a browser takes it, `https://127.0.0.1:4380` with TLS.
+    pub fn api_url(&self) -> String {
+        let scheme = if self.tls { "https" } else { "http" };
+        format!("{scheme}://{}", self.api)
+    }
+
     /// What the data folder says; `None` when no server has left a word there.
     ///
     /// # Errors
@@ -107,7 +118,7 @@ mod tests {
 
     fn endpoints() -> Endpoints {
         let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
-        Endpoints { grpc: at(1), http: at(2), api: at(3), pid: 4 }
+        Endpoints { grpc: at(1), http: at(2), api: at(3), pid: 4, tls: false }
     }
 
     #[test]
@@ -119,6 +130,16 @@ mod tests {
         Endpoints::remove(data.path()).unwrap();
         Endpoints::remove(data.path()).unwrap();
         assert_eq!(Endpoints::read(data.path()).unwrap(), None);
+    }
+
+    #[test]
+    fn tls_is_said_when_there_is_any() {
+        let with_tls = Endpoints { tls: true, ..endpoints() };
+        let text = serde_json::to_string(&with_tls).unwrap();
+        assert_eq!(serde_json::from_str::<Endpoints>(&text).unwrap(), with_tls);
+        assert_eq!(with_tls.api_url(), "https://127.0.0.1:3");
+        assert!(!serde_json::to_string(&endpoints()).unwrap().contains("tls"));
+        assert_eq!(endpoints().api_url(), "http://127.0.0.1:3");
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! | `setup.rs`, `kibana.rs` | what has to be in Elasticsearch before the exporter writes; what people look at in Kibana |
 //! | `verify.rs` | the ledger computed again from the bytes on disk |
 //! | `exit.rs` | exit codes, and what is said on the way out |
+//! | `exposure.rs` | whether a server may listen where others can reach it |
 //! | `client.rs`, `endpoints.rs` | where answers come from: a running server, else the data folder |
 //! | `offline.rs` | the data folder without its server |
 //! | `bench/` | what a span costs on this machine |
@@ -29,6 +30,7 @@ mod doc;
 mod endpoints;
 mod exit;
 mod export;
+mod exposure;
 mod keeper;
 mod keyring;
 pub mod kibana;

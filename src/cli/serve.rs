@@ -12,10 +12,11 @@ use super::args::ServeArgs;
 use super::endpoints::{ENDPOINTS_FILE, Endpoints, EndpointsError};
 use super::exit::with_causes;
 use super::export::{ELASTICSEARCH, Export, LATE_IDS, Letters, NotStarted, held_up};
+use super::exposure::{Exposed, exposed, has_credential};
 use super::keeper::{Keeper, KeeperError};
 use super::offline::{index_dir, ledger_name};
 use super::verify::ledger_dir;
-use crate::access::{ACCESS_FOLDER, BookError, Credentials};
+use crate::access::{ACCESS_FOLDER, BookError, Credentials, Tls, TlsError};
 use crate::api::{self, Api, Bounds, DeadLetterBox, Health, HostCheck};
 use crate::config::{self, Config, ConfigError, Overrides};
 use crate::convert::{MappingError, Mappings};
@@ -60,6 +61,15 @@ pub enum ServeError {
     /// The configuration cannot be run on.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// Others could reach it, and nothing would keep them out.
+    #[error(transparent)]
+    Exposed(#[from] Exposed),
+    /// Credentials cannot be read.
+    #[error(transparent)]
+    Credentials(#[from] BookError),
+    /// TLS cannot be set up.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The mappings cannot be used.
     #[error(transparent)]
     Mappings(#[from] MappingError),
@@ -115,9 +125,6 @@ pub enum ServeError {
     /// `endpoints.json` cannot be written.
     #[error(transparent)]
     Endpoints(#[from] EndpointsError),
-    /// The credentials cannot be read.
-    #[error(transparent)]
-    Credentials(#[from] BookError),
     /// The end was not clean.
     #[error(transparent)]
     Close(#[from] CloseError),
@@ -174,7 +181,7 @@ impl Part {
 /// The configuration that the flags, the environment and the file make together.
 ///
 /// # Errors
-/// [`ServeError::Config`] or [`ServeError::Mappings`], before anything was made or changed.
+/// [`ServeError`], before anything was made or changed.
 pub fn configuration(args: &ServeArgs) -> Result<(Config, Mappings), ServeError> {
     let overrides = Overrides {
         data: args.data.clone(),
@@ -184,6 +191,11 @@ pub fn configuration(args: &ServeArgs) -> Result<(Config, Mappings), ServeError>
         elasticsearch: args.elasticsearch.clone(),
     };
     let config = Config::load(args.config.as_deref(), &overrides)?;
+    let access = config.data.join(ACCESS_FOLDER);
+    exposed(&config.listen, config.transport.is_protected(), &config.data, || {
+        has_credential(&access).map_err(ServeError::Credentials)
+    })?;
+    load_tls(&config)?;
     let mappings = match &config.mappings {
         Some(folder) => Mappings::load(folder)?,
         None => Mappings::builtin()?,
@@ -196,6 +208,7 @@ pub fn configuration(args: &ServeArgs) -> Result<(Config, Mappings), ServeError>
 /// # Errors
 /// [`ServeError`], with what to do.
 pub async fn start(config: Config, mappings: Mappings) -> Result<Running, ServeError> {
+    let tls = load_tls(&config)?;
     private_folder(&config.data)?;
     let keys = open_keys(&config)?;
     let protector = Protector::new(&config.audit, keys)?;
@@ -244,15 +257,17 @@ pub async fn start(config: Config, mappings: Mappings) -> Result<Running, ServeE
         exporter: exporter.clone(),
         late,
         reader,
+        tls: tls.clone(),
     };
     let metrics = Arc::new(move || sources.text());
     let api = Api::new(store, Arc::clone(&health), metrics)
         .with_dead_letters(letters)
         .with_credentials(credentials)
         .with_keyring(Arc::new(keeper.clone()));
-    let (api_address, api) = serve_api(&config, &receiver, api).await?;
-    let (grpc, http, receivers) = serve_otlp(&config, &receiver).await?;
-    let endpoints = Endpoints { grpc, http, api: api_address, pid: std::process::id() };
+    let (api_address, api) = serve_api(&config, &receiver, tls.as_ref(), api).await?;
+    let (grpc, http, receivers) = serve_otlp(&config, &receiver, tls.as_ref()).await?;
+    let pid = std::process::id();
+    let endpoints = Endpoints { grpc, http, api: api_address, pid, tls: tls.is_some() };
     endpoints.write(&config.data)?;
     let looked_at = LookedAt { ledger: ledger.clone(), consumers: progress, exporter };
     look_at(&looked_at, &health);
@@ -418,22 +433,31 @@ pub(super) fn join_rules(correlation: &config::Correlation) -> JoinRules {
     }
 }
 
+/// What all listeners speak TLS with, if they do.
+fn load_tls(config: &Config) -> Result<Option<Arc<Tls>>, TlsError> {
+    let settings = config.transport.tls.clone();
+    Ok(settings.map(Tls::load).transpose()?.map(Arc::new))
+}
+
 async fn bind(
     address: SocketAddr,
     flag: &'static str,
     receiver: &Receiver,
+    tls: Option<&Arc<Tls>>,
 ) -> Result<receiver::Server, ServeError> {
     receiver::Server::bind(address, receiver.limits().clone(), Arc::clone(receiver.metrics()))
         .await
+        .map(|server| server.with_tls(tls.cloned()))
         .map_err(|source| ServeError::Listen { address, flag, source })
 }
 
 async fn serve_api(
     config: &Config,
     receiver: &Receiver,
+    tls: Option<&Arc<Tls>>,
     api: Api,
 ) -> Result<(SocketAddr, Part), ServeError> {
-    let server = bind(config.listen.api, "--listen-api", receiver).await?;
+    let server = bind(config.listen.api, "--listen-api", receiver, tls).await?;
     let address = server.address();
     let bounds = config.index.as_ref().map_or_else(Bounds::default, |index| Bounds {
         concurrent: index.max_queries,
@@ -449,15 +473,17 @@ async fn serve_api(
 async fn serve_otlp(
     config: &Config,
     receiver: &Receiver,
+    tls: Option<&Arc<Tls>>,
 ) -> Result<(SocketAddr, SocketAddr, Part), ServeError> {
-    let grpc = bind(config.listen.grpc, "--listen-grpc", receiver).await?;
-    let http = bind(config.listen.http, "--listen-http", receiver).await?;
+    let grpc = bind(config.listen.grpc, "--listen-grpc", receiver, tls).await?;
+    let http = bind(config.listen.http, "--listen-http", receiver, tls).await?;
     let addresses = (grpc.address(), http.address());
     let mut part = Part::new();
     part.tasks.push(tokio::spawn(grpc.serve(receiver.grpc(), part.told())));
     let hosts = HostCheck::for_listener(http.address()).on_any_port();
     let service = guarded(hosts, receiver.http());
     part.tasks.push(tokio::spawn(http.serve(service, part.told())));
+    part.tasks.extend(tls.map(|tls| tokio::spawn(Arc::clone(tls).watch(part.told()))));
     Ok((addresses.0, addresses.1, part))
 }
 

@@ -5,15 +5,18 @@
 //! | `mod.rs` | [`Config`]: defaults, then the file, then flags and environment; validated once |
 //! | `raw.rs` | the file as it is written, key by key |
 //! | `elasticsearch.rs` | the same of its section `elasticsearch:`, and what it means |
+//! | `tls.rs` | the same of its section `tls:` |
 //! | `units.rs` | sizes and durations as people write them |
 //! | `yaml.rs` | YAML with line numbers and the nearest known name |
 
 mod elasticsearch;
 mod raw;
+mod tls;
 mod units;
 pub mod yaml;
 
 pub use elasticsearch::Elasticsearch;
+pub use tls::Transport;
 pub use units::{Period, Size};
 
 use crate::protect::{Notice, SettingsError};
@@ -38,6 +41,8 @@ pub struct Config {
     pub mappings: Option<PathBuf>,
     /// Where to listen.
     pub listen: Listen,
+    /// How it is reached there.
+    pub transport: Transport,
     /// Limits of the receivers.
     pub limits: receiver::Limits,
     /// How the ledger is run.
@@ -176,9 +181,9 @@ fn parse(name: &str, text: &str) -> Result<Raw, yaml::YamlError> {
 fn resolve(raw: Raw, overrides: &Overrides) -> Result<Config, ConfigError> {
     let data = overrides.data.clone().unwrap_or(raw.data);
     let listen = Listen {
-        grpc: loopback("listen.grpc", overrides.grpc.unwrap_or(raw.listen.grpc))?,
-        http: loopback("listen.http", overrides.http.unwrap_or(raw.listen.http))?,
-        api: loopback("listen.api", overrides.api.unwrap_or(raw.listen.api))?,
+        grpc: overrides.grpc.unwrap_or(raw.listen.grpc),
+        http: overrides.http.unwrap_or(raw.listen.http),
+        api: overrides.api.unwrap_or(raw.listen.api),
     };
     if raw.ledger.segment < MIN_SEGMENT {
         return Err(value("ledger.segment", "must be at least 1MiB"));
@@ -191,6 +196,7 @@ fn resolve(raw: Raw, overrides: &Overrides) -> Result<Config, ConfigError> {
         keys: raw.keys.unwrap_or_else(|| data.join("keys")),
         mappings: raw.mappings,
         listen,
+        transport: raw.tls.resolve()?,
         limits: limits(&raw.receiver, raw.shutdown.receivers.duration())?,
         ledger: ledger::Options {
             segment_bytes: raw.ledger.segment.bytes(),
@@ -243,21 +249,6 @@ fn limits(raw: &RawReceiver, shutdown: Duration) -> Result<receiver::Limits, Con
     })
 }
 
-/// Without credentials and TLS, only this machine may write or read.
-fn loopback(key: &'static str, address: SocketAddr) -> Result<SocketAddr, ConfigError> {
-    if address.ip().is_loopback() {
-        return Ok(address);
-    }
-    Err(ConfigError::Value {
-        key,
-        problem: format!(
-            "{address} can be reached from other machines, and this release has no credentials and \
-             TLS: anybody there could write and read evidence. Listen on 127.0.0.1 (or [::1]) and \
-             let an OpenTelemetry Collector or a proxy with TLS on this machine forward to it"
-        ),
-    })
-}
-
 fn value(key: &'static str, problem: &str) -> ConfigError {
     ConfigError::Value { key, problem: problem.to_owned() }
 }
@@ -280,9 +271,10 @@ mod tests {
 
     #[test]
     fn every_key_is_documented() {
-        let sections: [&[&str]; 11] = [
+        let sections: [&[&str]; 12] = [
             Raw::KEYS,
             raw::RawListen::KEYS,
+            tls::RawTls::KEYS,
             RawReceiver::KEYS,
             raw::RawLedger::KEYS,
             raw::RawIndex::KEYS,
@@ -322,15 +314,6 @@ mod tests {
         let notices: Vec<String> = config.notices.iter().map(ToString::to_string).collect();
         assert!(notices.iter().any(|notice| notice.contains("184")), "{notices:?}");
         assert!(notices.iter().any(|notice| notice.contains("later release")), "{notices:?}");
-    }
-
-    #[test]
-    fn an_address_that_others_can_reach_is_refused_with_the_way_out() {
-        for address in ["0.0.0.0:4317", "192.0.2.1:4317", "[::]:4317"] {
-            let error = load(&format!("listen:\n  grpc: \"{address}\"\n")).unwrap_err().to_string();
-            assert!(error.contains("listen.grpc") && error.contains("127.0.0.1"), "{error}");
-        }
-        assert!(load("listen:\n  grpc: \"[::1]:0\"\n").is_ok());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! `config/spanledger.yaml` documents each key; a test holds that file to the defaults here.
 
 use super::elasticsearch::RawElasticsearch;
+use super::tls::RawTls;
 use super::{Period, Size};
 use crate::telemetry::LogFormat;
 use std::net::SocketAddr;
@@ -44,6 +45,8 @@ section! {
         mappings: Option<PathBuf> = None,
         /// Addresses.
         listen: RawListen = RawListen::default(),
+        /// TLS on all of them.
+        tls: RawTls = RawTls::default(),
         /// Limits of what comes in.
         receiver: RawReceiver = RawReceiver::default(),
         /// The ledger.

@@ -26,6 +26,7 @@ pub struct Metrics {
     pub connections: AtomicU64,
     hits: [AtomicU64; LimitHit::ALL.len()],
     denied: [AtomicU64; Denied::WORDS.len()],
+    handshakes_failed: [AtomicU64; HandshakeFailure::ALL.len()],
 }
 
 /// A bound that was hit. [`LimitHit::name`] is the name of its field in
@@ -86,7 +87,64 @@ impl LimitHit {
     }
 }
 
+/// Why a TLS connection did not come about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HandshakeFailure {
+    /// The client speaks plain HTTP.
+    Plaintext,
+    /// No version, cipher or protocol in common.
+    Incompatible,
+    /// The client's certificate is missing, expired, revoked or signed by somebody else.
+    ClientCertificate,
+    /// The client refused: it does not trust the server's certificate, most of the time.
+    ClientAlert,
+    /// The client went away.
+    Closed,
+    /// It did not end within `header_timeout`.
+    Timeout,
+    /// The client sent what no client should.
+    Broken,
+}
+
+impl HandshakeFailure {
+    /// All of them, in the order in which they are exported.
+    pub const ALL: [Self; 7] = [
+        Self::Plaintext,
+        Self::Incompatible,
+        Self::ClientCertificate,
+        Self::ClientAlert,
+        Self::Closed,
+        Self::Timeout,
+        Self::Broken,
+    ];
+
+    /// The word for it in metrics and logs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Plaintext => "plaintext",
+            Self::Incompatible => "incompatible",
+            Self::ClientCertificate => "client_certificate",
+            Self::ClientAlert => "client_alert",
+            Self::Closed => "closed",
+            Self::Timeout => "timeout",
+            Self::Broken => "broken",
+        }
+    }
+}
+
 impl Metrics {
+    /// How often a TLS connection did not come about for a reason.
+    pub fn handshakes_failed(&self, reason: HandshakeFailure) -> u64 {
+        let failed = self.handshakes_failed.get(reason as usize);
+        failed.map_or(0, |failed| failed.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn handshake_failed(&self, reason: HandshakeFailure) {
+        if let Some(failed) = self.handshakes_failed.get(reason as usize) {
+            failed.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
     /// How often a limit was hit.
     pub fn hits(&self, limit: LimitHit) -> u64 {
         self.hits.get(limit as usize).map_or(0, |hits| hits.load(Ordering::Relaxed))
@@ -136,6 +194,15 @@ mod tests {
             assert_eq!(limit as usize, position);
             metrics.hit(limit);
             assert_eq!(metrics.hits(limit), 1, "{}", limit.name());
+        }
+    }
+    #[test]
+    fn each_reason_of_a_failed_handshake_is_counted_under_its_own_name() {
+        let metrics = Metrics::default();
+        for (position, reason) in HandshakeFailure::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, position);
+            metrics.handshake_failed(reason);
+            assert_eq!(metrics.handshakes_failed(reason), 1, "{}", reason.name());
         }
     }
 }

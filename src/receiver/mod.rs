@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `mod.rs` | [`Receiver`], which makes the two services |
 //! | `server.rs` | [`Server`]: one hardened accept loop for every port |
+//! | `handshake.rs`, `opened.rs` | a new connection: TLS, then HTTP/1.1 or HTTP/2 |
 //! | `http.rs`, `grpc.rs` | the two transports: routes, headers, framing, answers |
 //! | `request.rs` | the shape of a request, the same for both |
 //! | `body.rs`, `inflate.rs` | bytes as they arrive, and decompression |
@@ -19,10 +20,12 @@
 mod body;
 mod budget;
 mod grpc;
+mod handshake;
 mod http;
 mod inflate;
 mod limits;
 mod metrics;
+mod opened;
 pub mod otlp;
 mod refused;
 mod request;
@@ -30,7 +33,7 @@ mod server;
 
 pub use budget::{Budget, OverBudget, Permit};
 pub use limits::Limits;
-pub use metrics::{LimitHit, Metrics};
+pub use metrics::{HandshakeFailure, LimitHit, Metrics};
 pub use server::{Peer, Server};
 
 use crate::access::Credentials;

@@ -1,11 +1,14 @@
 //! One hardened accept loop for every port.
 //!
 //! Bounds of [`Limits`]: connections, time to the first bytes, header bytes and time, streams,
-//! resets, pings, age, and the time that a shutdown waits. HTTP/1.1 and HTTP/2 without TLS are
-//! told apart by the first bytes, under the same deadline: hyper's own detection waits for ever.
+//! resets, pings, age, and the time that a shutdown waits. A TLS handshake and the first bytes,
+//! which tell HTTP/1.1 from HTTP/2, share one deadline: hyper's own detection waits for ever.
 
 use super::Limits;
-use super::metrics::{LimitHit, Metrics, add};
+use super::handshake::{Failed, Stream, handshake};
+use super::metrics::{HandshakeFailure, LimitHit, Metrics, add};
+use super::opened::Opened;
+use crate::access::{PeerCertificate, Tls};
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -15,19 +18,15 @@ use hyper_util::service::TowerToHyperService;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tower::ServiceExt;
 
-/// First bytes of an HTTP/2 connection. Source: RFC 9113, section 3.4.
-const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Pause after an accept error such as "too many open files": the socket stays readable, so
 /// without it the loop would spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -45,6 +44,7 @@ pub struct Server {
     address: SocketAddr,
     limits: Limits,
     metrics: Arc<Metrics>,
+    tls: Option<Arc<Tls>>,
 }
 
 impl Server {
@@ -59,7 +59,16 @@ impl Server {
     ) -> io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
-        Ok(Self { listener, address, limits, metrics })
+        Ok(Self { listener, address, limits, metrics, tls: None })
+    }
+
+    /// Speaks TLS and nothing else, when there is any: what it gives at the moment of a connection
+    /// is what that connection gets. The names in a client's certificate are in the extensions of
+    /// each of its requests, as [`PeerCertificate`], next to [`Peer`].
+    #[must_use]
+    pub fn with_tls(mut self, tls: Option<Arc<Tls>>) -> Self {
+        self.tls = tls;
+        self
     }
 
     /// Where it listens.
@@ -107,6 +116,7 @@ impl Server {
             let connection = Connection {
                 limits: self.limits.clone(),
                 metrics: Arc::clone(&self.metrics),
+                tls: self.tls.clone(),
                 stopped: stopped.clone(),
             };
             let service = service.clone();
@@ -150,6 +160,7 @@ impl Server {
 struct Connection {
     limits: Limits,
     metrics: Arc<Metrics>,
+    tls: Option<Arc<Tls>>,
     stopped: watch::Receiver<bool>,
 }
 
@@ -165,17 +176,17 @@ impl Connection {
     {
         // Answers are small, and a client waits for each.
         let _ = stream.set_nodelay(true);
+        let mut stopped = self.stopped.clone();
         let opened = tokio::select! {
-            opened = timeout(self.limits.header_timeout, Opened::read(stream)) => opened,
-            _ = self.stopped.wait_for(|stopped| *stopped) => return,
+            opened = self.open(stream) => opened,
+            _ = stopped.wait_for(|stopped| *stopped) => return,
         };
-        let (is_http2, stream) = match opened {
-            Ok(Ok(opened)) => opened,
-            Ok(Err(_)) => return,
-            Err(_) => return self.metrics.hit(LimitHit::HeaderTimeout),
-        };
+        let Some((is_http2, certificate, stream)) = opened else { return };
         let service = service.map_request(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(peer);
+            if let Some(certificate) = &certificate {
+                request.extensions_mut().insert(certificate.clone());
+            }
             request
         });
         let service = TowerToHyperService::new(service);
@@ -187,6 +198,40 @@ impl Connection {
             let connection = self.http1().serve_connection(io, service);
             self.drive(connection).await;
         }
+    }
+
+    /// The handshake, where there is TLS, and the first bytes, all by one deadline. Nothing for a
+    /// connection that did not come about, which is counted.
+    async fn open(
+        &self,
+        stream: TcpStream,
+    ) -> Option<(bool, Option<PeerCertificate>, Opened<Stream>)> {
+        let mut shakes_hands = self.tls.is_some();
+        let opening = async {
+            let (stream, certificate) = match &self.tls {
+                None => (Stream::Plain(stream), None),
+                Some(tls) => handshake(tls, stream).await.map_err(Some)?,
+            };
+            shakes_hands = false;
+            // What ends before it asks for anything needs no word.
+            let (is_http2, opened) = Opened::read(stream).await.map_err(|_| None)?;
+            Ok((is_http2, certificate, opened))
+        };
+        match timeout(self.limits.header_timeout, opening).await {
+            Ok(Ok(opened)) => return Some(opened),
+            Ok(Err(None)) => {}
+            Ok(Err(Some(Failed { reason, why }))) => {
+                tracing::debug!(reason = reason.name(), why, "no TLS connection");
+                self.metrics.handshake_failed(reason);
+            }
+            Err(_) => {
+                self.metrics.hit(LimitHit::HeaderTimeout);
+                if shakes_hands {
+                    self.metrics.handshake_failed(HandshakeFailure::Timeout);
+                }
+            }
+        }
+        None
     }
 
     fn http1(&self) -> http1::Builder {
@@ -228,84 +273,5 @@ impl Connection {
             // Bounded by whoever stopped the server.
             let _ = connection.await;
         }
-    }
-}
-
-/// A stream whose first bytes were read to see what it speaks, and are read again.
-struct Opened {
-    stream: TcpStream,
-    head: [u8; PREFACE.len()],
-    read: usize,
-    replayed: usize,
-}
-
-impl Opened {
-    /// Reads until it is clear whether this is HTTP/2.
-    async fn read(stream: TcpStream) -> io::Result<(bool, Self)> {
-        let mut opened = Self { stream, head: [0; PREFACE.len()], read: 0, replayed: 0 };
-        loop {
-            let rest = opened.head.get_mut(opened.read..).unwrap_or_default();
-            let read = opened.stream.read(rest).await?;
-            opened.read = opened.read.saturating_add(read);
-            let so_far = opened.head.get(..opened.read).unwrap_or_default();
-            if !PREFACE.starts_with(so_far) {
-                return Ok((false, opened));
-            }
-            if so_far.len() == PREFACE.len() {
-                return Ok((true, opened));
-            }
-            if read == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-        }
-    }
-}
-
-impl AsyncRead for Opened {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let this = &mut *self;
-        match this.head.get(this.replayed..this.read) {
-            Some(rest) if !rest.is_empty() => {
-                let length = rest.len().min(buffer.remaining());
-                buffer.put_slice(rest.get(..length).unwrap_or_default());
-                this.replayed = this.replayed.saturating_add(length);
-                Poll::Ready(Ok(()))
-            }
-            _ => Pin::new(&mut this.stream).poll_read(context, buffer),
-        }
-    }
-}
-
-impl AsyncWrite for Opened {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
     }
 }

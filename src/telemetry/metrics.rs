@@ -3,6 +3,7 @@
 //! Modules count in plain atomics. Nothing is registered and nothing is kept here: when somebody
 //! asks, the numbers are read and written down.
 
+use crate::access::{Tls, TlsStatus};
 use crate::elasticsearch::late::LateStatus;
 use crate::elasticsearch::{
     Client, Exporter, ExporterState, ExporterStatus, LATENCY_BUCKETS_MS, Latency, StoreStatus,
@@ -10,7 +11,7 @@ use crate::elasticsearch::{
 use crate::export::ConsumerStatus;
 use crate::intake::Intake;
 use crate::ledger::{Ledger, Reader};
-use crate::receiver::{LimitHit, Receiver};
+use crate::receiver::{HandshakeFailure, LimitHit, Receiver};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{EncodeMetric, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
@@ -40,6 +41,8 @@ pub struct Sources {
     pub late: Option<Arc<LateStatus>>,
     /// Questions answered from the cluster, if they are.
     pub reader: Option<Arc<StoreStatus>>,
+    /// TLS of the listeners, if they speak it.
+    pub tls: Option<Arc<Tls>>,
 }
 
 impl Sources {
@@ -59,6 +62,10 @@ impl Sources {
         }
         if let Some(reader) = &self.reader {
             reader_numbers(reader, &mut page);
+        }
+        if let Some(tls) = &self.tls {
+            self.handshakes(&mut page);
+            tls_numbers(tls.status(), &mut page);
         }
         let mut text = String::new();
         // Writing to a string cannot fail; half a page would be worse than none.
@@ -142,6 +149,13 @@ impl Sources {
             "reason",
             &denied,
         );
+    }
+
+    fn handshakes(&self, page: &mut Page) {
+        let metrics = self.receiver.metrics();
+        let failed = HandshakeFailure::ALL.map(|why| (why.name(), metrics.handshakes_failed(why)));
+        let help = "TLS connections that did not come about";
+        page.counts("tls_handshake_failures", help, "reason", &failed);
     }
 
     fn ledger(&self, page: &mut Page) {
@@ -270,6 +284,25 @@ fn exporter_numbers(status: &ExporterStatus, dead_letters: u64, page: &mut Page)
     let known: Vec<_> = ExporterState::ALL.iter().map(is).collect();
     page.gauges("elasticsearch_state", "1 for what it is doing", "state", &known);
     page.latency("elasticsearch_bulk", "Time to the reply of a bulk", &status.latency());
+}
+
+/// What the listeners serve.
+fn tls_numbers(status: &TlsStatus, page: &mut Page) {
+    page.gauge(
+        "tls_certificate_expires_timestamp_seconds",
+        "When the certificate that is served ends, in seconds since 1970",
+        u64::try_from(status.expires()).unwrap_or_default(),
+    );
+    if let Some(due) = status.lists_due() {
+        page.gauge(
+            "tls_client_revoked_due_timestamp_seconds",
+            "When the list of revoked client certificates should be replaced, in seconds since 1970",
+            u64::try_from(due).unwrap_or_default(),
+        );
+    }
+    page.count("tls_reloads", "Times that changed files were taken", status.reloads());
+    let help = "1 while the files on disk cannot be used, so that the earlier ones are served";
+    page.gauge("tls_files_refused", help, u64::from(status.is_stale()));
 }
 
 /// Documents that get ids afterwards.

@@ -2,6 +2,8 @@
 //!
 //! | file | holds |
 //! |---|---|
+//! | `authority.rs` | certificates for a test: made, expired, revoked |
+//! | `clients.rs` | the programs of `tests/clients/` |
 //! | `export.rs` | whether what is in the ledger is in the cluster, counted |
 //! | `fault_proxy.rs` | a proxy that does to bulk requests what networks do |
 //! | `numbers.rs` | numbers that look random and are the same for the same seed |
@@ -13,6 +15,8 @@
 // Each test binary uses its own part of this module.
 #![allow(dead_code, unreachable_pub)]
 
+pub mod authority;
+pub mod clients;
 pub mod export;
 pub mod fault_proxy;
 pub mod numbers;

@@ -66,6 +66,8 @@ pub struct Server {
     arguments: Vec<String>,
     child: Option<Child>,
     endpoints: Endpoints,
+    /// `http` or `https`.
+    scheme: &'static str,
     client: reqwest::Client,
     key: Option<String>,
 }
@@ -78,6 +80,24 @@ impl Server {
 
     /// The same with further arguments for `serve`.
     pub async fn start_with(data: &Path, arguments: &[&str]) -> Self {
+        Self::start_as("http", reqwest::Client::builder(), data, arguments).await
+    }
+
+    /// The same over TLS, asked by a client that trusts the server.
+    pub async fn start_with_tls(
+        client: reqwest::ClientBuilder,
+        data: &Path,
+        arguments: &[&str],
+    ) -> Self {
+        Self::start_as("https", client, data, arguments).await
+    }
+
+    async fn start_as(
+        scheme: &'static str,
+        client: reqwest::ClientBuilder,
+        data: &Path,
+        arguments: &[&str],
+    ) -> Self {
         let mut server = Self {
             data: data.to_owned(),
             logs: TempDir::with_prefix("spanledger-test-logs-").unwrap(),
@@ -85,13 +105,9 @@ impl Server {
             child: None,
             endpoints: Endpoints::default(),
             key: None,
+            scheme,
             // No connection is kept: one that the server closes for being idle must not be met.
-            client: reqwest::Client::builder()
-                .no_proxy()
-                .pool_max_idle_per_host(0)
-                .timeout(DEADLINE)
-                .build()
-                .unwrap(),
+            client: client.no_proxy().pool_max_idle_per_host(0).timeout(DEADLINE).build().unwrap(),
         };
         server.spawn().await;
         server
@@ -202,7 +218,7 @@ impl Server {
     }
 
     async fn ask(&self, path: &str) -> reqwest::Result<reqwest::Response> {
-        let request = self.client.get(format!("http://{}{path}", self.api()));
+        let request = self.client.get(format!("{}://{}{path}", self.scheme, self.api()));
         match &self.key {
             Some(key) => request.bearer_auth(key).send().await,
             None => request.send().await,
@@ -245,7 +261,7 @@ impl Server {
         if endpoints.pid != pid {
             return None; // the file of a process before this one
         }
-        let url = format!("http://{}/readyz", endpoints.api);
+        let url = format!("{}://{}/readyz", self.scheme, endpoints.api);
         let answer = self.client.get(url).send().await.ok()?;
         answer.status().is_success().then_some(endpoints)
     }

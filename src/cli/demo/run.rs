@@ -96,7 +96,7 @@ mod tests {
         fn endpoints(&self) -> Endpoints {
             // Discard, on loopback: nobody listens there.
             let nobody = SocketAddr::from(([127, 0, 0, 1], 9));
-            Endpoints { grpc: nobody, http: nobody, api: nobody, pid: 1 }
+            Endpoints { grpc: nobody, http: nobody, api: nobody, pid: 1, tls: false }
         }
 
         async fn stop(self) -> Result<(), No> {
