@@ -115,6 +115,21 @@ fn a_key_is_tried_again_when_only_its_mode_has_changed() {
 }
 
 #[test]
+fn the_group_may_read_a_key_that_root_owns_and_no_other() {
+    use std::os::unix::fs::MetadataExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let settings = settings(folder.path());
+    write_pair(&settings);
+    let is_roots = fs::metadata(&settings.key).unwrap().uid() == 0;
+    for (mode, is_private) in
+        [(0o600, true), (0o400, true), (0o640, is_roots), (0o660, false), (0o604, false)]
+    {
+        fs::set_permissions(&settings.key, fs::Permissions::from_mode(mode)).unwrap();
+        assert_eq!(Tls::load(settings.clone()).is_ok(), is_private, "{mode:o}");
+    }
+}
+
+#[test]
 fn the_end_of_the_certificate_is_known() {
     let folder = tempfile::tempdir().unwrap();
     let settings = settings(folder.path());

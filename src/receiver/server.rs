@@ -182,10 +182,12 @@ impl Connection {
             _ = stopped.wait_for(|stopped| *stopped) => return,
         };
         let Some((is_http2, certificate, stream)) = opened else { return };
+        // The service is cloned for each request, and the names with it.
+        let certificate = certificate.map(Arc::new);
         let service = service.map_request(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(peer);
             if let Some(certificate) = &certificate {
-                request.extensions_mut().insert(certificate.clone());
+                request.extensions_mut().insert(PeerCertificate::clone(certificate));
             }
             request
         });
