@@ -9,6 +9,7 @@
 //! Every question to the store is about one tenant. Whoever reads one tenant's evidence asks about
 //! that tenant, whatever he names; whoever reads every tenant's names one for each question.
 
+use super::load::Load;
 use super::problem::Problem;
 use super::service::Api;
 use crate::access::{
@@ -39,16 +40,15 @@ pub(super) enum Needs {
 #[derive(Clone)]
 pub(super) struct Access {
     credentials: Option<Credentials>,
+    load: Arc<Load>,
     rules: Arc<HashMap<&'static str, Needs>>,
 }
 
 impl Access {
-    /// The rules of these paths under those credentials; `None` when everybody is local.
-    pub(super) fn new(
-        credentials: Option<Credentials>,
-        rules: impl Iterator<Item = (&'static str, Needs)>,
-    ) -> Self {
-        Self { credentials, rules: Arc::new(rules.collect()) }
+    /// The rules of these paths for that API.
+    pub(super) fn new(api: &Api, rules: impl Iterator<Item = (&'static str, Needs)>) -> Self {
+        let (credentials, load) = (api.credentials.clone(), Arc::clone(&api.load));
+        Self { credentials, load, rules: Arc::new(rules.collect()) }
     }
 }
 
@@ -189,12 +189,14 @@ fn admit(access: &Access, request: &mut Request<Body>) -> Result<(), Problem> {
         (Needs::Nothing, Err(_)) => return Ok(()),
         (Needs::Nothing, Ok(principal)) => principal,
         (Needs::Credential | Needs::Right(_), principal) => {
-            let principal = principal?;
-            principal.admit_request()?;
-            if let Needs::Right(right) = needs {
-                principal.demand(right)?;
-            }
-            principal
+            let allowed = principal.and_then(|principal| {
+                principal.admit_request()?;
+                match needs {
+                    Needs::Right(right) => principal.demand(right).map(|()| principal),
+                    Needs::Credential | Needs::Nothing => Ok(principal),
+                }
+            });
+            allowed.inspect_err(|denied| access.load.deny(*denied))?
         }
     };
     if is_of_another_site(request.method(), request.headers()) {

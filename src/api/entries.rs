@@ -43,13 +43,14 @@ pub(super) async fn search(
         return Err(Problem::query(detail, None));
     }
     let Some(wait) = wait else {
-        return json(&api.ask(move |api| page(api, &caller, &params)).await?);
+        let by = caller.clone();
+        return json(&api.ask(&by, move |api| page(api, &caller, &params)).await?);
     };
     let _waiting = api.waiting.clone().try_acquire_owned().map_err(|_| Problem::busy())?;
     let until = Instant::now().checked_add(wait).ok_or_else(Problem::store)?;
     loop {
         let (asked, by) = (params.clone(), caller.clone());
-        let answer = api.ask(move |api| page(api, &by, &asked)).await?;
+        let answer = api.ask(&caller, move |api| page(api, &by, &asked)).await?;
         if !answer.entries.is_empty() || Instant::now() >= until || api.health.is_stopping() {
             return json(&answer);
         }
@@ -161,7 +162,7 @@ pub(super) async fn entry(
     })?;
     let tenant = caller.scope(params.tenant.as_deref(), None)?;
     let found = api
-        .ask(move |api| {
+        .ask(&caller, move |api| {
             let text = format!("{:032x}", u128::from_be_bytes(id));
             let query = Query::term("event.id", &text);
             let one = QueryRequest::new(tenant, query);

@@ -53,3 +53,13 @@ pub const MAX_WAITING: usize = 64;
 
 /// How often a waiting question is asked again.
 pub const WAIT_STEP: Duration = Duration::from_millis(200);
+
+/// Bytes of answers that are on their way out at once, those of up to a piece not counted: a dozen of
+/// the largest usual pages.
+pub const MAX_ANSWERS_BYTES: u64 = 96 * 1_024 * 1_024;
+
+/// Bytes of an answer that a connection is given at once.
+pub const ANSWER_PIECE_BYTES: usize = 64 * 1_024;
+
+/// How long a caller may take to read an answer. Longer than the commands of ours wait for one.
+pub const READ_TIMEOUT: Duration = Duration::from_mins(2);

@@ -14,6 +14,7 @@
 //! | `health.rs` | [`Health`]: live and ready, told by the parts of the process |
 //! | `caller.rs` | [`Caller`](caller::Caller): who asks, whether he may, and whose evidence he is shown |
 //! | `host.rs` | [`HostCheck`]: DNS rebinding ends here |
+//! | `load.rs`, `outgoing.rs` | what is refused for its load; memory and time of answers |
 //! | `service.rs`, `limits.rs` | what routes share: turns, time, headers; every bound |
 //!
 //! Questions are worked on by threads of their own, a bounded number at once; the async threads
@@ -30,7 +31,9 @@ mod host;
 mod key;
 mod keys;
 mod limits;
+mod load;
 mod openapi;
+mod outgoing;
 mod probes;
 mod problem;
 mod routes;
@@ -50,6 +53,7 @@ pub use key::{
 };
 pub use keys::{Keeping, Keyring, KeyringError};
 pub use limits::*;
+pub use load::Load;
 pub use problem::{PROBLEM_JSON, Problem};
 pub use routes::router;
 pub use service::{Api, Bounds, Metrics};

@@ -3,6 +3,7 @@
 use super::caller::{Access, Needs, authorize};
 use super::host::HostCheck;
 use super::openapi::openapi;
+use super::outgoing::Outgoing;
 use super::problem::Problem;
 use super::service::{Api, guard};
 use super::{dead_letters, entries, keys, probes, traces, who};
@@ -49,7 +50,8 @@ pub(super) fn documented_needs() -> HashMap<String, Needs> {
 /// All routes, answering to those hosts.
 pub fn router(api: Api, hosts: HostCheck) -> Router {
     let rules = table().into_iter().map(|(path, needs, _)| (path, needs));
-    let access = Access::new(api.credentials.clone(), rules);
+    let access = Access::new(&api, rules);
+    let outgoing = Outgoing::new(Arc::clone(&api.load));
     table()
         .into_iter()
         .fold(Router::new(), |router, (path, _, methods)| router.route(path, methods))
@@ -59,7 +61,7 @@ pub fn router(api: Api, hosts: HostCheck) -> Router {
         .method_not_allowed_fallback(|| async { Problem::method() })
         .with_state(api)
         .layer(from_fn_with_state(access, authorize))
-        .layer(from_fn_with_state(Arc::new(hosts), guard))
+        .layer(from_fn_with_state((Arc::new(hosts), outgoing), guard))
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! What the routes share: the state, one question's turn and time, headers, the Host check.
 
+use super::caller::Caller;
 use super::dead_letters::DeadLetterBox;
 use super::health::Health;
 use super::host::HostCheck;
@@ -8,6 +9,8 @@ use super::limits::{
     DEFAULT_PAGE, MAX_CONCURRENT_QUERIES, MAX_CURSOR_BYTES, MAX_PAGE, MAX_WAITING, QUEUE_TIMEOUT,
     REQUEST_TIMEOUT,
 };
+use super::load::Load;
+use super::outgoing::Outgoing;
 use super::problem::Problem;
 use crate::access::Credentials;
 use crate::store::{AuditStore, Cursor, Hit};
@@ -20,8 +23,9 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
+use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -56,8 +60,13 @@ pub struct Api {
     pub(super) credentials: Option<Credentials>,
     /// What changes the credentials; absent where nothing does.
     pub(super) keyring: Option<Arc<dyn Keyring>>,
+    /// What is refused for its load, counted.
+    pub(super) load: Arc<Load>,
     /// Questions that may be worked on at once.
     turns: Arc<Semaphore>,
+    /// The same of each credential: half of them, so that one never keeps all others out. As many
+    /// as there are credentials at most.
+    turns_of: Arc<Mutex<HashMap<String, Arc<Semaphore>>>>,
     /// Callers that may follow the ledger at once.
     pub(super) waiting: Arc<Semaphore>,
     bounds: Bounds,
@@ -104,6 +113,8 @@ impl Api {
             dead_letters: None,
             credentials: None,
             keyring: None,
+            load: Arc::default(),
+            turns_of: Arc::default(),
             turns: Arc::new(Semaphore::new(bounds.concurrent)),
             waiting: Arc::new(Semaphore::new(bounds.waiting)),
             bounds,
@@ -115,6 +126,7 @@ impl Api {
     pub fn within(self, bounds: Bounds) -> Self {
         Self {
             turns: Arc::new(Semaphore::new(bounds.concurrent)),
+            turns_of: Arc::default(),
             waiting: Arc::new(Semaphore::new(bounds.waiting)),
             bounds,
             ..self
@@ -140,6 +152,42 @@ impl Api {
         Self { keyring: Some(keyring), ..self }
     }
 
+    /// The same API that counts there what it refuses.
+    #[must_use]
+    pub fn with_load(self, load: Arc<Load>) -> Self {
+        Self { load, ..self }
+    }
+
+    /// The turn of a question: of its caller first, then of all.
+    async fn turn(&self, caller: &Caller) -> Option<Turn> {
+        let own = caller.principal().credential().map(|credential| {
+            let mut turns = self.turns_of.lock().unwrap_or_else(PoisonError::into_inner);
+            let most = self.bounds.concurrent.div_ceil(2);
+            let new = || Arc::new(Semaphore::new(most));
+            Arc::clone(turns.entry(credential.id.clone()).or_insert_with(new))
+        });
+        let queue = self.bounds.queue;
+        let wait = async |turns: Arc<Semaphore>| {
+            let turn = tokio::time::timeout(queue, turns.acquire_owned()).await;
+            turn.ok().and_then(Result::ok)
+        };
+        let own = match own {
+            Some(own) => {
+                let turn = wait(own).await;
+                if turn.is_none() {
+                    self.load.no_turn_of_caller();
+                }
+                Some(turn?)
+            }
+            None => None,
+        };
+        let turn = wait(Arc::clone(&self.turns)).await;
+        if turn.is_none() {
+            self.load.no_turn();
+        }
+        Some(Turn { _of_all: turn?, _own: own })
+    }
+
     /// Works on one question on a thread of its own, when it is its turn.
     ///
     /// # Errors
@@ -147,14 +195,14 @@ impl Api {
     /// what the work says.
     pub(super) async fn ask<T: Send + 'static>(
         &self,
+        caller: &Caller,
         work: impl FnOnce(&Api) -> Result<T, Problem> + Send + 'static,
     ) -> Result<T, Problem> {
-        let turn = tokio::time::timeout(self.bounds.queue, self.turns.clone().acquire_owned());
-        let turn = turn.await.ok().and_then(Result::ok).ok_or_else(Problem::busy)?;
+        let turn = self.turn(caller).await.ok_or_else(Problem::busy)?;
         let api = self.clone();
         let work = tokio::task::spawn_blocking(move || {
             // The thread cannot be stopped: its turn ends with it, not with the caller's patience.
-            let _turn: OwnedSemaphorePermit = turn;
+            let _turn = turn;
             work(&api)
         });
         match tokio::time::timeout(self.bounds.answer, work).await {
@@ -166,6 +214,12 @@ impl Api {
             }
         }
     }
+}
+
+/// Leave to work on a question.
+struct Turn {
+    _of_all: OwnedSemaphorePermit,
+    _own: Option<OwnedSemaphorePermit>,
 }
 
 /// Parameters of the query string; an unknown or impossible one is a problem document.
@@ -240,12 +294,12 @@ pub(super) fn json(answer: &impl Serialize) -> Result<Response, Problem> {
 
 /// Refuses requests for other hosts, and puts [`SECURITY_HEADERS`] on every answer.
 pub(super) async fn guard(
-    State(hosts): State<Arc<HostCheck>>,
+    State((hosts, outgoing)): State<(Arc<HostCheck>, Outgoing)>,
     request: Request<Body>,
     next: Next,
 ) -> Response {
     let mut response = match hosts.check(&request) {
-        Ok(()) => next.run(request).await,
+        Ok(()) => outgoing.count(next.run(request).await).await,
         Err(problem) => problem.into_response(),
     };
     for (name, value) in SECURITY_HEADERS {

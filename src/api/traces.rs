@@ -37,7 +37,8 @@ pub(super) async fn trace(
         return Err(Problem::parameter(detail));
     }
     let Params(params) = params;
-    let answer = api.ask(move |api| story(api, &caller, &id, &params)).await?;
+    let by = caller.clone();
+    let answer = api.ask(&by, move |api| story(api, &caller, &id, &params)).await?;
     json(&answer)
 }
 

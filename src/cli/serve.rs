@@ -17,7 +17,7 @@ use super::keeper::{Keeper, KeeperError};
 use super::offline::{index_dir, ledger_name};
 use super::verify::ledger_dir;
 use crate::access::{ACCESS_FOLDER, BookError, Credentials, Tls, TlsError};
-use crate::api::{self, Api, Bounds, DeadLetterBox, Health, HostCheck};
+use crate::api::{self, Api, Bounds, DeadLetterBox, Health, HostCheck, Load};
 use crate::config::{self, Config, ConfigError, Overrides};
 use crate::convert::{MappingError, Mappings};
 use crate::correlate::JoinRules;
@@ -249,6 +249,7 @@ pub async fn start(config: Config, mappings: Mappings) -> Result<Running, ServeE
         }
         None => not_started.map(|why| Arc::new(NotStarted(why)) as Arc<dyn DeadLetterBox>),
     };
+    let load: Arc<Load> = Arc::default();
     let sources = Sources {
         receiver: receiver.clone(),
         intake,
@@ -258,12 +259,14 @@ pub async fn start(config: Config, mappings: Mappings) -> Result<Running, ServeE
         late,
         reader,
         tls: tls.clone(),
+        api: Arc::clone(&load),
     };
     let metrics = Arc::new(move || sources.text());
     let api = Api::new(store, Arc::clone(&health), metrics)
         .with_dead_letters(letters)
         .with_credentials(credentials)
-        .with_keyring(Arc::new(keeper.clone()));
+        .with_keyring(Arc::new(keeper.clone()))
+        .with_load(load);
     let (api_address, api) = serve_api(&config, &receiver, tls.as_ref(), api).await?;
     let (grpc, http, receivers) = serve_otlp(&config, &receiver, tls.as_ref()).await?;
     let pid = std::process::id();

@@ -48,6 +48,12 @@ pub struct Limits {
     /// Connections of one listener at the same time. Default 1,024. Over it new ones wait in the
     /// kernel's queue.
     pub max_connections: usize,
+    /// Of those, connections from one address. Default 512, half of them: behind a proxy all clients
+    /// have one. Over it new ones are closed.
+    pub max_connections_per_address: usize,
+    /// Time that a peer may leave what is written to it unread. Default 30 s. Then the connection
+    /// is closed.
+    pub write_timeout: Duration,
     /// Requests of one HTTP/2 connection at the same time. Default 128. Over it the client waits.
     pub max_concurrent_streams: u32,
     /// Bytes of a request's headers. Default 16 KiB. Over it: 431.
@@ -86,6 +92,8 @@ impl Default for Limits {
             retry_after: Duration::from_secs(1),
             drain_bytes: MIB,
             max_connections: 1024,
+            max_connections_per_address: 512,
+            write_timeout: Duration::from_secs(30),
             max_concurrent_streams: 128,
             max_header_bytes: 16 * 1024,
             max_reset_streams: 20,

@@ -47,13 +47,17 @@ pub enum LimitHit {
     HeaderTimeout,
     /// All of `max_connections` in use.
     Connections,
+    /// All of `max_connections_per_address` in use.
+    ConnectionsPerAddress,
+    /// A peer that left what was written to it unread for `write_timeout`.
+    WriteTimeout,
     /// A connection older than `connection_age`.
     ConnectionAge,
 }
 
 impl LimitHit {
     /// All of them, in the order in which they are exported.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::RequestBytes,
         Self::InflateRatio,
         Self::Memory,
@@ -61,6 +65,8 @@ impl LimitHit {
         Self::BodyTimeout,
         Self::HeaderTimeout,
         Self::Connections,
+        Self::ConnectionsPerAddress,
+        Self::WriteTimeout,
         Self::ConnectionAge,
     ];
 
@@ -82,6 +88,8 @@ impl LimitHit {
             Self::BodyTimeout => "body_timeout",
             Self::HeaderTimeout => "header_timeout",
             Self::Connections => "max_connections",
+            Self::ConnectionsPerAddress => "max_connections_per_address",
+            Self::WriteTimeout => "write_timeout",
             Self::ConnectionAge => "connection_age",
         }
     }

@@ -15,11 +15,12 @@ use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulConnection;
 use hyper_util::service::TowerToHyperService;
+use std::collections::HashMap;
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
@@ -103,6 +104,7 @@ impl Server {
         let mut shutdown = pin!(shutdown);
         let (stop, stopped) = watch::channel(false);
         let slots = Arc::new(Semaphore::new(self.limits.max_connections.max(1)));
+        let by_address = Addresses::new(self.limits.max_connections_per_address);
         let mut connections = JoinSet::new();
         loop {
             let accepted = tokio::select! {
@@ -112,6 +114,10 @@ impl Server {
                 accepted = self.accept(&slots) => accepted,
             };
             let Some((slot, stream, peer)) = accepted else { continue };
+            let Some(place) = by_address.take(peer.ip()) else {
+                self.metrics.hit(LimitHit::ConnectionsPerAddress);
+                continue;
+            };
             add(&self.metrics.connections, 1);
             let connection = Connection {
                 limits: self.limits.clone(),
@@ -121,7 +127,7 @@ impl Server {
             };
             let service = service.clone();
             connections.spawn(async move {
-                let _slot = slot;
+                let _held = (slot, place);
                 connection.serve(stream, Peer(peer), service).await;
             });
         }
@@ -151,6 +157,53 @@ impl Server {
                 tracing::warn!(address = %self.address, %error, "cannot accept connections");
                 sleep(ACCEPT_PAUSE).await;
                 None
+            }
+        }
+    }
+}
+
+/// How many connections each address has.
+#[derive(Debug, Clone)]
+struct Addresses {
+    most: usize,
+    counts: Arc<Mutex<HashMap<IpAddr, usize>>>,
+}
+
+/// One connection of an address; dropping it gives its place back.
+struct Place {
+    addresses: Addresses,
+    address: IpAddr,
+}
+
+impl Addresses {
+    fn new(most: usize) -> Self {
+        Self { most: most.max(1), counts: Arc::default() }
+    }
+
+    fn counts(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A place for a connection, if the address has one left.
+    fn take(&self, address: IpAddr) -> Option<Place> {
+        let address = address.to_canonical();
+        let mut counts = self.counts();
+        let count = counts.entry(address).or_default();
+        if *count >= self.most {
+            return None;
+        }
+        *count = count.saturating_add(1);
+        Some(Place { addresses: self.clone(), address })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut counts = self.addresses.counts();
+        if let Some(count) = counts.get_mut(&self.address) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                counts.remove(&self.address);
             }
         }
     }
@@ -209,6 +262,7 @@ impl Connection {
         stream: TcpStream,
     ) -> Option<(bool, Option<PeerCertificate>, Opened<Stream>)> {
         let mut shakes_hands = self.tls.is_some();
+        let metrics = Arc::clone(&self.metrics);
         let opening = async {
             let (stream, certificate) = match &self.tls {
                 None => (Stream::Plain(stream), None),
@@ -216,7 +270,8 @@ impl Connection {
             };
             shakes_hands = false;
             // What ends before it asks for anything needs no word.
-            let (is_http2, opened) = Opened::read(stream).await.map_err(|_| None)?;
+            let (is_http2, opened) =
+                Opened::read(stream, &self.limits, metrics).await.map_err(|_| None)?;
             Ok((is_http2, certificate, opened))
         };
         match timeout(self.limits.header_timeout, opening).await {
@@ -275,5 +330,24 @@ impl Connection {
             // Bounded by whoever stopped the server.
             let _ = connection.await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_has_its_share_of_connections_and_gets_places_back() {
+        let addresses = Addresses::new(2);
+        let [one, other] = ["10.0.0.1", "10.0.0.2"].map(|text| text.parse::<IpAddr>().unwrap());
+        let first = addresses.take(one);
+        let _second = addresses.take("::ffff:10.0.0.1".parse().unwrap());
+        assert!(
+            first.is_some() && addresses.take(one).is_none() && addresses.take(other).is_some()
+        );
+        drop(first);
+        assert!(addresses.take(one).is_some());
+        assert_eq!(addresses.counts().len(), 1, "who is gone is forgotten");
     }
 }

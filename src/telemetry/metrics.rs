@@ -4,6 +4,7 @@
 //! asks, the numbers are read and written down.
 
 use crate::access::{Tls, TlsStatus};
+use crate::api::Load;
 use crate::elasticsearch::late::LateStatus;
 use crate::elasticsearch::{
     Client, Exporter, ExporterState, ExporterStatus, LATENCY_BUCKETS_MS, Latency, StoreStatus,
@@ -27,6 +28,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// Where the numbers come from.
 #[derive(Debug, Clone)]
 pub struct Sources {
+    /// What the API refuses for its load.
+    pub api: Arc<Load>,
     /// What came in.
     pub receiver: Receiver,
     /// What became of it.
@@ -141,6 +144,7 @@ impl Sources {
             budget.limit() as u64,
         );
         let hits = LimitHit::ALL.map(|limit| (limit.name(), metrics.hits(limit)));
+        let hits: Vec<_> = hits.into_iter().chain(self.api.hits()).collect();
         page.counts("limit_hits", "Times that a limit was hit", "limit", &hits);
         let denied: Vec<_> = metrics.denied().collect();
         page.counts(
@@ -149,6 +153,8 @@ impl Sources {
             "reason",
             &denied,
         );
+        let denied: Vec<_> = self.api.denied().collect();
+        page.counts("api_denied", "Questions that nobody may ask", "reason", &denied);
     }
 
     fn handshakes(&self, page: &mut Page) {

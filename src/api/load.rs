@@ -1,0 +1,66 @@
+//! What the API refuses for its load, as plain numbers that whoever exports metrics reads.
+
+use crate::access::Denied;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Numbers since the start of the process.
+#[derive(Debug, Default)]
+pub struct Load {
+    busy: AtomicU64,
+    caller_busy: AtomicU64,
+    answers_refused: AtomicU64,
+    answers_cut: AtomicU64,
+    denied: [AtomicU64; Denied::WORDS.len()],
+}
+
+impl Load {
+    /// Limits of the API that were hit, by the name of the limit.
+    pub fn hits(&self) -> [(&'static str, u64); 4] {
+        let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        [
+            ("max_queries", of(&self.busy)),
+            ("max_queries_of_a_credential", of(&self.caller_busy)),
+            ("max_answers_bytes", of(&self.answers_refused)),
+            ("read_timeout", of(&self.answers_cut)),
+        ]
+    }
+
+    /// Requests that were denied, by [`Denied::WORDS`].
+    pub fn denied(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let counts = self.denied.iter().map(|count| count.load(Ordering::Relaxed));
+        Denied::WORDS.into_iter().zip(counts)
+    }
+
+    /// Answers for which there was no memory.
+    pub fn answers_refused(&self) -> u64 {
+        self.answers_refused.load(Ordering::Relaxed)
+    }
+
+    /// Answers that were not read in time.
+    pub fn answers_cut(&self) -> u64 {
+        self.answers_cut.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn deny(&self, denied: Denied) {
+        let place = Denied::WORDS.iter().position(|word| *word == denied.as_str());
+        if let Some(count) = place.and_then(|place| self.denied.get(place)) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn no_turn(&self) {
+        self.busy.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn no_turn_of_caller(&self) {
+        self.caller_busy.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn answer_refused(&self) {
+        self.answers_refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn answer_cut(&self) {
+        self.answers_cut.fetch_add(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,180 @@
+//! Answers on their way out: memory for all of them together, and a time by which each is read.
+//!
+//! A caller that asks for a large page and does not read it would hold its memory for as long as
+//! its connection lives, once for each stream. So an answer is counted until its last piece is
+//! handed to the connection, and cut off when that takes too long.
+
+use super::limits::{ANSWER_PIECE_BYTES, MAX_ANSWERS_BYTES, READ_TIMEOUT};
+use super::load::Load;
+use super::problem::Problem;
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use http_body::{Body as _, Frame, SizeHint};
+use http_body_util::BodyExt as _;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::AbortHandle;
+use tokio::time::sleep;
+
+/// Unit of the memory: a semaphore counts to 2^29 only on some machines.
+const UNIT_BYTES: u64 = 1024;
+
+/// The memory for answers. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(super) struct Outgoing {
+    room: Arc<Semaphore>,
+    load: Arc<Load>,
+    within: Duration,
+}
+
+impl Outgoing {
+    /// Memory for answers that are read within [`READ_TIMEOUT`].
+    pub(super) fn new(load: Arc<Load>) -> Self {
+        let units = usize::try_from(units(MAX_ANSWERS_BYTES)).unwrap_or(Semaphore::MAX_PERMITS);
+        Self {
+            room: Arc::new(Semaphore::new(units.min(Semaphore::MAX_PERMITS))),
+            load,
+            within: READ_TIMEOUT,
+        }
+    }
+
+    /// The answer, counted; or that there is no room for it now.
+    pub(super) async fn count(&self, response: Response) -> Response {
+        let (parts, body) = response.into_parts();
+        let bytes = body.size_hint().lower();
+        if bytes <= ANSWER_PIECE_BYTES as u64 {
+            return Response::from_parts(parts, body);
+        }
+        // One that is larger than all of the room takes all of it.
+        let wanted = units(bytes.min(MAX_ANSWERS_BYTES));
+        let room = u32::try_from(wanted).unwrap_or(u32::MAX);
+        let Ok(room) = Arc::clone(&self.room).try_acquire_many_owned(room) else {
+            self.load.answer_refused();
+            return Problem::busy().into_response();
+        };
+        // Our answers are whole before they are sent: nothing is waited for.
+        let Ok(rest) = body.collect().await else { return Problem::store().into_response() };
+        let held = Arc::new(Mutex::new(Some(Held { rest: rest.to_bytes(), _room: room })));
+        let (left, load, within) = (Arc::clone(&held), Arc::clone(&self.load), self.within);
+        let timer = tokio::spawn(async move {
+            sleep(within).await;
+            if lock(&left).take().is_some() {
+                load.answer_cut();
+            }
+        });
+        let counted = Counted { held, timer: timer.abort_handle() };
+        Response::from_parts(parts, Body::new(counted))
+    }
+}
+
+fn units(bytes: u64) -> u64 {
+    bytes.div_ceil(UNIT_BYTES)
+}
+
+/// What was not given to the connection yet.
+struct Held {
+    rest: Bytes,
+    _room: OwnedSemaphorePermit,
+}
+
+fn lock(held: &Mutex<Option<Held>>) -> MutexGuard<'_, Option<Held>> {
+    held.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// An answer in pieces: HTTP/2 keeps what it was given until the other side reads, so it is given
+/// no more than it asks for. What is left after the time is let go, also when nobody asks any more.
+struct Counted {
+    held: Arc<Mutex<Option<Held>>>,
+    timer: AbortHandle,
+}
+
+impl http_body::Body for Counted {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        let mut held = lock(&self.held);
+        let Some(Held { rest, .. }) = held.as_mut() else {
+            let slow = "the answer was not read in time";
+            return Poll::Ready(Some(Err(io::Error::new(io::ErrorKind::TimedOut, slow))));
+        };
+        if rest.is_empty() {
+            return Poll::Ready(None);
+        }
+        let piece = rest.split_to(rest.len().min(ANSWER_PIECE_BYTES));
+        Poll::Ready(Some(Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        lock(&self.held).as_ref().is_some_and(|held| held.rest.is_empty())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(lock(&self.held).as_ref().map_or(0, |held| held.rest.len() as u64))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.timer.abort();
+        lock(&self.held).take();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(bytes: usize) -> Response {
+        Response::new(Body::from(vec![7; bytes]))
+    }
+
+    #[tokio::test]
+    async fn what_nobody_reads_is_counted_until_it_is_dropped_and_small_answers_always_go() {
+        let outgoing = Outgoing::new(Arc::default());
+        let most = usize::try_from(MAX_ANSWERS_BYTES).unwrap();
+        let unread = outgoing.count(answer(most * 2)).await;
+        assert_eq!(outgoing.count(answer(ANSWER_PIECE_BYTES + 1)).await.status(), 503);
+        assert_eq!(outgoing.count(answer(ANSWER_PIECE_BYTES)).await.status(), 200);
+        assert_eq!(outgoing.load.answers_refused(), 1);
+        drop(unread);
+        assert_eq!(outgoing.count(answer(ANSWER_PIECE_BYTES + 1)).await.status(), 200);
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_whole_and_comes_in_pieces() {
+        let outgoing = Outgoing::new(Arc::default());
+        let bytes = ANSWER_PIECE_BYTES * 3 + 5;
+        let mut body = outgoing.count(answer(bytes)).await.into_body();
+        assert_eq!(body.size_hint().exact(), Some(bytes as u64));
+        let mut lengths = Vec::new();
+        while let Some(frame) = body.frame().await {
+            lengths.push(frame.unwrap().into_data().unwrap().len());
+        }
+        let piece = ANSWER_PIECE_BYTES;
+        assert_eq!(lengths, [piece, piece, piece, 5]);
+        assert!(body.is_end_stream());
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_not_read_in_time_is_cut_off() {
+        let within = Duration::from_millis(20);
+        let outgoing = Outgoing { within, ..Outgoing::new(Arc::default()) };
+        let mut body = outgoing.count(answer(ANSWER_PIECE_BYTES * 3)).await.into_body();
+        assert!(body.frame().await.unwrap().is_ok());
+        while outgoing.load.answers_cut() == 0 {
+            sleep(within).await;
+        }
+        let units = usize::try_from(units(MAX_ANSWERS_BYTES)).unwrap();
+        assert_eq!(outgoing.room.available_permits(), units, "though nobody asked for more");
+        assert!(body.frame().await.unwrap().is_err());
+    }
+}
