@@ -228,6 +228,11 @@ async fn without_a_server_the_data_folder_answers() {
     assert_eq!(end.unwrap(), Exit::Fine);
     assert!(text.contains("✗ BLOCKED") && text.contains("3 entries"), "{text}");
 
+    let (_, text) = run(&source, &["search", "kind:log", "--tenant", "default"]).await;
+    assert!(text.contains("1 shown"), "{text}");
+    let (_, text) = run(&source, &["search", "kind:log", "--tenant", "acme"]).await;
+    assert_eq!(text, "nothing found\n");
+
     let address = server(memory()).await;
     Endpoints { grpc: address, http: address, api: address, pid: 1 }.write(data.path()).unwrap();
     let source = Source::open(&args, offline).await.unwrap();

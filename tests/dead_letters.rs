@@ -71,8 +71,7 @@ async fn the_operator_drops_letters_with_a_reason_that_is_kept() {
     assert_eq!(code, Some(1));
     assert!(text.contains("no server runs"), "{text}");
     let log = std::fs::read_to_string(folder.join("letters.log")).unwrap();
-    let told =
-        r#"{"resolved":{"sequence":7,"how":{"dropped":{"by":"operator","reason":"a test's"}},"#;
+    let told = r#"{"resolved":{"sequence":7,"how":{"dropped":{"by":"local","reason":"a test's"}},"#;
     assert_eq!(log.matches(told).count(), 1);
 
     let server = Server::start_with(data.path(), &["--elasticsearch", NO_CLUSTER]).await;

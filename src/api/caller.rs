@@ -10,7 +10,7 @@
 //! that tenant, whatever he names; whoever reads every tenant's names one for each question.
 
 use super::problem::Problem;
-use super::service::Api;
+use super::service::{Api, OnDenied};
 use crate::access::{
     Credentials, Denied, PeerCertificate, Presented, Principal, Right, Role, Tenant,
 };
@@ -39,16 +39,32 @@ pub(super) enum Needs {
 #[derive(Clone)]
 pub(super) struct Access {
     credentials: Option<Credentials>,
+    on_denied: Option<OnDenied>,
     rules: Arc<HashMap<&'static str, Needs>>,
 }
 
 impl Access {
-    /// The rules of these paths under those credentials; `None` when everybody is local.
-    pub(super) fn new(
-        credentials: Option<Credentials>,
-        rules: impl Iterator<Item = (&'static str, Needs)>,
-    ) -> Self {
-        Self { credentials, rules: Arc::new(rules.collect()) }
+    /// The rules of these paths under the credentials of the API.
+    pub(super) fn new(api: &Api, rules: impl Iterator<Item = (&'static str, Needs)>) -> Self {
+        Self {
+            credentials: api.credentials.clone(),
+            on_denied: api.on_denied.clone(),
+            rules: Arc::new(rules.collect()),
+        }
+    }
+
+    /// Who it is, when the path lets him in; `None` when a path that needs nothing does not know.
+    fn let_in(&self, needs: Needs, shown: &Shown) -> Result<Option<Principal>, Denied> {
+        let principal = shown.authenticate(self.credentials.as_ref());
+        if needs == Needs::Nothing {
+            return Ok(principal.ok());
+        }
+        let principal = principal?;
+        principal.admit_request()?;
+        if let Needs::Right(right) = needs {
+            principal.demand(right)?;
+        }
+        Ok(Some(principal))
     }
 }
 
@@ -184,23 +200,17 @@ fn admit(access: &Access, request: &mut Request<Body>) -> Result<(), Problem> {
     let needs = access.rules.get(path.as_str()).copied();
     let needs = needs.unwrap_or(Needs::Right(Right::Operate));
     let shown = Shown::of(request);
-    let principal = shown.authenticate(access.credentials.as_ref());
-    let principal = match (needs, principal) {
-        (Needs::Nothing, Err(_)) => return Ok(()),
-        (Needs::Nothing, Ok(principal)) => principal,
-        (Needs::Credential | Needs::Right(_), principal) => {
-            let principal = principal?;
-            principal.admit_request()?;
-            if let Needs::Right(right) = needs {
-                principal.demand(right)?;
-            }
-            principal
+    let principal = access.let_in(needs, &shown).inspect_err(|denied| {
+        if let Some(told) = &access.on_denied {
+            told(*denied);
         }
-    };
+    })?;
     if is_of_another_site(request.method(), request.headers()) {
         return Err(Problem::other_site());
     }
-    request.extensions_mut().insert(Caller { principal, shown: Arc::new(shown) });
+    if let Some(principal) = principal {
+        request.extensions_mut().insert(Caller { principal, shown: Arc::new(shown) });
+    }
     Ok(())
 }
 

@@ -1,9 +1,9 @@
 //! Dead letters: entries that the cluster did not take, sending them again, and giving them up.
 //!
-//! They are the operator's, who runs the export: a page lists those of every tenant. With
-//! credentials, these routes are for that role alone, and not for whoever may read the evidence of
-//! one tenant.
+//! They are the operator's, who runs the export: a page lists those of every tenant, and these
+//! routes are for that role alone, not for whoever may read the evidence of one tenant.
 
+use super::caller::Caller;
 use super::limits::{DEFAULT_LETTERS, MAX_DROP_REASON_BYTES, MAX_LETTERS, REPLAY_TIME};
 use super::problem::Problem;
 use super::service::{Api, Params, json};
@@ -123,11 +123,12 @@ pub trait DeadLetterBox: Send + Sync {
     /// then says what is left.
     fn replay(&self, sequences: Vec<u64>, within: Duration) -> Replaying<'_>;
 
-    /// Gives letters up for that reason, durably. Blocks.
+    /// Gives letters up for that reason, durably, and keeps `by` whom. Blocks.
     ///
     /// # Errors
     /// When that cannot be written; none of them is given up then.
-    fn drop_letters(&self, sequences: &[u64], reason: &str) -> Result<DropAnswer, String>;
+    fn drop_letters(&self, sequences: &[u64], reason: &str, by: &str)
+    -> Result<DropAnswer, String>;
 }
 
 /// Entries that the cluster did not take, and why.
@@ -186,6 +187,7 @@ pub(super) async fn replay(
         (status = 503, description = "The letters cannot be written now", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn drop_letters(
     State(api): State<Api>,
+    caller: Caller,
     body: Result<Json<DropRequest>, JsonRejection>,
 ) -> Result<Response, Problem> {
     let Json(request) = body.map_err(|error| Problem::parameter(error.body_text()))?;
@@ -200,8 +202,9 @@ pub(super) async fn drop_letters(
         return Err(Problem::parameter(detail));
     }
     let letters = letters(&api)?;
+    let by = caller.principal().actor();
     let dropped =
-        tokio::task::spawn_blocking(move || letters.drop_letters(&request.sequences, &reason));
+        tokio::task::spawn_blocking(move || letters.drop_letters(&request.sequences, &reason, &by));
     json(&dropped.await.map_err(|_| Problem::store())?.map_err(Problem::export)?)
 }
 

@@ -52,4 +52,4 @@ pub use keys::{Keeping, Keyring, KeyringError};
 pub use limits::*;
 pub use problem::{PROBLEM_JSON, Problem};
 pub use routes::router;
-pub use service::{Api, Bounds, Metrics};
+pub use service::{Api, Bounds, Metrics, OnDenied};

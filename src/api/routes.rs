@@ -49,7 +49,7 @@ pub(super) fn documented_needs() -> HashMap<String, Needs> {
 /// All routes, answering to those hosts.
 pub fn router(api: Api, hosts: HostCheck) -> Router {
     let rules = table().into_iter().map(|(path, needs, _)| (path, needs));
-    let access = Access::new(api.credentials.clone(), rules);
+    let access = Access::new(&api, rules);
     table()
         .into_iter()
         .fold(Router::new(), |router, (path, _, methods)| router.route(path, methods))

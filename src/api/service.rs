@@ -9,7 +9,7 @@ use super::limits::{
     REQUEST_TIMEOUT,
 };
 use super::problem::Problem;
-use crate::access::Credentials;
+use crate::access::{Credentials, Denied};
 use crate::store::{AuditStore, Cursor, Hit};
 use axum::body::Body;
 use axum::extract::{FromRequestParts, Query, Request, State};
@@ -41,6 +41,9 @@ const SECURITY_HEADERS: [(HeaderName, &str); 6] = [
 /// Numbers about the process in the OpenMetrics text format.
 pub type Metrics = Arc<dyn Fn() -> String + Send + Sync>;
 
+/// Is told why a request was refused. On the request's own thread: it counts and returns.
+pub type OnDenied = Arc<dyn Fn(Denied) + Send + Sync>;
+
 /// What the routes answer from. Cheap to clone.
 #[derive(Clone)]
 pub struct Api {
@@ -54,6 +57,8 @@ pub struct Api {
     pub(super) dead_letters: Option<Arc<dyn DeadLetterBox>>,
     /// Who may ask for what; absent while everybody is local.
     pub(super) credentials: Option<Credentials>,
+    /// Told of each request that is refused, for metrics.
+    pub(super) on_denied: Option<OnDenied>,
     /// What changes the credentials; absent where nothing does.
     pub(super) keyring: Option<Arc<dyn Keyring>>,
     /// Questions that may be worked on at once.
@@ -103,6 +108,7 @@ impl Api {
             metrics,
             dead_letters: None,
             credentials: None,
+            on_denied: None,
             keyring: None,
             turns: Arc::new(Semaphore::new(bounds.concurrent)),
             waiting: Arc::new(Semaphore::new(bounds.waiting)),
@@ -132,6 +138,12 @@ impl Api {
     #[must_use]
     pub fn with_credentials(self, credentials: Credentials) -> Self {
         Self { credentials: Some(credentials), ..self }
+    }
+
+    /// The same API, which tells of each request that it refuses: see [`Denied::as_str`].
+    #[must_use]
+    pub fn on_denied(self, told: OnDenied) -> Self {
+        Self { on_denied: Some(told), ..self }
     }
 
     /// The same API with what changes its credentials.

@@ -36,9 +36,6 @@ const LATE_TIMEOUT: Duration = Duration::from_mins(1);
 /// Folder of dead letters in the data folder.
 pub(super) const DEAD_LETTERS: &str = "dead-letters";
 
-/// Who drops dead letters, as long as there are no credentials that say more.
-const OPERATOR: &str = "operator";
-
 /// Why an export could not be started. Evidence is taken all the same.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ExportError {
@@ -203,10 +200,15 @@ impl DeadLetterBox for Letters {
         })
     }
 
-    fn drop_letters(&self, sequences: &[u64], reason: &str) -> Result<DropAnswer, String> {
+    fn drop_letters(
+        &self,
+        sequences: &[u64],
+        reason: &str,
+        by: &str,
+    ) -> Result<DropAnswer, String> {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let at_ns = u64::try_from(since.as_nanos()).unwrap_or(u64::MAX);
-        let how = Resolved::Dropped { by: OPERATOR.to_owned(), reason: reason.to_owned() };
+        let how = Resolved::Dropped { by: by.to_owned(), reason: reason.to_owned() };
         let dropped = self.exporter.dead_letters().resolve(sequences, how, at_ns);
         let dropped = dropped.map_err(|error| error.to_string())?;
         tracing::warn!(dropped, "dead letters were dropped; their entries stay in the ledger only");
@@ -227,7 +229,7 @@ impl DeadLetterBox for NotStarted {
         Box::pin(async { Err(self.0.clone()) })
     }
 
-    fn drop_letters(&self, _: &[u64], _: &str) -> Result<DropAnswer, String> {
+    fn drop_letters(&self, _: &[u64], _: &str, _: &str) -> Result<DropAnswer, String> {
         Err(self.0.clone())
     }
 }
@@ -262,7 +264,7 @@ impl DeadLetterBox for LettersOnDisk {
         Box::pin(async { Self::needs_server() })
     }
 
-    fn drop_letters(&self, _: &[u64], _: &str) -> Result<DropAnswer, String> {
+    fn drop_letters(&self, _: &[u64], _: &str, _: &str) -> Result<DropAnswer, String> {
         Self::needs_server()
     }
 }
