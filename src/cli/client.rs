@@ -67,6 +67,18 @@ pub enum SourceError {
         /// Why.
         source: reqwest::Error,
     },
+    /// One side did not accept the other's certificate.
+    #[error(
+        "{base} was not asked, because a certificate was not accepted; name the authority of the \
+         server with --ca FILE, and show a certificate with --client-certificate and --client-key \
+         where the server asks for one"
+    )]
+    Certificate {
+        /// The address.
+        base: String,
+        /// Why.
+        source: reqwest::Error,
+    },
     /// The client could not be made.
     #[error("the HTTP client could not be set up")]
     Client(#[source] reqwest::Error),
@@ -233,7 +245,7 @@ impl Source {
 }
 
 async fn answer(base: &Url, request: reqwest::RequestBuilder) -> Result<Vec<u8>, SourceError> {
-    let unreachable = |source| SourceError::Unreachable { base: base.to_string(), source };
+    let unreachable = |source| not_answered(base, source);
     let mut response = request.send().await.map_err(unreachable)?;
     let mut bytes = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
@@ -243,6 +255,17 @@ async fn answer(base: &Url, request: reqwest::RequestBuilder) -> Result<Vec<u8>,
         bytes.extend_from_slice(&chunk);
     }
     accepted(response.status().as_u16(), bytes, base.as_str())
+}
+
+fn not_answered(base: &Url, source: reqwest::Error) -> SourceError {
+    let base = base.to_string();
+    // The libraries below have no type for it that reaches here.
+    let causes = super::exit::with_causes(&source).to_lowercase();
+    if base.starts_with("https:") && causes.contains("certificate") {
+        SourceError::Certificate { base, source }
+    } else {
+        SourceError::Unreachable { base, source }
+    }
 }
 
 fn accepted(status: u16, bytes: Vec<u8>, base: &str) -> Result<Vec<u8>, SourceError> {
