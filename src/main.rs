@@ -60,6 +60,9 @@ async fn run(cli: Cli) -> Exit {
         Command::DeadLetters(args) => cli::end(
             async { cli::dead_letters(&args, &source(&args.source).await?, &mut out).await }.await,
         ),
+        Command::Keys(args) => {
+            cli::end(cli::keys(&args, style, &mut out, &mut std::io::stderr()).await)
+        }
         Command::Setup(args) => setup(args, &mut out).await,
     }
 }

@@ -46,9 +46,12 @@ const TABLE: &[(&str, &str, Statuses)] = &[
     ("POST /api/v1/dead-letters/drop", "/api/v1/dead-letters/drop",               [401,  403,  403,  403,  403,  400,  403]),
 ];
 
+/// A question for what the rival alone has, and the same one for what nobody has.
+type Pair = (&'static str, &'static str);
+
 /// Operations that show evidence: what there is of both tenants, what the rival alone has, and what
 /// nobody has.
-const EVIDENCE: &[(&str, &[&str], &[(&str, &str)])] = &[
+const EVIDENCE: &[(&str, &[&str], &[Pair])] = &[
     (
         "GET /api/v1/entries",
         &[

@@ -8,7 +8,7 @@ use axum::http::{Request, StatusCode};
 use spanledger::access::{
     CertificateName, NewCredential, PeerCertificate, RateLimits, Role, Token,
 };
-use spanledger::api::{Health, HostCheck, Metrics, router};
+use spanledger::api::{Health, HostCheck, Load, Metrics, router};
 use spanledger::store::MemoryStore;
 use std::sync::Arc;
 use std::time::Duration;
@@ -276,7 +276,7 @@ async fn a_key_that_is_revoked_while_its_request_waits_gets_nothing_more() {
     });
     // It is in use when it was used.
     let used = || ring.credentials.list().unwrap()[0].1.is_some();
-    tokio::time::timeout(Duration::from_secs(60), async {
+    tokio::time::timeout(Duration::from_mins(1), async {
         while !used() {
             tokio::task::yield_now().await;
         }
@@ -329,5 +329,27 @@ async fn a_page_of_another_site_changes_nothing_with_a_certificate_that_the_brow
     assert_eq!(answer.status, StatusCode::FORBIDDEN);
     assert_eq!(answer.json()["type"], "urn:spanledger:problem:other-site");
     assert!(ring.credentials.list().unwrap().iter().all(|(it, _)| it.revoked.is_none()));
-    let _ = app;
+}
+
+#[tokio::test]
+async fn each_refusal_is_told_with_its_reason() {
+    let ring = Ring::new();
+    let writer = ring.key(Role::Writer, Some("acme"));
+    let load: Arc<Load> = Arc::default();
+    let app = router(ring.api(memory()).with_load(Arc::clone(&load)), HostCheck::Any);
+    get(&app, "/api/v1/entries").await;
+    get_as(&app, &writer, "/api/v1/entries").await;
+    get_as(&app, &Token::new().unwrap(), "/api/v1/entries").await;
+    get_as(&app, &writer, "/api/v1/whoami").await;
+    get(&app, "/readyz").await;
+    get(&app, "/nowhere").await;
+    let told: Vec<_> = load.denied().filter(|(_, count)| *count > 0).collect();
+    assert_eq!(told, [("missing", 1), ("unknown", 1), ("forbidden", 1)]);
+}
+
+#[tokio::test]
+async fn who_is_on_the_machine_before_any_key_may_name_a_tenant() {
+    let app = api_support::app(two_tenants());
+    assert_eq!(get(&app, "/api/v1/entries").await.sequences(), Vec::<u64>::new());
+    assert_eq!(get(&app, "/api/v1/entries?tenant=acme").await.sequences(), [2, 0]);
 }

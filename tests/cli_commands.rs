@@ -6,8 +6,8 @@ use api_support::{Given, app, body, fill, id_of, memory, write};
 use clap::Parser as _;
 use spanledger::api::HostCheck;
 use spanledger::cli::{
-    Cli, Command, CommandError, Endpoints, Exit, Source, SourceArgs, Style, ledger_dir, offline,
-    search, tail, trace, verify,
+    Cli, Command, CommandError, ConnectArgs, Endpoints, Exit, Source, SourceArgs, Style,
+    ledger_dir, offline, search, tail, trace, verify,
 };
 use spanledger::ledger::{Batch, EntryId, Ledger, NewEntry, Options};
 use std::io::{self, Write};
@@ -217,7 +217,8 @@ async fn ledger(data: &Path, bodies: &[String]) {
 #[tokio::test]
 async fn without_a_server_the_data_folder_answers() {
     let data = tempfile::tempdir().unwrap();
-    let args = SourceArgs { data: data.path().to_owned(), api: None };
+    let args =
+        SourceArgs { data: data.path().to_owned(), api: None, connect: ConnectArgs::default() };
     assert!(Source::open(&args, offline).await.is_err(), "there is nothing yet");
 
     ledger(data.path(), &refund()).await;
@@ -226,6 +227,11 @@ async fn without_a_server_the_data_folder_answers() {
     let (end, text) = run(&source, &["trace", "langsmith-run-abc123"]).await;
     assert_eq!(end.unwrap(), Exit::Fine);
     assert!(text.contains("✗ BLOCKED") && text.contains("3 entries"), "{text}");
+
+    let (_, text) = run(&source, &["search", "kind:log", "--tenant", "default"]).await;
+    assert!(text.contains("1 shown"), "{text}");
+    let (_, text) = run(&source, &["search", "kind:log", "--tenant", "acme"]).await;
+    assert_eq!(text, "nothing found\n");
 
     let address = server(memory()).await;
     Endpoints { grpc: address, http: address, api: address, pid: 1, tls: false }

@@ -2,7 +2,7 @@
 
 use spanledger::cli::demo::{demo, play};
 use spanledger::cli::serve::{self, Running};
-use spanledger::cli::{DemoArgs, Exit, ServeArgs, Source, SourceArgs, Style, offline};
+use spanledger::cli::{ConnectArgs, DemoArgs, Exit, ServeArgs, Source, SourceArgs, Style, offline};
 use std::net::SocketAddr;
 use std::path::Path;
 
@@ -62,7 +62,8 @@ async fn what_the_demo_left_is_found_without_its_server_too() {
     let online = online.get(&path, &[]).await.unwrap();
     server.stop().await.unwrap();
 
-    let args = SourceArgs { data: data.path().to_owned(), api: None };
+    let args =
+        SourceArgs { data: data.path().to_owned(), api: None, connect: ConnectArgs::default() };
     let source = Source::open(&args, offline).await.unwrap();
     assert_eq!(source.get(&path, &[]).await.unwrap(), online, "the same bytes");
 }

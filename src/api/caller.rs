@@ -18,8 +18,8 @@ use crate::access::{
 use crate::store::query::Query;
 use axum::body::Body;
 use axum::extract::{FromRequestParts, MatchedPath, Request, State};
+use axum::http::header;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use std::collections::HashMap;
@@ -45,10 +45,27 @@ pub(super) struct Access {
 }
 
 impl Access {
-    /// The rules of these paths for that API.
+    /// The rules of these paths under the credentials of the API.
     pub(super) fn new(api: &Api, rules: impl Iterator<Item = (&'static str, Needs)>) -> Self {
-        let (credentials, load) = (api.credentials.clone(), Arc::clone(&api.load));
-        Self { credentials, load, rules: Arc::new(rules.collect()) }
+        Self {
+            credentials: api.credentials.clone(),
+            load: Arc::clone(&api.load),
+            rules: Arc::new(rules.collect()),
+        }
+    }
+
+    /// Who it is, when the path lets him in; `None` when a path that needs nothing does not know.
+    fn let_in(&self, needs: Needs, shown: &Shown) -> Result<Option<Principal>, Denied> {
+        let principal = shown.authenticate(self.credentials.as_ref());
+        if needs == Needs::Nothing {
+            return Ok(principal.ok());
+        }
+        let principal = principal?;
+        principal.admit_request()?;
+        if let Needs::Right(right) = needs {
+            principal.demand(right)?;
+        }
+        Ok(Some(principal))
     }
 }
 
@@ -184,41 +201,33 @@ fn admit(access: &Access, request: &mut Request<Body>) -> Result<(), Problem> {
     let needs = access.rules.get(path.as_str()).copied();
     let needs = needs.unwrap_or(Needs::Right(Right::Operate));
     let shown = Shown::of(request);
-    let principal = shown.authenticate(access.credentials.as_ref());
-    let principal = match (needs, principal) {
-        (Needs::Nothing, Err(_)) => return Ok(()),
-        (Needs::Nothing, Ok(principal)) => principal,
-        (Needs::Credential | Needs::Right(_), principal) => {
-            let allowed = principal.and_then(|principal| {
-                principal.admit_request()?;
-                match needs {
-                    Needs::Right(right) => principal.demand(right).map(|()| principal),
-                    Needs::Credential | Needs::Nothing => Ok(principal),
-                }
-            });
-            allowed.inspect_err(|denied| access.load.deny(*denied))?
-        }
-    };
-    if is_of_another_site(request.method(), request.headers()) {
+    let allowed = access.let_in(needs, &shown);
+    let principal = allowed.inspect_err(|denied| access.load.deny(*denied))?;
+    if is_of_another_site(request) {
         return Err(Problem::other_site());
     }
-    request.extensions_mut().insert(Caller { principal, shown: Arc::new(shown) });
+    if let Some(principal) = principal {
+        request.extensions_mut().insert(Caller { principal, shown: Arc::new(shown) });
+    }
     Ok(())
 }
 
 /// Whether a page of another site had a browser send this. A browser adds a certificate, or a
 /// password that it remembers, by itself.
 /// Source: <https://developer.mozilla.org/docs/Web/HTTP/Headers/Sec-Fetch-Site>; RFC 6454, section 7.
-fn is_of_another_site(method: &Method, headers: &HeaderMap) -> bool {
-    if method.is_safe() {
+fn is_of_another_site<B>(request: &Request<B>) -> bool {
+    if request.method().is_safe() {
         return false;
     }
+    let headers = request.headers();
     let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or_default());
+    // HTTP/2 names the host in the address.
+    let authority = request.uri().authority().map(axum::http::uri::Authority::as_str);
     match (text("sec-fetch-site"), text(header::ORIGIN.as_str())) {
         (Some(site), _) => !matches!(site, "same-origin" | "none"),
         (None, Some(origin)) => {
             let host = origin.split_once("://").map(|(_, host)| host);
-            host.is_none() || host != text(header::HOST.as_str())
+            host.is_none() || host != text(header::HOST.as_str()).or(authority)
         }
         (None, None) => false,
     }
@@ -259,11 +268,10 @@ mod tests {
 
     #[test]
     fn a_page_of_another_site_can_change_nothing() {
-        let sent = |method: Method, pairs: &[(&'static str, &'static str)]| {
-            let pairs = pairs.iter().map(|(name, value)| {
-                (header::HeaderName::from_static(name), header::HeaderValue::from_static(value))
-            });
-            is_of_another_site(&method, &pairs.collect())
+        let sent = |method: &str, uri: &str, pairs: &[(&str, &str)]| {
+            let request = Request::builder().method(method).uri(uri);
+            let request = pairs.iter().fold(request, |it, (name, value)| it.header(*name, *value));
+            is_of_another_site(&request.body(()).unwrap())
         };
         let host = ("host", "127.0.0.1:4380");
         for (headers, refused) in [
@@ -275,8 +283,11 @@ mod tests {
             (vec![host, ("sec-fetch-site", "same-site")], true),
             (vec![host, ("sec-fetch-site", "cross-site")], true),
         ] {
-            assert_eq!(sent(Method::POST, &headers), refused, "{headers:?}");
-            assert!(!sent(Method::GET, &headers), "reading is for the right alone");
+            assert_eq!(sent("POST", "/", &headers), refused, "{headers:?}");
+            assert!(!sent("GET", "/", &headers), "reading is for the right alone");
         }
+        let own = [("origin", "https://ledger.example")];
+        assert!(!sent("POST", "https://ledger.example/api/v1/keys", &own));
+        assert!(sent("POST", "https://other.example/api/v1/keys", &own));
     }
 }

@@ -1,8 +1,7 @@
 //! Dead letters: entries that the cluster did not take, sending them again, and giving them up.
 //!
-//! They are the operator's, who runs the export: a page lists those of every tenant. With
-//! credentials, these routes are for that role alone, and not for whoever may read the evidence of
-//! one tenant.
+//! They are the operator's, who runs the export: a page lists those of every tenant, and these
+//! routes are for that role alone, not for whoever may read the evidence of one tenant.
 
 use super::caller::Caller;
 use super::limits::{DEFAULT_LETTERS, MAX_DROP_REASON_BYTES, MAX_LETTERS, REPLAY_TIME};

@@ -1,6 +1,8 @@
 //! The command line as `clap` sees it: commands, flags, their environment variables, examples.
 
 use super::bench::BenchArgs;
+use super::connect::ConnectArgs;
+use super::keys_args::KeysArgs;
 use super::setup::SetupArgs;
 use crate::api::{DEFAULT_LETTERS, MAX_LETTERS};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -56,6 +58,8 @@ pub enum Command {
     Setup(SetupArgs),
     /// Entries that the cluster did not take: list, show, send again, give up
     DeadLetters(DeadLettersArgs),
+    /// Who may write and read: make keys, list, rotate and revoke them
+    Keys(KeysArgs),
     /// Measure what a span costs on this machine
     Bench(BenchArgs),
 }
@@ -138,6 +142,10 @@ pub struct SourceArgs {
         hide_env_values = true
     )]
     pub api: Option<String>,
+
+    /// As whom it is asked.
+    #[command(flatten)]
+    pub connect: ConnectArgs,
 }
 
 /// Order of a search.
@@ -187,6 +195,10 @@ pub struct SearchArgs {
     #[arg(long)]
     pub json: bool,
 
+    /// Whose evidence: for a key that reads every tenant's
+    #[arg(long, value_name = "NAME", env = "SPANLEDGER_TENANT", hide_env_values = true)]
+    pub tenant: Option<String>,
+
     /// Where the answers come from.
     #[command(flatten)]
     pub source: SourceArgs,
@@ -217,6 +229,10 @@ pub struct TraceArgs {
     /// Where the page of --json before ended
     #[arg(long, value_name = "CURSOR", requires = "json")]
     pub cursor: Option<String>,
+
+    /// Whose evidence: for a key that reads every tenant's
+    #[arg(long, value_name = "NAME", env = "SPANLEDGER_TENANT", hide_env_values = true)]
+    pub tenant: Option<String>,
 
     /// Where the answers come from.
     #[command(flatten)]
@@ -259,6 +275,10 @@ pub struct TailArgs {
     /// Print entries as JSON Lines
     #[arg(long)]
     pub json: bool,
+
+    /// Whose evidence: for a key that reads every tenant's
+    #[arg(long, value_name = "NAME", env = "SPANLEDGER_TENANT", hide_env_values = true)]
+    pub tenant: Option<String>,
 
     /// Where the answers come from.
     #[command(flatten)]

@@ -3,7 +3,9 @@
 //! Offline the very same router answers, in this process: there is one code path for an answer.
 
 use super::args::SourceArgs;
+use super::connect::{ConnectArgs, ConnectError};
 use super::endpoints::{Endpoints, EndpointsError};
+use crate::access::Token;
 use crate::api::Problem;
 use axum::Router;
 use axum::body::Body;
@@ -23,6 +25,14 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(75);
 
 /// Largest answer that is read, bytes: a page of a thousand entries with large bodies.
 const MAX_ANSWER_BYTES: usize = 512 * 1_024 * 1_024;
+
+/// What to do about a credential that is missing or not accepted.
+const GIVE_A_KEY: &str = "give a key in SPANLEDGER_KEY or with --key-file FILE; an operator makes \
+                          one with `spanledger keys create`";
+
+/// What to do about a credential that is for something else.
+const ASK_AS_ANOTHER: &str =
+    "ask with a key of a role that may; `spanledger keys list` shows those that there are";
 
 /// Where answers come from.
 #[derive(Debug, Clone)]
@@ -57,6 +67,18 @@ pub enum SourceError {
         /// Why.
         source: reqwest::Error,
     },
+    /// One side did not accept the other's certificate.
+    #[error(
+        "{base} was not asked, because a certificate was not accepted; name the authority of the \
+         server with --ca FILE, and show a certificate with --client-certificate and --client-key \
+         where the server asks for one"
+    )]
+    Certificate {
+        /// The address.
+        base: String,
+        /// Why.
+        source: reqwest::Error,
+    },
     /// The client could not be made.
     #[error("the HTTP client could not be set up")]
     Client(#[source] reqwest::Error),
@@ -66,6 +88,17 @@ pub enum SourceError {
     /// The server says what is wrong.
     #[error("{}", problem_text(.0))]
     Problem(Problem),
+    /// The server does not accept what was shown, or not for this.
+    #[error("{}; {next}", problem_text(.problem))]
+    Refused {
+        /// What the server says.
+        problem: Problem,
+        /// What to do.
+        next: &'static str,
+    },
+    /// The key or the certificate cannot be shown.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
     /// Something else answers there.
     #[error("{base} answered with status {status} and not as spanledger does; check the address")]
     NotUs {
@@ -106,18 +139,39 @@ fn problem_text(problem: &Problem) -> String {
 }
 
 impl Source {
-    /// A server at that address, `http://HOST:PORT` or `HOST:PORT`.
+    /// A server at that address, `http://HOST:PORT` or `HOST:PORT`, to which no key is shown.
     ///
     /// # Errors
-    /// [`SourceError::Address`] for another scheme, a path, or credentials in the address.
+    /// As [`Source::connect`].
     pub fn http(address: &str) -> Result<Self, SourceError> {
+        Self::with_key(address, &ConnectArgs::default(), None)
+    }
+
+    /// A server at that address, `https://HOST:PORT`, `http://HOST:PORT` or `HOST:PORT`, which is
+    /// shown the key and the certificate that there are.
+    ///
+    /// # Errors
+    /// [`SourceError::Address`] for another scheme, a path, or credentials in the address;
+    /// [`SourceError::Connect`] when the key or a certificate cannot be used.
+    pub fn connect(address: &str, args: &ConnectArgs) -> Result<Self, SourceError> {
+        Self::with_key(address, args, args.key()?.as_ref())
+    }
+
+    fn with_key(
+        address: &str,
+        args: &ConnectArgs,
+        key: Option<&Token>,
+    ) -> Result<Self, SourceError> {
         let refuse = |why| SourceError::Address { given: super::display::clean(address), why };
-        let with_scheme =
-            if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
+        let with_scheme = if address.contains("://") {
+            address.to_owned()
+        } else {
+            format!("{}://{address}", args.scheme())
+        };
         let base: Url =
             with_scheme.parse().map_err(|_| refuse("write it as http://127.0.0.1:4380"))?;
-        if base.scheme() != "http" {
-            return Err(refuse("only http:// is spoken; for TLS put a tunnel in between"));
+        if !matches!(base.scheme(), "http" | "https") {
+            return Err(refuse("write it as http://127.0.0.1:4380 or https://HOST:PORT"));
         }
         if !base.username().is_empty() || base.password().is_some() {
             return Err(SourceError::Address {
@@ -132,9 +186,8 @@ impl Source {
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(ANSWER_TIMEOUT)
-            .build()
-            .map_err(SourceError::Client)?;
+            .timeout(ANSWER_TIMEOUT);
+        let client = args.apply(client, &base, key)?.build().map_err(SourceError::Client)?;
         Ok(Self::Http { client, base })
     }
 
@@ -148,12 +201,12 @@ impl Source {
         offline: impl FnOnce(&Path) -> Result<Option<Router>, SourceError>,
     ) -> Result<Self, SourceError> {
         if let Some(address) = &args.api {
-            return Self::http(address);
+            return Self::connect(address, &args.connect);
         }
         if let Some(endpoints) = Endpoints::read(&args.data)?
             && answers(endpoints.api).await
         {
-            return Self::http(&endpoints.api.to_string());
+            return Self::connect(&endpoints.api_url(), &args.connect);
         }
         match offline(&args.data)? {
             Some(router) => Ok(Self::Offline(router)),
@@ -192,7 +245,7 @@ impl Source {
 }
 
 async fn answer(base: &Url, request: reqwest::RequestBuilder) -> Result<Vec<u8>, SourceError> {
-    let unreachable = |source| SourceError::Unreachable { base: base.to_string(), source };
+    let unreachable = |source| not_answered(base, source);
     let mut response = request.send().await.map_err(unreachable)?;
     let mut bytes = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
@@ -204,12 +257,27 @@ async fn answer(base: &Url, request: reqwest::RequestBuilder) -> Result<Vec<u8>,
     accepted(response.status().as_u16(), bytes, base.as_str())
 }
 
+fn not_answered(base: &Url, source: reqwest::Error) -> SourceError {
+    let base = base.to_string();
+    // The libraries below have no type for it that reaches here.
+    let causes = super::exit::with_causes(&source).to_lowercase();
+    if base.starts_with("https:") && causes.contains("certificate") {
+        SourceError::Certificate { base, source }
+    } else {
+        SourceError::Unreachable { base, source }
+    }
+}
+
 fn accepted(status: u16, bytes: Vec<u8>, base: &str) -> Result<Vec<u8>, SourceError> {
     if status == 200 {
         return Ok(bytes);
     }
     Err(match serde_json::from_slice::<Problem>(&bytes) {
-        Ok(problem) => SourceError::Problem(problem),
+        Ok(problem) => match status {
+            401 => SourceError::Refused { problem, next: GIVE_A_KEY },
+            403 => SourceError::Refused { problem, next: ASK_AS_ANOTHER },
+            _ => SourceError::Problem(problem),
+        },
         Err(_) => SourceError::NotUs { base: base.to_owned(), status },
     })
 }
@@ -281,7 +349,8 @@ mod tests {
     fn an_address_is_a_host_and_a_port_without_secrets() {
         assert!(Source::http("127.0.0.1:4380").is_ok());
         assert!(Source::http("http://localhost:4380/").is_ok());
-        for address in ["https://a", "http://a/b", "http://a?b", "file:///etc", ""] {
+        assert!(Source::http("https://ledger.example").is_ok());
+        for address in ["ftp://a", "http://a/b", "http://a?b", "file:///etc", ""] {
             let error = Source::http(address).unwrap_err();
             assert!(matches!(error, SourceError::Address { .. }), "{address}: {error}");
         }
@@ -292,7 +361,11 @@ mod tests {
     #[tokio::test]
     async fn without_a_server_and_without_data_it_says_what_to_do() {
         let data = tempfile::tempdir().unwrap();
-        let args = SourceArgs { data: data.path().join("none"), api: None };
+        let args = SourceArgs {
+            data: data.path().join("none"),
+            api: None,
+            connect: ConnectArgs::default(),
+        };
         let error = Source::open(&args, |_| Ok(None)).await.unwrap_err();
         assert!(error.to_string().contains("spanledger serve"), "{error}");
     }
@@ -301,10 +374,10 @@ mod tests {
     async fn endpoints_left_by_a_crash_lead_to_the_data_folder() {
         let data = tempfile::tempdir().unwrap();
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        Endpoints { grpc: free, http: free, api: free, pid: 1, tls: false }
-            .write(data.path())
-            .unwrap();
-        let args = SourceArgs { data: data.path().to_owned(), api: None };
+        let endpoints = Endpoints { grpc: free, http: free, api: free, pid: 1, tls: false };
+        endpoints.write(data.path()).unwrap();
+        let args =
+            SourceArgs { data: data.path().to_owned(), api: None, connect: ConnectArgs::default() };
         let source = Source::open(&args, |_| Ok(Some(Router::new()))).await.unwrap();
         assert!(matches!(source, Source::Offline(_)));
     }

@@ -2,6 +2,7 @@
 
 use super::client::SourceError;
 use super::demo::DemoError;
+use super::keys::KeysError;
 use crate::ledger::VerifyError;
 use std::io;
 
@@ -65,6 +66,9 @@ pub enum CommandError {
     /// The ledger cannot be checked.
     #[error("the ledger cannot be checked; name its data folder with --data DIR")]
     Verify(#[from] VerifyError),
+    /// Keys were not changed.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
     /// The demo's server could not be started or stopped.
     #[error("the demo's server failed")]
     Server(#[source] Box<dyn std::error::Error + Send + Sync>),

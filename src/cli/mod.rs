@@ -4,11 +4,13 @@
 //! |---|---|
 //! | `args.rs` | [`Cli`]: commands, flags, environment variables, examples |
 //! | `search.rs`, `trace.rs`, `tail.rs` | what asks |
+//! | `keys.rs`, `keys_args.rs`, `keys_table.rs` | who may write and read |
 //! | `setup.rs`, `kibana.rs` | what has to be in Elasticsearch before the exporter writes; what people look at in Kibana |
 //! | `verify.rs` | the ledger computed again from the bytes on disk |
 //! | `exit.rs` | exit codes, and what is said on the way out |
 //! | `exposure.rs` | whether a server may listen where others can reach it |
 //! | `client.rs`, `endpoints.rs` | where answers come from: a running server, else the data folder |
+//! | `connect.rs` | as whom a server is asked: keys, certificates, `https://` |
 //! | `offline.rs` | the data folder without its server |
 //! | `bench/` | what a span costs on this machine |
 //! | `demo/` | the agent run that the demo plays, and the check that its story is complete |
@@ -23,6 +25,7 @@ mod ancestry;
 mod args;
 pub mod bench;
 mod client;
+mod connect;
 mod dead_letters;
 pub mod demo;
 mod display;
@@ -33,6 +36,9 @@ mod export;
 mod exposure;
 mod keeper;
 mod keyring;
+mod keys;
+mod keys_args;
+mod keys_table;
 pub mod kibana;
 mod moment;
 mod offline;
@@ -48,10 +54,13 @@ mod verify;
 
 pub use args::*;
 pub use client::{Source, SourceError};
+pub use connect::{ConnectArgs, ConnectError, KEY_VARIABLE};
 pub use dead_letters::dead_letters;
 pub use display::{Paint, Style, clean};
 pub use endpoints::{ENDPOINTS_FILE, Endpoints, EndpointsError};
 pub use exit::{CommandError, Exit, end, error_line};
+pub use keys::{KeysError, access_dir, keys};
+pub use keys_args::*;
 pub use moment::{length, moment, offset};
 pub use offline::{index_dir, ledger_name, offline};
 pub use search::search;

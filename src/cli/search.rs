@@ -31,6 +31,7 @@ pub async fn search(
     let mut query =
         vec![("q", args.query.as_str()), ("limit", &limit), ("order", args.order.as_str())];
     query.extend(args.cursor.as_deref().map(|cursor| ("cursor", cursor)));
+    query.extend(args.tenant.as_deref().map(|tenant| ("tenant", tenant)));
     let bytes = source.get(&["api", "v1", "entries"], &query).await?;
     if args.json {
         return unchanged(&bytes, out);

@@ -50,7 +50,7 @@ pub async fn tail(
     loop {
         let page = tokio::select! {
             () = &mut stop => return Ok(Exit::Fine),
-            page = next(source, &args.query, cursor.as_deref()) => page?,
+            page = next(source, args, cursor.as_deref()) => page?,
         };
         for entry in &page.entries {
             if args.json {
@@ -67,11 +67,16 @@ pub async fn tail(
     }
 }
 
-async fn next(source: &Source, query: &str, cursor: Option<&str>) -> Result<Page, CommandError> {
+async fn next(
+    source: &Source,
+    args: &TailArgs,
+    cursor: Option<&str>,
+) -> Result<Page, CommandError> {
     let mut ask = vec![("order", "ledger"), ("limit", PAGE), ("wait", WAIT_SECONDS)];
-    if !query.is_empty() {
-        ask.push(("q", query));
+    if !args.query.is_empty() {
+        ask.push(("q", args.query.as_str()));
     }
+    ask.extend(args.tenant.as_deref().map(|tenant| ("tenant", tenant)));
     ask.extend(cursor.map(|cursor| ("cursor", cursor)));
     let bytes = source.get(&["api", "v1", "entries"], &ask).await?;
     serde_json::from_slice(&bytes).map_err(CommandError::Answer)

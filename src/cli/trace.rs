@@ -36,8 +36,9 @@ pub async fn trace(
     out: &mut impl Write,
 ) -> Result<Exit, CommandError> {
     if args.json {
+        let asked = Asked { id: &args.id, order: args.order, tenant: args.tenant.as_deref() };
         let limit = args.limit.to_string();
-        let bytes = page(source, &args.id, args.order, &limit, args.cursor.as_deref()).await?;
+        let bytes = page(source, &asked, &limit, args.cursor.as_deref()).await?;
         let answer: StoryPage = serde_json::from_slice(&bytes).map_err(CommandError::Answer)?;
         unchanged(&bytes, out)?;
         // A script learns by the exit code what a person reads.
@@ -48,7 +49,8 @@ pub async fn trace(
             Ok(Exit::Fine)
         };
     }
-    let story = story(source, &args.id, args.order).await?;
+    let asked = Asked { id: &args.id, order: args.order, tenant: args.tenant.as_deref() };
+    let story = story(source, &asked).await?;
     if story.entries.is_empty() {
         return Err(CommandError::UnknownId { id: clean(&args.id) });
     }
@@ -59,16 +61,22 @@ pub async fn trace(
     Ok(Exit::Fine)
 }
 
+/// Whose story is asked for, and how.
+pub(super) struct Asked<'a> {
+    /// Any form of any id.
+    pub(super) id: &'a str,
+    /// Order of the entries.
+    pub(super) order: TraceOrder,
+    /// Whose evidence, for who reads every tenant's.
+    pub(super) tenant: Option<&'a str>,
+}
+
 /// The whole story, page by page, up to [`MAX_DRAWN`] entries.
-pub(super) async fn story(
-    source: &Source,
-    id: &str,
-    order: TraceOrder,
-) -> Result<StoryPage, CommandError> {
+pub(super) async fn story(source: &Source, asked: &Asked<'_>) -> Result<StoryPage, CommandError> {
     let mut story = StoryPage::default();
     loop {
         let cursor = story.next_cursor.take();
-        let bytes = page(source, id, order, "1000", cursor.as_deref()).await?;
+        let bytes = page(source, asked, "1000", cursor.as_deref()).await?;
         let mut more: StoryPage = serde_json::from_slice(&bytes).map_err(CommandError::Answer)?;
         for id in more.trace_ids {
             if !story.trace_ids.contains(&id) {
@@ -91,12 +99,12 @@ pub(super) async fn story(
 
 async fn page(
     source: &Source,
-    id: &str,
-    order: TraceOrder,
+    asked: &Asked<'_>,
     limit: &str,
     cursor: Option<&str>,
 ) -> Result<Vec<u8>, CommandError> {
-    let mut query = vec![("order", order.as_str()), ("limit", limit)];
+    let mut query = vec![("order", asked.order.as_str()), ("limit", limit)];
     query.extend(cursor.map(|cursor| ("cursor", cursor)));
-    Ok(source.get(&["api", "v1", "traces", id], &query).await?)
+    query.extend(asked.tenant.map(|tenant| ("tenant", tenant)));
+    Ok(source.get(&["api", "v1", "traces", asked.id], &query).await?)
 }

@@ -27,7 +27,7 @@ use super::display::Style;
 use super::endpoints::Endpoints;
 use super::exit::{CommandError, Exit};
 use super::timeline::{Story, timeline};
-use super::trace::{StoryPage, story};
+use super::trace::{Asked, StoryPage, story};
 use opentelemetry_proto::tonic::collector::logs::v1::logs_service_client::LogsServiceClient;
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
 use std::io::Write;
@@ -203,7 +203,8 @@ async fn ask_until_complete(
 ) -> Result<(StoryPage, Vec<String>), CommandError> {
     let began = Instant::now();
     loop {
-        let found = story(source, EXTERNAL_ID, TraceOrder::Story).await?;
+        let asked = Asked { id: EXTERNAL_ID, order: TraceOrder::Story, tenant: None };
+        let found = story(source, &asked).await?;
         let missing = missing(&found.entries, scenario);
         if missing.is_empty() || began.elapsed() > SHOWN_WITHIN {
             return Ok((found, missing));
