@@ -360,6 +360,21 @@ impl Book {
         Ok(())
     }
 
+    /// Takes back that a credential is not revoked any more: a revocation is for good, also when
+    /// somebody puts an older file in the place of this one.
+    pub fn keep_revoked(&mut self, recorded: &Self) {
+        let revoked: HashMap<&str, &Act> = recorded
+            .credentials
+            .iter()
+            .filter_map(|old| Some((old.id.as_str(), old.revoked.as_ref()?)))
+            .collect();
+        for credential in &mut self.credentials {
+            if let Some(act) = revoked.get(credential.id.as_str()) {
+                credential.revoked = Some((*act).clone());
+            }
+        }
+    }
+
     /// What is different in `self` from what was `before`, in the order of the book.
     pub fn changes<'b>(&'b self, before: &'b Self) -> Vec<Change<'b>> {
         let of = |book: &'b Self| -> HashMap<&'b str, &'b Credential> {

@@ -165,6 +165,17 @@ fn a_revocation_is_for_good_and_the_first_one_counts() {
 }
 
 #[test]
+fn an_older_file_does_not_bring_a_revoked_credential_back() {
+    let mut older = Book::default();
+    let (credential, _) = older.create(writer("ci"), "os:root", at(1)).unwrap();
+    let mut recorded = older.clone();
+    recorded.revoke(&credential.id, "key:op", at(2)).unwrap();
+    assert!(matches!(older.changes(&recorded)[..], [Change::Edited(_)]), "and it is told");
+    older.keep_revoked(&recorded);
+    assert_eq!(older, recorded);
+}
+
+#[test]
 fn every_difference_of_two_books_is_told_also_what_nothing_of_ours_does() {
     let mut before = Book::default();
     let ids: Vec<String> = (0..4)

@@ -5,6 +5,7 @@
 //! sends the attacker's name in `Host`: so on loopback only the names of loopback are answered.
 
 use super::problem::Problem;
+use crate::access::Credentials;
 use axum::http::{Request, header};
 use std::net::{IpAddr, SocketAddr};
 
@@ -74,12 +75,20 @@ impl HostCheck {
             && names.iter().any(|allowed| allowed.eq_ignore_ascii_case(name))
     }
 
-    /// Refuses a request for another host, or for none.
+    /// Refuses a request for another host, or for none, while nobody needs a credential.
     ///
     /// # Errors
     /// A [`Problem`] with status 421.
-    pub fn check<B>(&self, request: &Request<B>) -> Result<(), Problem> {
+    pub fn check<B>(
+        &self,
+        request: &Request<B>,
+        credentials: Option<&Credentials>,
+    ) -> Result<(), Problem> {
         let Self::Only { port, .. } = self else { return Ok(()) };
+        // A page of the web has no credential; and a proxy on this machine says its own name.
+        if credentials.is_some_and(|credentials| !credentials.is_open()) {
+            return Ok(());
+        }
         let headers = request.headers().get_all(header::HOST).iter().map(|host| host.to_str().ok());
         let authority = request.uri().authority().map(|authority| Some(authority.as_str()));
         let mut named = false;
@@ -97,7 +106,7 @@ fn refusal(port: Option<u16>) -> Problem {
     let port = port.map(|port| format!(":{port}")).unwrap_or_default();
     // The name that was asked for is not repeated: it is the attacker's text.
     Problem::host(format!(
-        "Without credentials this server answers on loopback only, as 127.0.0.1{port}, \
+        "While nobody needs a credential this server answers as 127.0.0.1{port}, \
          [::1]{port} or localhost{port}. Use one of these addresses."
     ))
 }
@@ -162,6 +171,17 @@ mod tests {
     }
 
     #[test]
+    fn where_everybody_needs_a_credential_a_proxy_may_say_its_own_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let credentials = Credentials::open(dir.path()).unwrap();
+        let request =
+            Request::builder().header(header::HOST, "audit.acme.example").body(()).unwrap();
+        assert!(loopback().check(&request, Some(&credentials)).is_err());
+        credentials.put_in_effect(crate::access::Book::default());
+        assert!(loopback().check(&request, Some(&credentials)).is_ok());
+    }
+
+    #[test]
     fn a_request_without_a_host_is_refused_and_two_hosts_must_both_be_right() {
         let request = |hosts: &[&str], uri: &str| {
             let mut builder = Request::builder().uri(uri);
@@ -170,11 +190,11 @@ mod tests {
             }
             builder.body(()).unwrap()
         };
-        assert_eq!(loopback().check(&request(&[], "/")).unwrap_err().status, 421);
-        assert!(loopback().check(&request(&["localhost:4380"], "/")).is_ok());
-        assert!(loopback().check(&request(&["localhost:4380", "evil:4380"], "/")).is_err());
-        assert!(loopback().check(&request(&[], "http://localhost:4380/")).is_ok());
+        assert_eq!(loopback().check(&request(&[], "/"), None).unwrap_err().status, 421);
+        assert!(loopback().check(&request(&["localhost:4380"], "/"), None).is_ok());
+        assert!(loopback().check(&request(&["localhost:4380", "evil:4380"], "/"), None).is_err());
+        assert!(loopback().check(&request(&[], "http://localhost:4380/"), None).is_ok());
         let both = request(&["localhost:4380"], "http://evil.example/");
-        assert!(loopback().check(&both).is_err());
+        assert!(loopback().check(&both, None).is_err());
     }
 }

@@ -51,6 +51,7 @@ pub(super) fn documented_needs() -> HashMap<String, Needs> {
 pub fn router(api: Api, hosts: HostCheck) -> Router {
     let rules = table().into_iter().map(|(path, needs, _)| (path, needs));
     let access = Access::new(&api, rules);
+    let credentials = api.credentials.clone();
     let outgoing = Outgoing::new(Arc::clone(&api.load));
     table()
         .into_iter()
@@ -61,7 +62,7 @@ pub fn router(api: Api, hosts: HostCheck) -> Router {
         .method_not_allowed_fallback(|| async { Problem::method() })
         .with_state(api)
         .layer(from_fn_with_state(access, authorize))
-        .layer(from_fn_with_state((Arc::new(hosts), outgoing), guard))
+        .layer(from_fn_with_state((Arc::new(hosts), credentials, outgoing), guard))
 }
 
 #[cfg(test)]

@@ -294,11 +294,11 @@ pub(super) fn json(answer: &impl Serialize) -> Result<Response, Problem> {
 
 /// Refuses requests for other hosts, and puts [`SECURITY_HEADERS`] on every answer.
 pub(super) async fn guard(
-    State((hosts, outgoing)): State<(Arc<HostCheck>, Outgoing)>,
+    State((hosts, credentials, outgoing)): State<(Arc<HostCheck>, Option<Credentials>, Outgoing)>,
     request: Request<Body>,
     next: Next,
 ) -> Response {
-    let mut response = match hosts.check(&request) {
+    let mut response = match hosts.check(&request, credentials.as_ref()) {
         Ok(()) => outgoing.count(next.run(request).await).await,
         Err(problem) => problem.into_response(),
     };

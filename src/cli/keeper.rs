@@ -86,13 +86,15 @@ impl Keeper {
             let recorded = Book::read_recorded(&dir)?;
             Ok::<_, BookError>(book.map(|book| (stamp, book, recorded)))
         });
-        let Some((stamp, book, recorded)) = read.await.map_err(|_| KeeperError::Broken)?? else {
+        let Some((stamp, mut book, recorded)) = read.await.map_err(|_| KeeperError::Broken)??
+        else {
             return Ok(());
         };
         self.credentials.refuse_at_once(&book);
         for change in book.changes(&recorded) {
             self.intake.record(&action(&change, &book)).await?;
         }
+        book.keep_revoked(&recorded);
         let (dir, book) = (self.credentials.dir().to_owned(), Arc::new(book));
         let kept = Arc::clone(&book);
         let written = tokio::task::spawn_blocking(move || kept.write_recorded(&dir));

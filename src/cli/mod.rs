@@ -40,6 +40,7 @@ mod keys;
 mod keys_args;
 mod keys_table;
 pub mod kibana;
+mod listen;
 mod moment;
 mod offline;
 mod search;

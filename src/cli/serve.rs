@@ -14,10 +14,11 @@ use super::exit::with_causes;
 use super::export::{ELASTICSEARCH, Export, LATE_IDS, Letters, NotStarted, held_up};
 use super::exposure::{Exposed, exposed, has_credential};
 use super::keeper::{Keeper, KeeperError};
+use super::listen::{Listening, Part};
 use super::offline::{index_dir, ledger_name};
 use super::verify::ledger_dir;
 use crate::access::{ACCESS_FOLDER, BookError, Credentials, Tls, TlsError};
-use crate::api::{self, Api, Bounds, DeadLetterBox, Health, HostCheck, Load};
+use crate::api::{Api, DeadLetterBox, Health, Load};
 use crate::config::{self, Config, ConfigError, Overrides};
 use crate::convert::{MappingError, Mappings};
 use crate::correlate::JoinRules;
@@ -28,21 +29,15 @@ use crate::export::{Consumer, ConsumerOptions, ConsumerStatus, StoreSink};
 use crate::intake::Intake;
 use crate::ledger::{CloseError, Ledger, OpenError, Recovery};
 use crate::protect::{Keys, KeysError, Protector, ProtectorError};
-use crate::receiver::{self, Receiver};
+use crate::receiver::Receiver;
 use crate::store::embedded::IndexOptions;
 use crate::store::{AuditStore, EmbeddedStore, StoreError};
 use crate::telemetry::metrics::Sources;
-use bytes::Bytes;
-use http::{Request, Response, StatusCode};
-use http_body_util::Full;
-use hyper::body::Incoming;
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Handle;
-use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 
@@ -148,36 +143,6 @@ pub struct Running {
     keeper: Keeper,
 }
 
-/// Tasks that end when they are told to.
-#[derive(Debug)]
-struct Part {
-    stop: watch::Sender<bool>,
-    tasks: Vec<JoinHandle<()>>,
-}
-
-impl Part {
-    fn new() -> Self {
-        Self { stop: watch::Sender::new(false), tasks: Vec::new() }
-    }
-
-    /// Resolves when the part is told to end.
-    fn told(&self) -> impl Future<Output = ()> + Send + 'static {
-        let mut stop = self.stop.subscribe();
-        async move {
-            // The sender is gone only when the process is.
-            let _ = stop.wait_for(|stop| *stop).await;
-        }
-    }
-
-    async fn end(self) {
-        self.stop.send_replace(true);
-        for task in self.tasks {
-            // A task that panicked has ended too.
-            let _ = task.await;
-        }
-    }
-}
-
 /// The configuration that the flags, the environment and the file make together.
 ///
 /// # Errors
@@ -264,11 +229,12 @@ pub async fn start(config: Config, mappings: Mappings) -> Result<Running, ServeE
     let metrics = Arc::new(move || sources.text());
     let api = Api::new(store, Arc::clone(&health), metrics)
         .with_dead_letters(letters)
-        .with_credentials(credentials)
+        .with_credentials(credentials.clone())
         .with_keyring(Arc::new(keeper.clone()))
         .with_load(load);
-    let (api_address, api) = serve_api(&config, &receiver, tls.as_ref(), api).await?;
-    let (grpc, http, receivers) = serve_otlp(&config, &receiver, tls.as_ref()).await?;
+    let listening = Listening { config: &config, receiver: &receiver, tls: tls.as_ref() };
+    let (api_address, api) = listening.api(api).await?;
+    let (grpc, http, receivers) = listening.otlp(credentials).await?;
     let pid = std::process::id();
     let endpoints = Endpoints { grpc, http, api: api_address, pid, tls: tls.is_some() };
     endpoints.write(&config.data)?;
@@ -440,90 +406,6 @@ pub(super) fn join_rules(correlation: &config::Correlation) -> JoinRules {
 fn load_tls(config: &Config) -> Result<Option<Arc<Tls>>, TlsError> {
     let settings = config.transport.tls.clone();
     Ok(settings.map(Tls::load).transpose()?.map(Arc::new))
-}
-
-async fn bind(
-    address: SocketAddr,
-    flag: &'static str,
-    receiver: &Receiver,
-    tls: Option<&Arc<Tls>>,
-) -> Result<receiver::Server, ServeError> {
-    receiver::Server::bind(address, receiver.limits().clone(), Arc::clone(receiver.metrics()))
-        .await
-        .map(|server| server.with_tls(tls.cloned()))
-        .map_err(|source| ServeError::Listen { address, flag, source })
-}
-
-async fn serve_api(
-    config: &Config,
-    receiver: &Receiver,
-    tls: Option<&Arc<Tls>>,
-    api: Api,
-) -> Result<(SocketAddr, Part), ServeError> {
-    let server = bind(config.listen.api, "--listen-api", receiver, tls).await?;
-    let address = server.address();
-    let bounds = config.index.as_ref().map_or_else(Bounds::default, |index| Bounds {
-        concurrent: index.max_queries,
-        answer: index.query_timeout,
-        ..Bounds::default()
-    });
-    let router = api::router(api.within(bounds), HostCheck::for_listener(address));
-    let mut part = Part::new();
-    part.tasks.push(tokio::spawn(server.serve(router, part.told())));
-    Ok((address, part))
-}
-
-async fn serve_otlp(
-    config: &Config,
-    receiver: &Receiver,
-    tls: Option<&Arc<Tls>>,
-) -> Result<(SocketAddr, SocketAddr, Part), ServeError> {
-    let grpc = bind(config.listen.grpc, "--listen-grpc", receiver, tls).await?;
-    let http = bind(config.listen.http, "--listen-http", receiver, tls).await?;
-    let addresses = (grpc.address(), http.address());
-    let mut part = Part::new();
-    part.tasks.push(tokio::spawn(grpc.serve(receiver.grpc(), part.told())));
-    let hosts = HostCheck::for_listener(http.address()).on_any_port();
-    let service = guarded(hosts, receiver.http());
-    part.tasks.push(tokio::spawn(http.serve(service, part.told())));
-    part.tasks.extend(tls.map(|tls| tokio::spawn(Arc::clone(tls).watch(part.told()))));
-    Ok((addresses.0, addresses.1, part))
-}
-
-/// A service that answers to the names of its listener only: what a page of the web sends under
-/// its own name is refused before it is read.
-fn guarded<S>(
-    hosts: HostCheck,
-    service: S,
-) -> impl tower::Service<
-    Request<Incoming>,
-    Response = Response<Full<Bytes>>,
-    Error = Infallible,
-    Future: Send,
-> + Clone
-+ Send
-where
-    S: tower::Service<
-            Request<Incoming>,
-            Response = Response<Full<Bytes>>,
-            Error = Infallible,
-            Future: Send,
-        > + Clone
-        + Send
-        + Sync
-        + 'static,
-{
-    let hosts = Arc::new(hosts);
-    tower::service_fn(move |request: Request<Incoming>| {
-        let refused = hosts.check(&request).err();
-        let mut service = service.clone();
-        async move {
-            let Some(problem) = refused else { return service.call(request).await };
-            let mut response = Response::new(Full::new(Bytes::from(problem.detail)));
-            *response.status_mut() = StatusCode::MISDIRECTED_REQUEST;
-            Ok(response)
-        }
-    })
 }
 
 /// What `/readyz` tells of.
