@@ -7,8 +7,11 @@
 //! | `elasticsearch.rs` | the same of its section `elasticsearch:`, and what it means |
 //! | `units.rs` | sizes and durations as people write them |
 //! | `yaml.rs` | YAML with line numbers and the nearest known name |
+//! | `fuzzing.rs` | what `fuzz/` reaches |
 
 mod elasticsearch;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod raw;
 mod units;
 pub mod yaml;
