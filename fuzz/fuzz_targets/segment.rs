@@ -137,7 +137,9 @@ fuzz_target!(|data: &[u8]| {
             assert_eq!(closed.ok(), Some(recovery.head));
             drop(ledger);
             let report = verify(dir.path(), |_| {}).expect("there is a ledger");
-            assert!(report.problems.iter().all(|it| is_of_a_sealed_one(&it.segment, &files)));
+            let in_newest =
+                report.problems.iter().find(|it| !is_of_a_sealed_one(&it.segment, &files));
+            assert!(is_forged || in_newest.is_none(), "opened, but: {in_newest:?}");
         }
         Err(refused @ OpenError::Corrupt { .. }) => {
             let after = contents(dir.path());
@@ -206,7 +208,8 @@ fn verified_segments(files: &[(String, Vec<u8>)]) -> Vec<(&str, &[u8])> {
         .collect()
 }
 
-/// Opening reads the newest segment; what is wrong with bodies of older ones is verify's to find.
+/// Opening reads the newest segment, but computes no hash of a body: who forged its checksum is found
+/// by verify. What is wrong with older ones is verify's to find anyway.
 fn is_of_a_sealed_one(segment: &PathBuf, files: &[(String, Vec<u8>)]) -> bool {
     let newest = files.iter().map(|(name, _)| name).find(|name| name.ends_with(".segment"));
     newest != Some(&name(segment))
