@@ -39,6 +39,9 @@ pub mod correlate;
 pub mod elasticsearch;
 #[cfg(feature = "server")]
 pub mod export;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 #[cfg(feature = "server")]
 pub mod intake;
 #[cfg(feature = "server")]

@@ -174,6 +174,26 @@ async fn without_the_mark_of_a_clean_end_only_the_last_group_can_be_taken_for_to
     }
 }
 
+/// Found by fuzzing: the torn end was cut off before the window of duplicates met the damage.
+#[tokio::test]
+async fn a_torn_end_is_not_cut_off_when_damage_elsewhere_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    write_log(dir.path(), false).await;
+    let [sealed, .., active] = &segments(dir.path())[..] else { panic!("several segments") };
+    let torn = std::fs::read(active).unwrap();
+    std::fs::write(active, &torn[..torn.len() - 7]).unwrap();
+    let sound = std::fs::read(sealed).unwrap();
+    poke(sealed, 200, sound[200] ^ 1);
+    std::fs::remove_file(sealed.with_extension("index")).unwrap();
+
+    let refused = Ledger::open(dir.path(), options()).unwrap_err();
+    assert!(matches!(refused, OpenError::Corrupt { .. }), "{refused}");
+    assert_eq!(std::fs::read(active).unwrap(), torn[..torn.len() - 7], "nothing was changed");
+    poke(sealed, 200, sound[200]);
+    let (_, recovery) = Ledger::open(dir.path(), options()).unwrap();
+    assert!(recovery.torn.is_some());
+}
+
 #[tokio::test]
 async fn whatever_follows_a_damaged_group_proves_that_it_was_durable() {
     let dir = tempfile::tempdir().unwrap();

@@ -8,8 +8,11 @@
 //! | `tls.rs` | the same of its section `tls:` |
 //! | `units.rs` | sizes and durations as people write them |
 //! | `yaml.rs` | YAML with line numbers and the nearest known name |
+//! | `fuzzing.rs` | what `fuzz/` reaches |
 
 mod elasticsearch;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod raw;
 mod tls;
 mod units;

@@ -14,6 +14,7 @@
 //! | `finish.rs` | what follows: forms of ids, actor, outcome, action |
 //! | `ids.rs` | the forms of a trace id |
 //! | `values.rs` | values, and what has to be noted on the way |
+//! | `fuzzing.rs` | what `fuzz/` reaches |
 //! | `tests.rs` | rules that hold for every record, and the messages for wrong mappings |
 //!
 //! The code knows fields, decoders and conditions; names of attributes stand in the mappings only.
@@ -27,6 +28,8 @@ mod error;
 mod events;
 mod file;
 mod finish;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 pub mod ids;
 mod inside;
 mod names;

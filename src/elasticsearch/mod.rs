@@ -19,6 +19,7 @@
 //! | `replay.rs` | sending it again |
 //! | `late/` | the correlator: ids that became known after a document was exported |
 //! | `store/` | [`ElasticsearchStore`]: questions answered from the cluster |
+//! | `fuzzing.rs` | what `fuzz/` reaches |
 //! | `status.rs`, `watch.rs` | [`ExporterStatus`]: plain numbers; what holds it up, in the log |
 
 mod bulk;
@@ -30,6 +31,8 @@ mod exporter;
 pub mod fields;
 mod filter;
 mod flavor;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod gate;
 mod identity;
 pub mod ids;

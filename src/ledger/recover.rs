@@ -122,13 +122,14 @@ pub(super) fn open(
     let mut chain = survey::state_before(dir, &all, sealed.len(), true, &mut rebuilt)?;
     let mut file = last.open()?;
     let replayed = survey::replay(last, &file, &mut chain)?;
+    // Before anything is changed: it may meet damage in a sealed segment, which is refused.
+    let window = fill_window(dir, options, &all, &replayed.records, &chain, &mut rebuilt)?;
     let torn = save_torn(dir, last, &file, &replayed)?;
     let mut writable =
         storage.open(dir, last.first()).map_err(OpenError::io("open", &last.path))?;
     secure(&mut file, writable.as_mut(), &replayed)
         .map_err(OpenError::io("make durable", &last.path))?;
 
-    let window = fill_window(dir, options, &all, &replayed.records, &chain, &mut rebuilt)?;
     let offsets = replayed.records.iter().map(|record| record.offset).collect();
     let segment = Arc::new(Segment::new(dir, last.first(), replayed.end, Some(offsets)));
     let mut segments = survey::sealed_segments(dir, sealed);

@@ -127,7 +127,7 @@ fn route(path: &str) -> Result<(&'static str, Signal), Refused> {
 }
 
 /// The one message of a body, and how it is compressed.
-fn unframe(body: &Bytes, declared: Encoding) -> Result<(Bytes, Encoding), Refused> {
+pub(super) fn unframe(body: &Bytes, declared: Encoding) -> Result<(Bytes, Encoding), Refused> {
     let Some((prefix, rest)) = body.split_first_chunk::<PREFIX_BYTES>() else {
         // gRPC's table of status codes: UNIMPLEMENTED for any number of messages but one.
         return Err(if body.is_empty() {

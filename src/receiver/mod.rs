@@ -11,6 +11,7 @@
 //! | `budget.rs` | memory for all requests together |
 //! | `refused.rs` | why a request was refused, as an HTTP status and a gRPC code |
 //! | `limits.rs`, `metrics.rs` | every bound with its reason; what is counted |
+//! | `fuzzing.rs` | what `fuzz/` reaches of the private decoders |
 //! | `otlp/` | protobuf and JSON to [`Sink`](crate::span::Sink) calls |
 //!
 //! A success is sent after [`Intake::commit`](crate::intake::Intake::commit) returned, which is
@@ -19,6 +20,8 @@
 
 mod body;
 mod budget;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod grpc;
 mod handshake;
 mod http;

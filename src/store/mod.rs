@@ -11,6 +11,7 @@
 //! | `entry_view.rs` | an entry as a question sees it |
 //! | `projection.rs`, `document.rs` | body and envelope as one JSON document; and back |
 //! | `cursor.rs` | where the next page starts |
+//! | `fuzzing.rs` | what `fuzz/` reaches |
 //! | `durable.rs` | a file that is whole or not there |
 //!
 //! A store is derived from the ledger: it is written by a consumer that reads the ledger behind a
@@ -23,6 +24,8 @@ pub mod embedded;
 mod entry_view;
 pub mod facets;
 pub mod fields;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod memory;
 pub mod projection;
 pub mod query;

@@ -1,6 +1,7 @@
 //! Requests of real SDKs: `tests/payloads/<family>/<run>/NNN.<signal>.<transport>.bin`, as sent.
 
-use super::oracle::{Call, decoded, expected};
+use super::calls::{Call, decoded};
+use super::oracle::expected;
 use spanledger::receiver::otlp::{Format, Signal, measure};
 use std::io::Read;
 use std::path::{Path, PathBuf};

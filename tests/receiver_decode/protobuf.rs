@@ -1,6 +1,7 @@
 //! The protobuf walk decodes what prost decodes, and refuses what prost refuses but for text.
 
-use super::oracle::{Call, decoded, expected};
+use super::calls::{Call, decoded};
+use super::oracle::expected;
 use super::strategies;
 use proptest::prelude::*;
 use prost::Message;

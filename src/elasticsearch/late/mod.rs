@@ -12,6 +12,7 @@
 //! | `link.rs`, `local.rs` | documents that join what cannot be changed; groups of our own ledger |
 //! | `replays.rs` | [`Replays`]: what was delivered after it was passed |
 //! | `documents.rs`, `remote.rs`, `replies.rs` | what is asked of a cluster; asking; what it means |
+//! | `fuzzing.rs` | what `fuzz/` reaches |
 //! | `status.rs` | [`LateStatus`]: plain numbers |
 //!
 //! ```text
@@ -29,6 +30,8 @@
 //!   the ledger's own stories are closed when they are asked for.
 
 mod documents;
+#[cfg(feature = "fuzzing")]
+pub(super) mod fuzzing;
 mod gather;
 mod link;
 mod local;
