@@ -333,7 +333,7 @@ async fn a_log_that_lost_its_end_or_was_written_anew_is_found_by_who_kept_a_head
     let dir = tempfile::tempdir().unwrap();
     let head = write_log(dir.path(), true).await;
     let kept = [TreeHead { size: 0, root: sha256_of_nothing() }, head];
-    assert!(verify_against(dir.path(), &kept, |_| {}).unwrap().is_ok());
+    assert!(verify_against(dir.path(), &kept, None, |_| {}).unwrap().is_ok());
 
     let shorter = copy(dir.path());
     let last = segments(shorter.path()).pop().unwrap();
@@ -341,7 +341,7 @@ async fn a_log_that_lost_its_end_or_was_written_anew_is_found_by_who_kept_a_head
     let starts = frames(&bytes);
     std::fs::write(&last, &bytes[..starts[starts.len() - 5]]).unwrap();
     assert!(check(shorter.path()).is_ok(), "the log alone does not show it");
-    let report = verify_against(shorter.path(), &kept, |_| {}).unwrap();
+    let report = verify_against(shorter.path(), &kept, None, |_| {}).unwrap();
     assert!(
         matches!(report.problems[..], [ref one] if matches!(one.damage, Damage::Expected { .. }))
     );
@@ -352,9 +352,9 @@ async fn a_log_that_lost_its_end_or_was_written_anew_is_found_by_who_kept_a_head
     ledger.append(batch(2..22)).await.unwrap();
     ledger.close().await.unwrap();
     assert!(check(anew.path()).is_ok());
-    assert!(!verify_against(anew.path(), &kept, |_| {}).unwrap().is_ok());
+    assert!(!verify_against(anew.path(), &kept, None, |_| {}).unwrap().is_ok());
     let huge = TreeHead { size: u64::MAX, root: head.root };
-    assert!(!verify_against(dir.path(), &[huge], |_| {}).unwrap().is_ok());
+    assert!(!verify_against(dir.path(), &[huge], None, |_| {}).unwrap().is_ok());
 }
 
 fn sha256_of_nothing() -> [u8; 32] {
@@ -394,6 +394,48 @@ async fn sidecars_are_made_again_when_they_are_missing_or_damaged_and_change_no_
     let (ledger, recovery) = Ledger::open(dir.path(), options()).unwrap();
     assert_eq!(recovery.sidecars_rebuilt, 0);
     ledger.close().await.unwrap();
+}
+
+/// A log of one entry for each name and pseudonym. The name is not in the leaf, so this is what
+/// somebody leaves behind who writes other names there.
+async fn write_named(dir: &Path, named: &[(&str, u8)]) {
+    let (ledger, _) = Ledger::open(dir, options()).unwrap();
+    for (id, (tenant, pseudonym)) in (1..).zip(named) {
+        let mut batch = Batch::new();
+        let entry = NewEntry {
+            id: EntryId([id; 16]),
+            tenant,
+            tenant_pseudonym: [*pseudonym; 16],
+            retention_class: 1,
+            received_ns: 1,
+            mapping_version: *b"mapping1",
+            source_key: None,
+            commitments: &[],
+            body: b"{}",
+        };
+        batch.push(&entry).unwrap();
+        ledger.append(batch).await.unwrap();
+    }
+    ledger.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn evidence_that_is_given_to_another_tenant_is_found() {
+    let pseudonym = |name: &str| [u8::from(name == "one"); 16];
+    for (named, without_keys, with_keys) in [
+        (&[("one", 1), ("two", 0)][..], true, true),
+        (&[("one", 1), ("one", 0)], false, false),
+        (&[("two", 1), ("one", 0)], true, false),
+        (&[("new", 1), ("two", 0)], true, false),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        write_named(dir.path(), named).await;
+        let plain = check(dir.path());
+        let keyed = verify_against(dir.path(), &[], Some(&pseudonym), |_| {}).unwrap();
+        assert_eq!((plain.is_ok(), keyed.is_ok()), (without_keys, with_keys), "{named:?}");
+        let damaged = keyed.problems.iter().all(|it| matches!(it.damage, Damage::Name { .. }));
+        assert!(damaged, "{keyed:?}");
+    }
 }
 
 #[tokio::test]

@@ -120,7 +120,7 @@ fuzz_target!(|data: &[u8]| {
         fs::write(dir.path().join(name), bytes).expect("memory does not fail");
     }
 
-    let is_whole = verify_against(dir.path(), &[log.head], |_| {}).is_ok_and(|it| it.is_ok());
+    let is_whole = verify_against(dir.path(), &[log.head], None, |_| {}).is_ok_and(|it| it.is_ok());
     if let Ok(reader) = Reader::open(dir.path()) {
         has_only_what_was_written(&reader, log, is_forged, is_whole);
         assert!(!is_whole || reader.head() == log.head);

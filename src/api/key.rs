@@ -47,7 +47,7 @@ pub struct Key {
     /// The key in whose place it was made.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub replaces: Option<String>,
-    /// When it was used last since the server started, RFC 3339.
+    /// When it was used last, RFC 3339; known to the minute after a restart.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub last_used: Option<String>,
     /// The name in the client certificate, where it is no key.

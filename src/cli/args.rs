@@ -301,6 +301,11 @@ pub struct VerifyArgs {
     )]
     pub data: PathBuf,
 
+    /// Folder of the keys, with which it is checked that each entry is of its tenant. Default:
+    /// DATA/keys
+    #[arg(long, value_name = "DIR")]
+    pub keys: Option<PathBuf>,
+
     /// Size and root hash (64 hex digits) of a checkpoint that was kept elsewhere
     #[arg(long, value_name = "SIZE:ROOT")]
     pub expect: Option<ExpectedRoot>,

@@ -7,7 +7,7 @@ use super::keys_args::{
     CreateKeyArgs, KeysArgs, KeysCommand, RevokeKeyArgs, RotateKeyArgs, SecretArgs,
 };
 use super::keys_table::{heading, line};
-use crate::access::{Book, BookError};
+use crate::access::{Book, BookError, Credential, read_last_used};
 use crate::api::{CreateKey, Key, KeyMade, KeysAnswer, RotateKey};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -239,7 +239,7 @@ fn write_list(
     match ring {
         Ring::Folder(_) => writeln!(
             out,
-            "{} in all. When each was used last is known to the server: --api URL",
+            "{} in all. A server writes down each minute when they were used",
             answer.keys.len()
         ),
         Ring::Server(_) => writeln!(out, "{} in all", answer.keys.len()),
@@ -278,8 +278,9 @@ impl Ring {
         match self {
             Self::Folder(dir) => {
                 let book = Book::read(dir).map_err(KeysError::from)?.unwrap_or_default();
-                let now = Timestamp::now();
-                let keys = book.credentials.iter().map(|it| Key::of(it, None, now)).collect();
+                let (now, used) = (Timestamp::now(), read_last_used(dir));
+                let key = |it: &Credential| Key::of(it, used.get(&it.id).copied(), now);
+                let keys = book.credentials.iter().map(key).collect();
                 Ok(KeysAnswer { keys })
             }
             Self::Server(source) => read(&source.get(&["api", "v1", "keys"], &[]).await?),
@@ -321,7 +322,8 @@ impl Ring {
     fn when(&self, what: &str) -> String {
         match self {
             Self::Folder(dir) => {
-                format!("A running server of {} {what} within a second.", dir.display())
+                let data = dir.parent().unwrap_or(dir);
+                format!("A server that runs on {} {what} within a second.", data.display())
             }
             Self::Server(_) => format!("The server {what} from now on."),
         }

@@ -2,8 +2,10 @@
 
 use super::args::VerifyArgs;
 use super::display::clean;
-use super::exit::{CommandError, Exit};
-use crate::ledger::{TreeHead, VerifyReport, verify_against};
+use super::exit::{CommandError, Exit, with_causes};
+use crate::access::Tenant;
+use crate::ledger::{Pseudonyms, TreeHead, VerifyReport, verify_against};
+use crate::protect::Keys;
 use serde_json::json;
 use std::fmt::Write as _;
 use std::io::{IsTerminal as _, Write};
@@ -36,7 +38,20 @@ pub fn verify(args: &VerifyArgs, out: &mut impl Write) -> Result<Exit, CommandEr
         args.expect.iter().map(|kept| TreeHead { size: kept.size, root: kept.root }).collect();
     let mut shown = Instant::now();
     let terminal = std::io::stderr().is_terminal() && !args.json;
-    let report = verify_against(&ledger_dir(&args.data), &expected, |progress| {
+    let keys = Keys::open(&args.keys.clone().unwrap_or_else(|| args.data.join("keys")));
+    let keys = keys.inspect_err(|error| {
+        let why = with_causes(error);
+        let _ = writeln!(
+            std::io::stderr(),
+            "without keys it is not checked that each entry is of its tenant (--keys DIR): {why}"
+        );
+    });
+    let pseudonym = keys.as_ref().ok().map(|keys| {
+        // A name that no tenant can have stands for nobody.
+        |name: &str| Tenant::new(name).map_or([0; 16], |it| keys.tenant(&it).pseudonym())
+    });
+    let pseudonyms = pseudonym.as_ref().map(|of| of as Pseudonyms<'_>);
+    let report = verify_against(&ledger_dir(&args.data), &expected, pseudonyms, |progress| {
         if terminal && shown.elapsed() >= PROGRESS_EVERY {
             shown = Instant::now();
             let (done, all) = (progress.bytes, progress.total_bytes);

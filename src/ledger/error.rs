@@ -101,6 +101,12 @@ pub enum Damage {
         /// Sequences of its entries, as its trailer says.
         entries: Range<u64>,
     },
+    /// An entry has the name of a tenant that its leaf does not stand for.
+    #[error("the entry is said to be of tenant {name:?}, and its leaf stands for another")]
+    Name {
+        /// The name.
+        name: String,
+    },
     /// A tenant's pseudonym stands for two tenants.
     #[error("the pseudonym of tenant {first:?} stands for tenant {second:?} too")]
     Tenant {

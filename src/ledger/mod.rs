@@ -114,7 +114,9 @@ pub use types::{
     Appended, Commitment, Commitments, EntryId, EntryRef, Hash, InvalidEntryId, NewEntry, Receipt,
     StoredEntry, TreeHead,
 };
-pub use verify::{Problem, Progress, Tail, VerifyError, VerifyReport, verify, verify_against};
+pub use verify::{
+    Problem, Progress, Pseudonyms, Tail, VerifyError, VerifyReport, verify, verify_against,
+};
 
 /// The time, in nanoseconds since 1970.
 fn now_ns() -> u64 {

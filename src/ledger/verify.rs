@@ -129,16 +129,21 @@ pub enum VerifyError {
 /// [`VerifyError`] when there is nothing to check or it cannot be read. Damage is no error of the
 /// verification: it is in the report.
 pub fn verify(dir: &Path, progress: impl FnMut(Progress)) -> Result<VerifyReport, VerifyError> {
-    verify_against(dir, &[], progress)
+    verify_against(dir, &[], None, progress)
 }
 
-/// Checks the ledger in `dir`, and that it still contains the trees whose heads somebody kept.
+/// Gives the pseudonym of a tenant: who has the keys can.
+pub type Pseudonyms<'a> = &'a dyn Fn(&str) -> [u8; 16];
+
+/// Checks the ledger in `dir`, and that it still contains the trees whose heads somebody kept; with
+/// `pseudonyms` also that each entry is of the tenant that its leaf stands for.
 ///
 /// # Errors
 /// As for [`verify`].
 pub fn verify_against(
     dir: &Path,
     expected: &[TreeHead],
+    pseudonyms: Option<Pseudonyms<'_>>,
     mut progress: impl FnMut(Progress),
 ) -> Result<VerifyReport, VerifyError> {
     let names = |ending| {
@@ -155,7 +160,7 @@ pub fn verify_against(
     };
     let length = |first: &u64| path(dir, *first, SEGMENT).metadata().map_or(0, |meta| meta.len());
     let total_bytes = firsts.iter().map(length).fold(0, u64::saturating_add);
-    let mut check = Check::new(expected, total_bytes, &mut progress);
+    let mut check = Check::new(expected, pseudonyms, total_bytes, &mut progress);
     for first in firsts {
         let path = path(dir, first, SEGMENT);
         check.segment(&path, first, first == last).map_err(|source| {
@@ -193,7 +198,10 @@ struct Check<'a> {
     broken: bool,
     /// Whether the next entry may have any sequence: what was before it could not be read.
     lost: bool,
+    pseudonyms: Option<Pseudonyms<'a>>,
     tenants: HashMap<[u8; 16], Tenant>,
+    /// The pseudonym of each name.
+    names: HashMap<String, [u8; 16]>,
     group_start: u64,
     /// Sequence of the first entry of the open group.
     group_first: u64,
@@ -209,7 +217,12 @@ struct Tenant {
 }
 
 impl<'a> Check<'a> {
-    fn new(expected: &[TreeHead], total_bytes: u64, progress: &'a mut dyn FnMut(Progress)) -> Self {
+    fn new(
+        expected: &[TreeHead],
+        pseudonyms: Option<Pseudonyms<'a>>,
+        total_bytes: u64,
+        progress: &'a mut dyn FnMut(Progress),
+    ) -> Self {
         let mut expected = expected.to_vec();
         expected.sort_by_key(|head| std::cmp::Reverse(head.size));
         let tree = Frontier::default();
@@ -238,7 +251,9 @@ impl<'a> Check<'a> {
             tree,
             broken: false,
             lost: false,
+            pseudonyms,
             tenants: HashMap::new(),
+            names: HashMap::new(),
             group_start: 0,
             group_first: 0,
             previous: None,
@@ -398,7 +413,25 @@ impl<'a> Check<'a> {
         }
     }
 
+    /// The name stands beside the leaf, which has the pseudonym only: whoever could write another
+    /// name there would give evidence to another tenant.
+    fn name(&mut self, entry: &EntryRef<'_>) {
+        if let Some(pseudonym) = self.names.get(entry.tenant) {
+            if *pseudonym != entry.tenant_pseudonym {
+                self.problem(Damage::Name { name: entry.tenant.to_owned() });
+            }
+            return;
+        }
+        let known = self.pseudonyms.map(|of| of(entry.tenant));
+        let pseudonym = known.unwrap_or(entry.tenant_pseudonym);
+        self.names.insert(entry.tenant.to_owned(), pseudonym);
+        if pseudonym != entry.tenant_pseudonym {
+            self.problem(Damage::Name { name: entry.tenant.to_owned() });
+        }
+    }
+
     fn tenant(&mut self, entry: &EntryRef<'_>) {
+        self.name(entry);
         let found = entry.tenant_sequence;
         let known = self.tenants.entry(entry.tenant_pseudonym);
         // After a loss, whatever comes is the start of what can be checked.
