@@ -15,7 +15,7 @@ use spanledger::access::{
 use spanledger::ledger::Reader;
 use std::collections::BTreeMap;
 use std::path::Path;
-use support::requests::{numbered, text};
+use support::requests::{numbered, span_id_hex, text};
 use support::server::{DEADLINE, Server, look_until};
 use tempfile::TempDir;
 
@@ -362,4 +362,99 @@ async fn a_key_that_an_operator_makes_over_the_api_counts_when_the_answer_comes(
         .collect();
     let of = |action: &str| ("acme".to_owned(), action.to_owned());
     assert_eq!(by_operator, [of("credential.created"), of("credential.revoked")]);
+}
+
+/// A request of which the head and a part of the body are sent; the rest is sent when asked for.
+struct Halfway {
+    stream: tokio::net::TcpStream,
+    rest: Vec<u8>,
+}
+
+impl Halfway {
+    async fn start(address: &str, head: &str, token: &Token, body: &[u8]) -> Self {
+        use tokio::io::AsyncWriteExt as _;
+        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        let head = format!(
+            "POST {head}\r\nhost: {address}\r\nauthorization: Bearer {}\r\ncontent-length: {}\r\n\
+             connection: close\r\n\r\n",
+            token.reveal(),
+            body.len(),
+        );
+        let (some, rest) = body.split_at(5);
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.write_all(some).await.unwrap();
+        Self { stream, rest: rest.to_vec() }
+    }
+
+    async fn finish(mut self) -> String {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        self.stream.write_all(&self.rest).await.unwrap();
+        let mut answer = Vec::new();
+        self.stream.read_to_end(&mut answer).await.unwrap();
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_begun_before_a_revocation_is_refused_when_it_ends_after_it() {
+    let data = TempDir::new().unwrap();
+    let (operator, operator_key) = create(data.path(), new(Role::Operator, ""));
+    let (writer, writer_key) = create(data.path(), new(Role::Writer, "acme"));
+    let server = Server::start(data.path()).await;
+    let backdoor = br#"{"name":"backdoor","role":"operator"}"#;
+    let json = "content-type: application/json";
+    let protobuf = "content-type: application/x-protobuf";
+    let head = format!("/api/v1/keys HTTP/1.1\r\n{json}");
+    let key = Halfway::start(server.api(), &head, &operator_key, backdoor).await;
+    let head = format!("/v1/traces HTTP/1.1\r\n{protobuf}");
+    let body = numbered(1, 1).encode_to_vec();
+    let spans = Halfway::start(server.http(), &head, &writer_key, &body).await;
+    let dir = data.path().join(ACCESS_FOLDER);
+    for id in [&operator.id, &writer.id] {
+        Book::change(&dir, |book| book.revoke(id, "os:tester", Timestamp::now())).unwrap();
+    }
+    let revoked = look_until(DEADLINE, async || {
+        let status = post(&server, &numbered(9, 1), &[bearer(&writer_key)]).await.status;
+        (status == 401).then_some(())
+    });
+    revoked.await.expect("a revocation");
+    for answer in [key.finish().await, spans.finish().await] {
+        assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
+    }
+    assert_eq!(Book::read(&dir).unwrap().unwrap().credentials.len(), 2);
+    let begun = span_id_hex(1);
+    assert!(entries(data.path()).iter().all(|(_, body)| body["span"]["id"] != *begun));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_door_shuts_with_the_first_credential_also_when_it_cannot_be_read_and_stays_shut() {
+    let data = TempDir::new().unwrap();
+    let mut server = Server::start(data.path()).await;
+    assert_eq!(post(&server, &numbered(1, 1), &[]).await.status, 200);
+    let dir = data.path().join(ACCESS_FOLDER);
+    std::fs::create_dir(&dir).unwrap();
+    std::fs::write(dir.join("credentials.json"), "not readable").unwrap();
+    let shut = look_until(DEADLINE, async || {
+        (post(&server, &numbered(2, 1), &[]).await.status == 401).then_some(())
+    });
+    shut.await.expect("the door is shut");
+    std::fs::remove_dir_all(&dir).unwrap();
+    let writer = create(data.path(), new(Role::Writer, "acme")).1;
+    let open = look_until(DEADLINE, async || {
+        (post(&server, &numbered(3, 1), &[bearer(&writer)]).await.status == 200).then_some(())
+    });
+    open.await.expect("the writer gets in");
+
+    // A folder that is lost, as with a restore of the ledger alone, does not open it again.
+    server.kill();
+    std::fs::remove_dir_all(&dir).unwrap();
+    let output = std::process::Command::new(support::server::binary())
+        .args(["serve", "--data", data.path().to_str().unwrap()])
+        .args(["--listen-grpc", "127.0.0.1:0", "--listen-http", "127.0.0.1:0"])
+        .args(["--listen-api", "127.0.0.1:0"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("credentials-needed"), "{said}");
 }

@@ -1,6 +1,5 @@
 //! From what a request shows to who it is and what it may do.
 
-use super::book::BOOK_FILE;
 use super::last_used::{LastUsed, read_last_used};
 use super::{
     Book, BookError, CertificateName, Credential, Forward, PeerCertificate, Presented, Proof,
@@ -12,11 +11,8 @@ use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
-
-/// Unit of the limit of bytes: a limiter counts to 2^32 only.
-const BYTES_UNIT: u64 = 1024;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 /// What a request that was refused for its rate is told to wait.
 const RATE_RETRY: Duration = Duration::from_secs(1);
@@ -99,7 +95,7 @@ struct Known {
     credential: Credential,
     hash: Option<TokenHash>,
     requests: Option<DefaultDirectRateLimiter>,
-    kibibytes: Option<DefaultDirectRateLimiter>,
+    bytes: Option<Mutex<Allowance>>,
     /// Seconds since 1970; 0 for never.
     last_used: AtomicI64,
 }
@@ -156,26 +152,47 @@ impl Principal {
     }
 
     /// Counts bytes that were received against its limit. What is larger than the limit of a
-    /// second counts as that: it must get through at some time.
+    /// second gets through when there is any of it left, and is paid for by waiting longer.
     ///
     /// # Errors
     /// [`Denied::TooFast`].
     pub fn admit_bytes(&self, bytes: usize) -> Result<(), Denied> {
-        let Some(known) = &self.0 else { return Ok(()) };
-        let Some(limiter) = &known.kibibytes else { return Ok(()) };
-        let most = known.credential.limits.bytes_per_second.map_or(u32::MAX, kibibytes);
-        let count = kibibytes(bytes as u64).min(most);
-        let Some(count) = NonZeroU32::new(count) else { return Ok(()) };
-        match limiter.check_n(count) {
-            Ok(Ok(())) => Ok(()),
-            _ => Err(Denied::TooFast),
-        }
+        let Some(allowance) = self.0.as_ref().and_then(|known| known.bytes.as_ref()) else {
+            return Ok(());
+        };
+        let mut allowance = allowance.lock().unwrap_or_else(PoisonError::into_inner);
+        if allowance.take(bytes, Instant::now()) { Ok(()) } else { Err(Denied::TooFast) }
     }
 }
 
-/// Rounded up, so that small requests count.
-fn kibibytes(bytes: u64) -> u32 {
-    u32::try_from(bytes.div_ceil(BYTES_UNIT)).unwrap_or(u32::MAX)
+/// Bytes that may come: those of a second at most, and fewer than none after a large request.
+#[derive(Debug)]
+struct Allowance {
+    each_second: f64,
+    left: f64,
+    at: Instant,
+}
+
+impl Allowance {
+    fn new(each_second: u64, now: Instant) -> Self {
+        // Exact up to 2^53 bytes in a second.
+        #[allow(clippy::cast_precision_loss)]
+        let each_second = each_second as f64;
+        Self { each_second, left: each_second, at: now }
+    }
+
+    fn take(&mut self, bytes: usize, now: Instant) -> bool {
+        let passed = now.saturating_duration_since(self.at).as_secs_f64();
+        self.left = (self.left + passed * self.each_second).min(self.each_second);
+        self.at = now;
+        if self.left <= 0.0 {
+            return false;
+        }
+        #[allow(clippy::cast_precision_loss)]
+        let bytes = bytes as f64;
+        self.left -= bytes;
+        true
+    }
 }
 
 impl Known {
@@ -189,7 +206,10 @@ impl Known {
         Self {
             hash,
             requests: credential.limits.requests_per_second.and_then(limiter),
-            kibibytes: credential.limits.bytes_per_second.map(kibibytes).and_then(limiter),
+            bytes: credential
+                .limits
+                .bytes_per_second
+                .map(|each| Mutex::new(Allowance::new(each, Instant::now()))),
             last_used: AtomicI64::new(last_used),
             credential,
         }
@@ -263,18 +283,7 @@ impl Credentials {
     /// # Errors
     /// [`BookError`] when a file is there and cannot be used.
     pub fn open(dir: &Path) -> Result<Self, BookError> {
-        let recorded = Book::read_recorded(dir)?;
-        let recorded = match Book::read(dir)? {
-            Some(_) => Some(recorded),
-            None if recorded.credentials.is_empty() => None,
-            // IMPORTANT: a file that was lost, or taken away, must not open the door.
-            None => {
-                return Err(BookError::Unreadable {
-                    path: dir.join(BOOK_FILE),
-                    why: "it is missing, and there are credentials on record".to_owned(),
-                });
-            }
-        };
+        let recorded = Book::read_whole(dir)?.map(|_| Book::read_recorded(dir)).transpose()?;
         let effect = Effect::new(recorded, &Effect::default());
         for (id, at) in read_last_used(dir) {
             if let Some(known) = effect.keys.get(&id) {
@@ -327,6 +336,19 @@ impl Credentials {
                 first.accept()
             }
         }
+    }
+
+    /// Whether who was let in still may: for what took time since.
+    ///
+    /// # Errors
+    /// [`Denied`].
+    pub fn still_may(&self, principal: &Principal, right: Right) -> Result<(), Denied> {
+        let Some(credential) = principal.credential() else {
+            return if self.is_open() { Ok(()) } else { Err(Denied::Missing) };
+        };
+        let effect = self.effect();
+        let known = effect.keys.get(&credential.id).ok_or(Denied::Unknown)?;
+        known.accept()?.demand(right)
     }
 
     /// The credentials in effect, with when each was last used; `None` before there is any.

@@ -135,8 +135,7 @@ fn a_key_counts_before_a_certificate_and_a_wrong_key_is_not_made_good_by_one() {
 
 #[test]
 fn a_limit_is_per_key_survives_a_reload_and_lets_a_large_request_through_in_the_end() {
-    let limits =
-        RateLimits { requests_per_second: Some(2), bytes_per_second: Some(4 * BYTES_UNIT) };
+    let limits = RateLimits { requests_per_second: Some(2), bytes_per_second: Some(4096) };
     let mut book = Book::default();
     let mut token = || book.create(writer(limits), "os:root", now()).unwrap().1.unwrap();
     let (one, other) = (token(), token());
@@ -144,12 +143,42 @@ fn a_limit_is_per_key_survives_a_reload_and_lets_a_large_request_through_in_the_
     let principal = ask(&credentials, &one).unwrap();
     let admitted = (0..20).filter(|_| principal.admit_request().is_ok()).count();
     assert!((2..20).contains(&admitted), "{admitted}");
-    assert_eq!(principal.admit_bytes(1 << 30), Ok(()), "as much as a second may have");
+    assert_eq!(principal.admit_bytes(1 << 30), Ok(()), "it gets through, and is paid for");
     assert_eq!(principal.admit_bytes(1), Err(Denied::TooFast));
     assert!(ask(&credentials, &other).unwrap().admit_bytes(1).is_ok());
     credentials.put_in_effect(book);
     assert_eq!(ask(&credentials, &one).unwrap().admit_bytes(1 << 30), Err(Denied::TooFast));
     assert_eq!(Principal::local().admit_bytes(usize::MAX), Ok(()));
+}
+
+#[test]
+fn a_large_request_is_paid_for_by_waiting() {
+    let start = Instant::now();
+    let after = |seconds| start + Duration::from_secs(seconds);
+    let mut allowance = Allowance::new(100, start);
+    assert!(allowance.take(1000, start) && !allowance.take(1, start));
+    assert!(
+        !allowance.take(1, after(9)),
+        "nine seconds pay for the nine hundred that were too many"
+    );
+    assert!(allowance.take(100, after(10)) && !allowance.take(1, after(10)));
+    assert!(
+        allowance.take(100, after(100)) && !allowance.take(1, after(100)),
+        "no more is saved up"
+    );
+}
+
+#[test]
+fn who_was_let_in_is_asked_again_after_what_took_time() {
+    let mut book = Book::default();
+    let (credential, token) = book.create(writer(RateLimits::default()), "os:root", now()).unwrap();
+    let (_dir, credentials) = with(book.clone());
+    let principal = ask(&credentials, &token.unwrap()).unwrap();
+    assert_eq!(credentials.still_may(&principal, Right::Write), Ok(()));
+    assert!(credentials.still_may(&Principal::local(), Right::Write).is_err());
+    book.revoke(&credential.id, "os:root", now()).unwrap();
+    credentials.put_in_effect(book);
+    assert_eq!(credentials.still_may(&principal, Right::Write), Err(Denied::Revoked));
 }
 
 #[test]

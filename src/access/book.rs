@@ -5,6 +5,7 @@
 //! ├── credentials.json         0600, hashes and names, no secret
 //! ├── recorded.json            0600, the credentials as the ledger has them on record
 //! ├── last-used.json           0600, when each was last used: a hint
+//! ├── reserve                  room for a change on a full disk
 //! └── lock                     held while the file is changed
 //! ```
 //!
@@ -20,7 +21,9 @@ use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{
+    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+};
 use std::path::{Path, PathBuf};
 
 /// Name of the file of credentials.
@@ -28,6 +31,9 @@ pub(super) const BOOK_FILE: &str = "credentials.json";
 /// Name of the file of what is on record.
 pub(super) const RECORDED_FILE: &str = "recorded.json";
 const LOCK_FILE: &str = "lock";
+const RESERVE_FILE: &str = "reserve";
+/// Bytes of the reserve: as much as a file of two thousand credentials needs.
+const RESERVE_BYTES: usize = 1024 * 1024;
 
 /// Version of the file.
 const VERSION: u32 = 1;
@@ -70,6 +76,17 @@ pub enum BookError {
          send without one are refused"
     )]
     First,
+    /// There were credentials, and all of them are gone.
+    #[error(
+        "credentials were made for this data and {} is gone; restore it from a copy. To let everybody in again, remove {}",
+        folder.display(), marker.display()
+    )]
+    Lost {
+        /// Folder of the credentials.
+        folder: PathBuf,
+        /// The file that says that there were some.
+        marker: PathBuf,
+    },
     /// What was asked for is not possible.
     #[error("{0}")]
     Invalid(String),
@@ -142,6 +159,22 @@ impl Book {
         Self::read_file(&dir.join(BOOK_FILE))
     }
 
+    /// The credentials in `dir`; `None` when there were never any.
+    ///
+    /// # Errors
+    /// As for [`Book::read`], and when there is no file though there are credentials on record: one
+    /// that was lost, or taken away, must not open the door.
+    pub fn read_whole(dir: &Path) -> Result<Option<Self>, BookError> {
+        let book = Self::read(dir)?;
+        if book.is_none() && !Self::read_recorded(dir)?.credentials.is_empty() {
+            return Err(BookError::Unreadable {
+                path: dir.join(BOOK_FILE),
+                why: "it is missing, and there are credentials on record".to_owned(),
+            });
+        }
+        Ok(book)
+    }
+
     /// The file of the credentials in `dir`.
     pub fn path(dir: &Path) -> PathBuf {
         dir.join(BOOK_FILE)
@@ -191,9 +224,11 @@ impl Book {
         let path = dir.join(LOCK_FILE);
         let lock = private().create(true).truncate(false).write(true).open(&path);
         let lock = lock.map_err(|source| io_error("open", &path, source))?;
+        give_to_owner(dir, &path).map_err(|source| io_error("open", &path, source))?;
         lock.lock().map_err(|source| io_error("lock", &path, source))?;
-        let mut book = Self::read(dir)?.unwrap_or_default();
+        let mut book = Self::read_whole(dir)?.unwrap_or_default();
         let answer = change(&mut book)?;
+        keep_reserve(dir);
         book.write(dir, BOOK_FILE)?;
         Ok(answer)
     }
@@ -360,19 +395,32 @@ impl Book {
         Ok(())
     }
 
-    /// Takes back that a credential is not revoked any more: a revocation is for good, also when
-    /// somebody puts an older file in the place of this one.
-    pub fn keep_revoked(&mut self, recorded: &Self) {
-        let revoked: HashMap<&str, &Act> = recorded
-            .credentials
-            .iter()
-            .filter_map(|old| Some((old.id.as_str(), old.revoked.as_ref()?)))
-            .collect();
+    /// Takes back that a credential is not revoked any more, or lives longer: both are for good,
+    /// also when somebody puts an older file in the place of this one.
+    pub fn keep_refused(&mut self, recorded: &Self) {
+        let olds: HashMap<&str, &Credential> =
+            recorded.credentials.iter().map(|old| (old.id.as_str(), old)).collect();
         for credential in &mut self.credentials {
-            if let Some(act) = revoked.get(credential.id.as_str()) {
-                credential.revoked = Some((*act).clone());
+            let Some(old) = olds.get(credential.id.as_str()) else { continue };
+            if let Some(act) = &old.revoked {
+                credential.revoked = Some(act.clone());
             }
+            let expires = [credential.expires, old.expires];
+            credential.expires = expires.into_iter().flatten().min();
         }
+    }
+
+    /// Refuses what somebody asks for whose own credential is refused meanwhile.
+    ///
+    /// # Errors
+    /// [`BookError::Invalid`].
+    pub fn demand_active(&self, id: Option<&str>, now: Timestamp) -> Result<(), BookError> {
+        let Some(id) = id else { return Ok(()) };
+        let own = self.credentials.iter().find(|credential| credential.id == id);
+        if own.is_some_and(|own| own.is_active(now)) {
+            return Ok(());
+        }
+        Err(BookError::Invalid("the credential that asks for it is revoked meanwhile".to_owned()))
     }
 
     /// What is different in `self` from what was `before`, in the order of the book.
@@ -430,16 +478,56 @@ fn check_forward(forward: &Forward) -> Result<(), BookError> {
 /// Writes a file that only its owner can read, so that after a crash it is the old one or the new.
 pub(super) fn write_private(dir: &Path, name: &str, bytes: &[u8]) -> Result<(), BookError> {
     let (path, temporary) = (dir.join(name), dir.join(format!("{name}.tmp")));
-    let write = || {
+    let write = || -> io::Result<()> {
         let mut file = private().create(true).truncate(true).write(true).open(&temporary)?;
         file.set_permissions(fs::Permissions::from_mode(0o600))?;
+        give_to_owner(dir, &temporary)?;
         file.write_all(bytes)?;
         // IMPORTANT: the bytes are on disk before the name says that they are.
         file.sync_all()?;
         fs::rename(&temporary, &path)?;
         File::open(dir)?.sync_all()
     };
-    write().map_err(|source| io_error("write", &path, source))
+    let written = match write() {
+        // The disk is full: a key that is to be revoked cannot wait for somebody to make room.
+        Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+            let _ = fs::remove_file(dir.join(RESERVE_FILE));
+            write()
+        }
+        written => written,
+    };
+    written.map_err(|source| io_error("write", &path, source))
+}
+
+/// Gives a file or folder that root made for a server to the user whom the server runs as: the
+/// owner of the folder that it is in. Otherwise the server could not read it.
+fn give_to_owner(parent: &Path, path: &Path) -> io::Result<()> {
+    let (wanted, own) = (fs::metadata(parent)?, fs::metadata(path)?);
+    if wanted.uid() == own.uid() {
+        return Ok(());
+    }
+    std::os::unix::fs::chown(path, Some(wanted.uid()), Some(wanted.gid()))
+}
+
+/// Keeps room for a change on a full disk. Without it the change is made all the same.
+fn keep_reserve(dir: &Path) {
+    let path = dir.join(RESERVE_FILE);
+    if path.metadata().is_ok_and(|file| file.len() == RESERVE_BYTES as u64) {
+        return;
+    }
+    let reserve = || -> io::Result<()> {
+        // Random bytes would be safer against file systems that compress; ones are enough for most.
+        private()
+            .create(true)
+            .truncate(true)
+            .write(true)
+            .open(&path)?
+            .write_all(&vec![1; RESERVE_BYTES])?;
+        give_to_owner(dir, &path)
+    };
+    if reserve().is_err() {
+        let _ = fs::remove_file(&path);
+    }
 }
 
 fn private() -> fs::OpenOptions {
@@ -450,7 +538,16 @@ fn private() -> fs::OpenOptions {
 
 fn create_private_dir(dir: &Path) -> Result<(), BookError> {
     let failed = |source| io_error("create", dir, source);
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)
+    if dir.is_dir() {
+        return Ok(());
+    }
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)?;
+    match dir.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => {
+            give_to_owner(parent, dir).map_err(failed)
+        }
+        _ => Ok(()),
+    }
 }
 
 pub(super) fn io_error(what: &'static str, path: &Path, source: io::Error) -> BookError {

@@ -171,8 +171,32 @@ fn an_older_file_does_not_bring_a_revoked_credential_back() {
     let mut recorded = older.clone();
     recorded.revoke(&credential.id, "key:op", at(2)).unwrap();
     assert!(matches!(older.changes(&recorded)[..], [Change::Edited(_)]), "and it is told");
-    older.keep_revoked(&recorded);
+    older.credentials[0].expires = None;
+    recorded.credentials[0].expires = Some(at(9));
+    older.keep_refused(&recorded);
     assert_eq!(older, recorded);
+}
+
+#[test]
+fn a_file_that_is_missing_though_credentials_are_on_record_is_not_begun_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    Book::change(dir.path(), |book| book.create(writer("ci"), "os:root", at(1))).unwrap();
+    Book::read(dir.path()).unwrap().unwrap().write_recorded(dir.path()).unwrap();
+    fs::remove_file(dir.path().join(BOOK_FILE)).unwrap();
+    let again = Book::change(dir.path(), |book| book.create(writer("ci"), "os:root", at(1)));
+    assert!(again.unwrap_err().to_string().contains("on record"));
+}
+
+#[test]
+fn whose_own_credential_is_revoked_changes_nothing_any_more() {
+    let mut book = Book::default();
+    let (own, _) = book.create(writer("op"), "os:root", at(1)).unwrap();
+    assert!(
+        book.demand_active(None, at(2)).is_ok() && book.demand_active(Some("x"), at(2)).is_err()
+    );
+    assert!(book.demand_active(Some(&own.id), at(2)).is_ok());
+    book.revoke(&own.id, "os:root", at(2)).unwrap();
+    assert!(book.demand_active(Some(&own.id), at(3)).is_err());
 }
 
 #[test]

@@ -9,6 +9,7 @@
 //! | `book.rs` | [`Book`]: all credentials in one file, changed under a lock |
 //! | `last_used.rs` | when each was last used |
 //! | `presented.rs` | [`Presented`]: what a request shows of itself |
+//! | `network.rs` | whose an address is |
 //! | `tenants.rs` | [`Tenants`]: whose evidence the records of one request are |
 //! | `tls.rs` | [`Tls`]: what listeners serve, replaced while they run when its files change |
 //! | `tls_files.rs` | the files of it: read, checked, made into what rustls serves |
@@ -29,6 +30,7 @@ mod authenticate;
 mod book;
 mod credential;
 mod last_used;
+mod network;
 mod presented;
 mod role;
 mod tenant;
@@ -42,6 +44,7 @@ pub use authenticate::{Credentials, Denied, Principal};
 pub use book::{Book, BookError, Change, NewCredential};
 pub use credential::{Act, CertificateName, Credential, Forward, Proof, RateLimits, TenantFrom};
 pub use last_used::{LastUsed, read_last_used, write_last_used};
+pub use network::network;
 pub use presented::{PeerCertificate, Presented};
 pub use role::{Right, Role};
 pub use tenant::{DEFAULT_TENANT, InvalidTenant, MAX_TENANT_BYTES, Tenant};

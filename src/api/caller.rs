@@ -9,14 +9,16 @@
 //! Every question to the store is about one tenant. Whoever reads one tenant's evidence asks about
 //! that tenant, whatever he names; whoever reads every tenant's names one for each question.
 
+use super::limits::{BODY_TIMEOUT, MAX_BODY_BYTES};
 use super::load::Load;
+use super::outgoing::Owner;
 use super::problem::Problem;
 use super::service::Api;
 use crate::access::{
     Credentials, Denied, PeerCertificate, Presented, Principal, Right, Role, Tenant,
 };
 use crate::store::query::Query;
-use axum::body::Body;
+use axum::body::{Body, to_bytes};
 use axum::extract::{FromRequestParts, MatchedPath, Request, State};
 use axum::http::header;
 use axum::http::request::Parts;
@@ -188,10 +190,41 @@ pub(super) async fn authorize(
     mut request: Request<Body>,
     next: Next,
 ) -> Response {
-    match admit(&access, &mut request) {
-        Ok(()) => next.run(request).await,
+    if let Err(problem) = admit(&access, &mut request) {
+        return problem.into_response();
+    }
+    match whole(&access, request).await {
+        Ok(request) => {
+            let caller = request.extensions().get::<Caller>();
+            let owner = caller.and_then(|caller| caller.principal.credential());
+            let owner = owner.map(|credential| Owner(credential.id.clone()));
+            let mut response = next.run(request).await;
+            if let Some(owner) = owner {
+                response.extensions_mut().insert(owner);
+            }
+            response
+        }
         Err(problem) => problem.into_response(),
     }
+}
+
+/// The request with all of its body, if it still may: a credential can be revoked while the body is
+/// on its way, and whoever has one that will be could begin many requests in advance.
+async fn whole(access: &Access, request: Request<Body>) -> Result<Request<Body>, Problem> {
+    if request.method().is_safe() {
+        return Ok(request);
+    }
+    let (parts, body) = request.into_parts();
+    let body = tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, MAX_BODY_BYTES)).await;
+    let body =
+        body.map_err(|_| Problem::body(format!("It did not arrive within {BODY_TIMEOUT:?}.")))?;
+    let body =
+        body.map_err(|_| Problem::body(format!("It has at most {MAX_BODY_BYTES} bytes.")))?;
+    if let Some(caller) = parts.extensions.get::<Caller>() {
+        let now = caller.shown.authenticate(access.credentials.as_ref());
+        now.inspect_err(|denied| access.load.deny(*denied))?;
+    }
+    Ok(Request::from_parts(parts, Body::from(body)))
 }
 
 fn admit(access: &Access, request: &mut Request<Body>) -> Result<(), Problem> {

@@ -6,6 +6,7 @@ use super::problem::Problem;
 use super::service::{Api, json};
 use crate::access::{BookError, Credential, Credentials, NewCredential, Principal, Token};
 use axum::Json;
+use axum::body::Bytes;
 use axum::extract::rejection::{JsonRejection, PathRejection};
 use axum::extract::{Path, State};
 use axum::response::Response;
@@ -125,11 +126,16 @@ pub(super) async fn rotate(
     State(api): State<Api>,
     caller: Caller,
     id: Result<Path<String>, PathRejection>,
-    body: Result<Option<Json<RotateKey>>, JsonRejection>,
+    body: Bytes,
 ) -> Result<Response, Problem> {
     let Path(id) = id.map_err(|_| no_such_key())?;
-    let body = body.map_err(|error| Problem::parameter(error.body_text()))?;
-    let asked = body.map(|Json(asked)| asked).unwrap_or_default();
+    let asked: RotateKey = match &body[..] {
+        [] => RotateKey::default(),
+        // Whatever it is called: a `grace` that is passed over would leave a key alive.
+        body => serde_json::from_slice(body).map_err(|error| {
+            Problem::parameter(format!("The body is not what this path takes: {error}."))
+        })?,
+    };
     let grace = asked.read().map_err(|why| Problem::parameter(format!("{why}.")))?;
     let made = keyring(&api)?.rotate(id, grace, caller.principal().clone()).await;
     let (credential, token) = made.map_err(Problem::from)?;

@@ -54,12 +54,24 @@ pub const MAX_WAITING: usize = 64;
 /// How often a waiting question is asked again.
 pub const WAIT_STEP: Duration = Duration::from_millis(200);
 
-/// Bytes of answers that are on their way out at once, those of up to a piece not counted: a dozen of
-/// the largest usual pages.
+/// Bytes of answers that are on their way out at once: a dozen of the largest usual pages.
 pub const MAX_ANSWERS_BYTES: u64 = 96 * 1_024 * 1_024;
+
+/// Of those, bytes of answers to one credential, or to all who have none: half.
+pub const MAX_ANSWERS_SHARE_BYTES: u64 = MAX_ANSWERS_BYTES / 2;
 
 /// Bytes of an answer that a connection is given at once.
 pub const ANSWER_PIECE_BYTES: usize = 64 * 1_024;
 
 /// How long a caller may take to read an answer. Longer than the commands of ours wait for one.
 pub const READ_TIMEOUT: Duration = Duration::from_mins(2);
+
+/// Largest body of a request, bytes: a thousand numbers of dead letters, a forwarder with its
+/// tenants.
+pub const MAX_BODY_BYTES: usize = 1_024 * 1_024;
+
+/// How long a body may take to arrive.
+pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Bytes of an answer that is not counted: what every refusal has.
+pub const UNCOUNTED_BYTES: u64 = 1_024;

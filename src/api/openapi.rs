@@ -7,9 +7,11 @@ use super::health::Readiness;
 use super::key::{KeyMade, KeysAnswer};
 use super::problem::{PROBLEM_JSON, Problem};
 use super::routes::documented_needs;
-use super::service::json;
 use super::{dead_letters, entries, keys, probes, traces, who};
-use axum::response::Response;
+use axum::body::Bytes;
+use axum::http::header;
+use axum::response::{IntoResponse as _, Response};
+use std::sync::LazyLock;
 use utoipa::OpenApi;
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::security::{
@@ -69,8 +71,11 @@ struct Document;
 /// This document.
 #[utoipa::path(get, path = "/api/v1/openapi.json", tag = "process",
     responses((status = 200, description = "OpenAPI 3.1", body = Object)))]
-pub(super) async fn openapi() -> Result<Response, Problem> {
-    json(&document())
+pub(super) async fn openapi() -> Response {
+    /// Made once: anybody may ask for it, any number of times.
+    static TEXT: LazyLock<Bytes> =
+        LazyLock::new(|| serde_json::to_vec(&document()).unwrap_or_default().into());
+    ([(header::CONTENT_TYPE, "application/json")], TEXT.clone()).into_response()
 }
 
 /// Ways to show a credential, in the order of the document.

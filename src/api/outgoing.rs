@@ -4,7 +4,9 @@
 //! its connection lives, once for each stream. So an answer is counted until its last piece is
 //! handed to the connection, and cut off when that takes too long.
 
-use super::limits::{ANSWER_PIECE_BYTES, MAX_ANSWERS_BYTES, READ_TIMEOUT};
+use super::limits::{
+    ANSWER_PIECE_BYTES, MAX_ANSWERS_BYTES, MAX_ANSWERS_SHARE_BYTES, READ_TIMEOUT, UNCOUNTED_BYTES,
+};
 use super::load::Load;
 use super::problem::Problem;
 use axum::body::Body;
@@ -12,6 +14,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt as _;
+use std::collections::HashMap;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -28,6 +31,9 @@ const UNIT_BYTES: u64 = 1024;
 #[derive(Debug, Clone)]
 pub(super) struct Outgoing {
     room: Arc<Semaphore>,
+    /// The share of each credential, and of all who have none: one never keeps all others out. As
+    /// many as there are credentials at most.
+    shares: Arc<Mutex<HashMap<Option<String>, Arc<Semaphore>>>>,
     load: Arc<Load>,
     within: Duration,
 }
@@ -35,25 +41,32 @@ pub(super) struct Outgoing {
 impl Outgoing {
     /// Memory for answers that are read within [`READ_TIMEOUT`].
     pub(super) fn new(load: Arc<Load>) -> Self {
-        let units = usize::try_from(units(MAX_ANSWERS_BYTES)).unwrap_or(Semaphore::MAX_PERMITS);
-        Self {
-            room: Arc::new(Semaphore::new(units.min(Semaphore::MAX_PERMITS))),
-            load,
-            within: READ_TIMEOUT,
-        }
+        let room = Arc::new(Semaphore::new(permits(MAX_ANSWERS_BYTES)));
+        Self { room, shares: Arc::default(), load, within: READ_TIMEOUT }
+    }
+
+    /// Room for so many bytes, of its owner's share first. One that is larger than the share takes
+    /// all of it.
+    fn room(&self, owner: Option<&Owner>, bytes: u64) -> Option<Room> {
+        let share = {
+            let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
+            let new = || Arc::new(Semaphore::new(permits(MAX_ANSWERS_SHARE_BYTES)));
+            Arc::clone(shares.entry(owner.map(|owner| owner.0.clone())).or_insert_with(new))
+        };
+        let wanted = u32::try_from(units(bytes.min(MAX_ANSWERS_SHARE_BYTES))).unwrap_or(u32::MAX);
+        let share = share.try_acquire_many_owned(wanted).ok()?;
+        let all = Arc::clone(&self.room).try_acquire_many_owned(wanted).ok()?;
+        Some(Room { _share: share, _all: all })
     }
 
     /// The answer, counted; or that there is no room for it now.
     pub(super) async fn count(&self, response: Response) -> Response {
         let (parts, body) = response.into_parts();
         let bytes = body.size_hint().lower();
-        if bytes <= ANSWER_PIECE_BYTES as u64 {
+        if bytes <= UNCOUNTED_BYTES {
             return Response::from_parts(parts, body);
         }
-        // One that is larger than all of the room takes all of it.
-        let wanted = units(bytes.min(MAX_ANSWERS_BYTES));
-        let room = u32::try_from(wanted).unwrap_or(u32::MAX);
-        let Ok(room) = Arc::clone(&self.room).try_acquire_many_owned(room) else {
+        let Some(room) = self.room(parts.extensions.get(), bytes) else {
             self.load.answer_refused();
             return Problem::busy().into_response();
         };
@@ -76,10 +89,23 @@ fn units(bytes: u64) -> u64 {
     bytes.div_ceil(UNIT_BYTES)
 }
 
+fn permits(bytes: u64) -> usize {
+    usize::try_from(units(bytes)).unwrap_or(Semaphore::MAX_PERMITS).min(Semaphore::MAX_PERMITS)
+}
+
+/// Whose answer it is: the id of a credential. In the extensions of the response.
+#[derive(Debug, Clone)]
+pub(super) struct Owner(pub(super) String);
+
+struct Room {
+    _share: OwnedSemaphorePermit,
+    _all: OwnedSemaphorePermit,
+}
+
 /// What was not given to the connection yet.
 struct Held {
     rest: Bytes,
-    _room: OwnedSemaphorePermit,
+    _room: Room,
 }
 
 fn lock(held: &Mutex<Option<Held>>) -> MutexGuard<'_, Option<Held>> {
@@ -138,15 +164,24 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_nobody_reads_is_counted_until_it_is_dropped_and_small_answers_always_go() {
+    async fn what_nobody_reads_is_counted_until_it_is_dropped_and_leaves_room_for_others() {
         let outgoing = Outgoing::new(Arc::default());
         let most = usize::try_from(MAX_ANSWERS_BYTES).unwrap();
-        let unread = outgoing.count(answer(most * 2)).await;
-        assert_eq!(outgoing.count(answer(ANSWER_PIECE_BYTES + 1)).await.status(), 503);
-        assert_eq!(outgoing.count(answer(ANSWER_PIECE_BYTES)).await.status(), 200);
+        let small = usize::try_from(UNCOUNTED_BYTES).unwrap();
+        let of = |owner: &str, bytes| {
+            let mut response = answer(bytes);
+            response.extensions_mut().insert(Owner(owner.to_owned()));
+            response
+        };
+        let unread = outgoing.count(of("a", most * 2)).await;
+        assert_eq!(outgoing.count(of("a", small + 1)).await.status(), 503);
+        assert_eq!(outgoing.count(of("a", small)).await.status(), 200);
+        let other = outgoing.count(of("b", most / 4)).await;
+        assert_eq!(other.status(), 200);
         assert_eq!(outgoing.load.answers_refused(), 1);
-        drop(unread);
-        assert_eq!(outgoing.count(answer(ANSWER_PIECE_BYTES + 1)).await.status(), 200);
+        drop((unread, other));
+        assert_eq!(outgoing.count(of("a", small + 1)).await.status(), 200);
+        assert_eq!(outgoing.count(answer(small + 1)).await.status(), 200);
     }
 
     #[tokio::test]

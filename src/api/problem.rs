@@ -170,6 +170,11 @@ impl Problem {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "keys-unavailable", title, detail)
     }
 
+    /// The body of a request does not come, or is too large.
+    pub fn body(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "bad-body", "The body cannot be read", detail)
+    }
+
     /// The answer took too long.
     pub fn timeout() -> Self {
         Self::new(

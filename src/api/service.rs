@@ -68,7 +68,8 @@ pub struct Api {
     /// as there are credentials at most.
     turns_of: Arc<Mutex<HashMap<String, Arc<Semaphore>>>>,
     /// Callers that may follow the ledger at once.
-    pub(super) waiting: Arc<Semaphore>,
+    waiting: Arc<Semaphore>,
+    waiting_of: Arc<Mutex<HashMap<String, Arc<Semaphore>>>>,
     bounds: Bounds,
 }
 
@@ -117,6 +118,7 @@ impl Api {
             turns_of: Arc::default(),
             turns: Arc::new(Semaphore::new(bounds.concurrent)),
             waiting: Arc::new(Semaphore::new(bounds.waiting)),
+            waiting_of: Arc::default(),
             bounds,
         }
     }
@@ -128,6 +130,7 @@ impl Api {
             turns: Arc::new(Semaphore::new(bounds.concurrent)),
             turns_of: Arc::default(),
             waiting: Arc::new(Semaphore::new(bounds.waiting)),
+            waiting_of: Arc::default(),
             bounds,
             ..self
         }
@@ -188,6 +191,29 @@ impl Api {
         Some(Turn { _of_all: turn?, _own: own })
     }
 
+    /// Leave to follow the ledger: half of what there is for one credential.
+    pub(super) fn wait(&self, caller: &Caller) -> Option<Turn> {
+        let own = caller.principal().credential().map(|credential| {
+            let mut waits = self.waiting_of.lock().unwrap_or_else(PoisonError::into_inner);
+            let new = || Arc::new(Semaphore::new(self.bounds.waiting.div_ceil(2)));
+            Arc::clone(waits.entry(credential.id.clone()).or_insert_with(new))
+        });
+        let own = own.map(|own| own.try_acquire_owned().ok());
+        let own = match own {
+            Some(None) => {
+                self.load.no_turn_of_caller();
+                return None;
+            }
+            Some(own) => own,
+            None => None,
+        };
+        let all = Arc::clone(&self.waiting).try_acquire_owned().ok();
+        if all.is_none() {
+            self.load.no_turn();
+        }
+        Some(Turn { _of_all: all?, _own: own })
+    }
+
     /// Works on one question on a thread of its own, when it is its turn.
     ///
     /// # Errors
@@ -217,7 +243,7 @@ impl Api {
 }
 
 /// Leave to work on a question.
-struct Turn {
+pub(super) struct Turn {
     _of_all: OwnedSemaphorePermit,
     _own: Option<OwnedSemaphorePermit>,
 }

@@ -10,11 +10,12 @@
 //! by hand in the file is on record too, without an actor.
 
 use crate::access::{
-    Act, Book, BookError, Change, Credential, Credentials, Proof, Role, Tenant, read_last_used,
-    write_last_used,
+    ACCESS_FOLDER, Act, Book, BookError, Change, Credential, Credentials, Proof, Role, Tenant,
+    read_last_used, write_last_used,
 };
 use crate::api::Health;
 use crate::intake::{Intake, IntakeError, OperatorAction, UNKNOWN_ACTOR};
+use jiff::Timestamp;
 use std::fmt::Write as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -45,6 +46,23 @@ pub(super) enum KeeperError {
     Broken,
 }
 
+/// A file in the data folder that says that there are credentials: a folder of them that is lost
+/// must not open the door.
+const MARKER: &str = "credentials-needed";
+
+/// The credentials of a data folder.
+///
+/// # Errors
+/// [`BookError`] when they cannot be used, or are gone.
+pub(super) fn open_credentials(data: &Path) -> Result<Credentials, BookError> {
+    let credentials = Credentials::open(&data.join(ACCESS_FOLDER))?;
+    let marker = data.join(MARKER);
+    if credentials.is_open() && marker.exists() {
+        return Err(BookError::Lost { folder: credentials.dir().to_owned(), marker });
+    }
+    Ok(credentials)
+}
+
 /// See the module. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(super) struct Keeper {
@@ -54,8 +72,27 @@ pub(super) struct Keeper {
     seen: Arc<Mutex<Option<Stamp>>>,
 }
 
-/// What changes when a file does.
+/// What changes when a file does: inode, length, seconds and nanoseconds of its last change.
 type Stamp = (u64, u64, i64, i64);
+
+/// A file that is not what it was.
+struct Read {
+    stamp: Stamp,
+    book: Book,
+    recorded: Book,
+}
+
+/// `None` when there was never a file, or it is as before.
+fn read(dir: &Path, before: Option<Stamp>) -> Result<Option<Read>, BookError> {
+    let stamp = Book::path(dir).metadata().ok();
+    let stamp = stamp.map(|file| (file.ino(), file.size(), file.mtime(), file.mtime_nsec()));
+    if stamp.is_some() && stamp == before {
+        return Ok(None);
+    }
+    let Some(book) = Book::read_whole(dir)? else { return Ok(None) };
+    let recorded = Book::read_recorded(dir)?;
+    Ok(Some(Read { stamp: stamp.unwrap_or_default(), book, recorded }))
+}
 
 impl Keeper {
     pub(super) fn new(credentials: Credentials, intake: Intake) -> Self {
@@ -67,6 +104,15 @@ impl Keeper {
         self.credentials.dir()
     }
 
+    /// Refuses a credential in memory.
+    pub(super) fn refuse(&self, id: &str) {
+        if let Some(mut book) = self.credentials.book()
+            && book.revoke(id, UNKNOWN_ACTOR, Timestamp::now()).is_ok()
+        {
+            self.credentials.refuse_at_once(&book);
+        }
+    }
+
     /// Puts in effect what the file says, when it is not what it was.
     ///
     /// # Errors
@@ -74,33 +120,32 @@ impl Keeper {
     pub(super) async fn look(&self) -> Result<(), KeeperError> {
         let mut seen = self.seen.lock().await;
         let (dir, before) = (self.credentials.dir().to_owned(), *seen);
-        let read = tokio::task::spawn_blocking(move || {
-            let stamp = Book::path(&dir)
-                .metadata()
-                .ok()
-                .map(|file| (file.ino(), file.size(), file.mtime(), file.mtime_nsec()));
-            if stamp.is_some() && stamp == before {
-                return Ok(None);
-            }
-            let book = Book::read(&dir)?;
-            let recorded = Book::read_recorded(&dir)?;
-            Ok::<_, BookError>(book.map(|book| (stamp, book, recorded)))
-        });
-        let Some((stamp, mut book, recorded)) = read.await.map_err(|_| KeeperError::Broken)??
-        else {
-            return Ok(());
-        };
-        self.credentials.refuse_at_once(&book);
-        for change in book.changes(&recorded) {
-            self.intake.record(&action(&change, &book)).await?;
+        let read = tokio::task::spawn_blocking(move || read(&dir, before));
+        let read = read.await.map_err(|_| KeeperError::Broken)?;
+        // IMPORTANT: whoever made the first credential was told that the door is shut. It is, also
+        // when the file cannot be read, or what is in it cannot be put on record.
+        if self.credentials.is_open() && !matches!(read, Ok(None)) {
+            self.credentials.put_in_effect(Book::default());
         }
-        book.keep_revoked(&recorded);
+        let Some(Read { stamp, mut book, recorded }) = read? else { return Ok(()) };
+        self.credentials.refuse_at_once(&book);
+        let edited = Timestamp::new(stamp.2, i32::try_from(stamp.3).unwrap_or(0));
+        let edited = edited.unwrap_or_else(|_| Timestamp::now());
+        for change in book.changes(&recorded) {
+            self.intake.record(&action(&change, &book, edited)).await?;
+        }
+        book.keep_refused(&recorded);
         let (dir, book) = (self.credentials.dir().to_owned(), Arc::new(book));
         let kept = Arc::clone(&book);
-        let written = tokio::task::spawn_blocking(move || kept.write_recorded(&dir));
+        let written = tokio::task::spawn_blocking(move || {
+            kept.write_recorded(&dir)?;
+            let marker = dir.parent().unwrap_or(&dir).join(MARKER);
+            let failed = |source| BookError::Io { what: "write", path: marker.clone(), source };
+            if marker.exists() { Ok(()) } else { std::fs::write(&marker, "").map_err(failed) }
+        });
         written.await.map_err(|_| KeeperError::Broken)??;
         self.credentials.put_in_effect(Book::clone(&book));
-        *seen = stamp;
+        *seen = Some(stamp);
         Ok(())
     }
 
@@ -144,8 +189,9 @@ impl Keeper {
     }
 }
 
-fn action(change: &Change<'_>, book: &Book) -> OperatorAction {
-    let edited = Act { at: jiff::Timestamp::now(), by: UNKNOWN_ACTOR.to_owned() };
+/// `edited` is when the file was changed last: for what nobody says when he did it.
+fn action(change: &Change<'_>, book: &Book, edited: Timestamp) -> OperatorAction {
+    let edited = Act { at: edited, by: UNKNOWN_ACTOR.to_owned() };
     let (credential, act, action, what) = match change {
         Change::Created(it) => (it, &it.created, "credential.created", made(it)),
         Change::Revoked(it, act) => (it, *act, "credential.revoked", "was revoked".to_owned()),

@@ -94,7 +94,7 @@ section! {
         /// Connections per port.
         max_connections: usize = 1024,
         /// Requests in flight on one HTTP/2 connection.
-        max_streams: u32 = 128,
+        max_streams: u32 = 64,
     }
 }
 

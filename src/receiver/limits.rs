@@ -54,7 +54,8 @@ pub struct Limits {
     /// Time that a peer may leave what is written to it unread. Default 30 s. Then the connection
     /// is closed.
     pub write_timeout: Duration,
-    /// Requests of one HTTP/2 connection at the same time. Default 128. Over it the client waits.
+    /// Requests of one HTTP/2 connection at the same time. Default 64: each that nobody reads the
+    /// answer of costs some KiB. Over it the client waits.
     pub max_concurrent_streams: u32,
     /// Bytes of a request's headers. Default 16 KiB. Over it: 431.
     pub max_header_bytes: u32,
@@ -94,7 +95,7 @@ impl Default for Limits {
             max_connections: 1024,
             max_connections_per_address: 512,
             write_timeout: Duration::from_secs(30),
-            max_concurrent_streams: 128,
+            max_concurrent_streams: 64,
             max_header_bytes: 16 * 1024,
             max_reset_streams: 20,
             header_timeout: Duration::from_secs(30),

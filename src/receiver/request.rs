@@ -95,7 +95,10 @@ pub(super) async fn accept(
         permit,
     };
     let result = match work.draft().await {
-        Ok(drafted) => shared.intake.commit(drafted.draft).await.map_err(Refused::from),
+        Ok(drafted) => match still_may(shared, head) {
+            Ok(()) => shared.intake.commit(drafted.draft).await.map_err(Refused::from),
+            Err(refused) => Err(refused),
+        },
         Err(refused) => Err(refused),
     };
     match result {
@@ -105,6 +108,15 @@ pub(super) async fn accept(
         }
         Err(refused) => Err(reject_read(shared, head, refused, bytes).await),
     }
+}
+
+/// Asks again: the body may have taken its time, and the credential may be revoked meanwhile.
+fn still_may(shared: &Shared, head: &Head) -> Result<(), Refused> {
+    let Some(credentials) = &shared.credentials else { return Ok(()) };
+    credentials.still_may(&head.principal, Right::Write).map_err(|denied| {
+        shared.metrics.deny(denied);
+        denied.into()
+    })
 }
 
 /// Leaves a trace of a request whose body was read to its end, with its hash.

@@ -8,7 +8,7 @@ use super::Limits;
 use super::handshake::{Failed, Stream, handshake};
 use super::metrics::{HandshakeFailure, LimitHit, Metrics, add};
 use super::opened::Opened;
-use crate::access::{PeerCertificate, Tls};
+use crate::access::{PeerCertificate, Tls, network};
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -186,7 +186,7 @@ impl Addresses {
 
     /// A place for a connection, if the address has one left.
     fn take(&self, address: IpAddr) -> Option<Place> {
-        let address = address.to_canonical();
+        let address = network(address);
         let mut counts = self.counts();
         let count = counts.entry(address).or_default();
         if *count >= self.most {
