@@ -13,6 +13,11 @@ const LATER: &[(&str, Option<&str>)] = &[
     ("spanledger_elasticsearch_search_failures_total", Some("reason")),
     ("spanledger_elasticsearch_points_in_time_evicted_total", None),
     ("spanledger_elasticsearch_unreadable_documents_total", None),
+    ("spanledger_tls_handshake_failures_total", Some("reason")),
+    ("spanledger_tls_certificate_expires_timestamp_seconds", None),
+    ("spanledger_tls_client_revoked_due_timestamp_seconds", None),
+    ("spanledger_tls_reloads_total", None),
+    ("spanledger_tls_files_refused", None),
 ];
 
 fn dashboard() -> Value {

@@ -26,7 +26,8 @@ fuzz_target!(|data: &[u8]| {
         inflate_free_bytes: 16 * 1024,
         ..Limits::default()
     };
-    let budget = Budget::new(limits.max_request_bytes + STEP_BYTES + DECOMPRESSOR_BYTES);
+    let most = limits.max_request_bytes + STEP_BYTES + DECOMPRESSOR_BYTES;
+    let budget = Budget::new(most, most);
     let run = |body: &[u8], limits: &Limits| {
         let inflated = inflate(Bytes::copy_from_slice(body), encoding, limits, &budget);
         assert_eq!(budget.used(), 0, "memory is given back");

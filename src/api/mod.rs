@@ -12,7 +12,7 @@
 //! | `openapi.rs` | the OpenAPI document |
 //! | `problem.rs` | [`Problem`]: errors as RFC 9457 problem details |
 //! | `health.rs` | [`Health`]: live and ready, told by the parts of the process |
-//! | `caller.rs` | [`Caller`](caller::Caller): who asks, whether he may, and whose evidence he is shown |
+//! | `caller.rs` | who asks, whether he may, and whose evidence he is shown |
 //! | `host.rs` | [`HostCheck`]: DNS rebinding ends here |
 //! | `load.rs`, `outgoing.rs` | what is refused for its load; memory and time of answers |
 //! | `service.rs`, `limits.rs` | what routes share: turns, time, headers; every bound |
