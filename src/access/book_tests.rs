@@ -10,6 +10,7 @@ fn the_first_credential_is_the_operators_unless_one_knows_what_it_does() {
     assert!(Book::default().check_first(Role::Writer, true).is_ok());
 }
 use proptest::prelude::*;
+use std::fs;
 
 fn writer(name: &str) -> NewCredential {
     NewCredential {

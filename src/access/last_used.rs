@@ -4,7 +4,7 @@
 //! at the end, not with each request.
 
 use super::BookError;
-use super::book::{io_error, write_private};
+use super::files::{io_error, write_private};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::io;

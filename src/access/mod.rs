@@ -7,6 +7,7 @@
 //! | `token.rs` | [`Token`]: the secret of an API key, and the hash that is kept of it |
 //! | `credential.rs` | [`Credential`]: what a secret or a certificate stands for |
 //! | `book.rs` | [`Book`]: all credentials in one file, changed under a lock |
+//! | `files.rs` | files that only the server's user can read |
 //! | `last_used.rs` | when each was last used |
 //! | `presented.rs` | [`Presented`]: what a request shows of itself |
 //! | `network.rs` | whose an address is |
@@ -29,6 +30,7 @@
 mod authenticate;
 mod book;
 mod credential;
+mod files;
 mod last_used;
 mod network;
 mod presented;
