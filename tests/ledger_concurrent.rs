@@ -12,7 +12,7 @@ fn entry(id: u64, source: u64, body: &[u8]) -> NewEntry<'_> {
     };
     NewEntry {
         id: EntryId(wide(id)),
-        tenant: "default",
+        tenant: ["one", "two", "three"][usize::try_from(id % 3).unwrap()],
         tenant_pseudonym: wide(id % 3),
         retention_class: 0,
         received_ns: id,

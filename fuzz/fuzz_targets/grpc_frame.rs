@@ -27,7 +27,7 @@ fuzz_target!(|data: &[u8]| {
         inflate_free_bytes: 128 * 1024,
         ..Limits::default()
     };
-    let budget = Budget::new(16 * 1024 * 1024);
+    let budget = Budget::new(16 * 1024 * 1024, 16 * 1024 * 1024);
     let encoding = if is_compressed { declared } else { b"" };
     let Some(Inflated::Whole(plain)) = inflate(message, encoding, &limits, &budget) else { return };
     for signal in [Signal::Traces, Signal::Logs] {
