@@ -26,14 +26,11 @@ fn credentials(role: Role, limits: RateLimits) -> (tempfile::TempDir, Credential
     };
     let mut last = None;
     for number in 0..1000 {
+        let name = format!("agents {number}");
         let new = NewCredential {
-            name: format!("agents {number}"),
-            role,
-            tenant: Some(tenant(number)),
             forward: (role == Role::Forwarder).then(|| forward.clone()),
-            certificate: None,
-            expires: None,
             limits,
+            ..NewCredential::new(name, role, Some(tenant(number)))
         };
         last = book.create(new, "os:bench", Timestamp::now()).expect("a credential").1;
     }

@@ -7,11 +7,10 @@ mod support;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use jiff::Timestamp;
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message as _;
-use spanledger::access::{ACCESS_FOLDER, Book, NewCredential, RateLimits, Role, Tenant, Token};
+use spanledger::access::{Role, Token};
 use spanledger::ledger::Reader;
 use std::collections::HashSet;
 use std::io::Write as _;
@@ -19,6 +18,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+use support::keys::{create, new};
 use support::requests::{numbered, request, span_id_hex};
 use support::server::Server;
 use tempfile::TempDir;
@@ -36,21 +36,6 @@ const LONGEST_GAP: Duration = Duration::from_secs(15);
 
 /// Spans in a request of the client that behaves.
 const SPANS: u64 = 20;
-
-fn key(data: &Path, role: Role, tenant: &str) -> Token {
-    let new = NewCredential {
-        name: format!("{role} of {tenant}"),
-        role,
-        tenant: Some(Tenant::new(tenant).unwrap()),
-        forward: None,
-        certificate: None,
-        expires: None,
-        limits: RateLimits::default(),
-    };
-    let dir = data.join(ACCESS_FOLDER);
-    let made = Book::change(&dir, |book| book.create(new, "os:tester", Timestamp::now()));
-    made.unwrap().1.unwrap()
-}
 
 fn client() -> reqwest::Client {
     reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(40)).build().unwrap()
@@ -242,9 +227,9 @@ async fn one_client_that_behaves_goes_on_beside_all_that_do_not() {
     let seconds =
         std::env::var("SPANLEDGER_ABUSE_SECONDS").map_or(20, |text| text.parse().unwrap());
     let data = TempDir::new().unwrap();
-    let good_key = key(data.path(), Role::Writer, "good");
-    let hostile = key(data.path(), Role::Writer, "hostile");
-    let auditor = key(data.path(), Role::Auditor, "hostile");
+    let good_key = create(data.path(), new(Role::Writer, "good")).1;
+    let hostile = create(data.path(), new(Role::Writer, "hostile")).1;
+    let auditor = create(data.path(), new(Role::Auditor, "hostile")).1;
     let mut server = Server::start(data.path()).await;
     let scene = Arc::new(Scene {
         otlp: server.http().to_owned(),

@@ -6,13 +6,12 @@ mod support;
 
 use jiff::Timestamp;
 use prost::Message as _;
-use spanledger::access::{
-    ACCESS_FOLDER, Book, CertificateName, Credential, NewCredential, RateLimits, Role, Tenant,
-};
+use spanledger::access::{ACCESS_FOLDER, Book, CertificateName, Credential, NewCredential, Role};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use support::authority::{Authority, Pair};
+use support::keys::{make, new};
 use support::requests::numbered;
 use support::server::{DEADLINE, Server, binary, look_until};
 use tempfile::TempDir;
@@ -80,17 +79,8 @@ impl Place {
 }
 
 fn credential(data: &Path, role: Role, tenant: &str, name: &str) -> Credential {
-    let new = NewCredential {
-        name: name.to_owned(),
-        role,
-        tenant: Some(Tenant::new(tenant).unwrap()),
-        forward: None,
-        certificate: Some(name.parse::<CertificateName>().unwrap()),
-        expires: None,
-        limits: RateLimits::default(),
-    };
-    let dir = data.join(ACCESS_FOLDER);
-    Book::change(&dir, |book| book.create(new, "os:tester", Timestamp::now())).unwrap().0
+    let certificate = Some(name.parse::<CertificateName>().unwrap());
+    make(data, NewCredential { certificate, ..new(role, tenant) }).0
 }
 
 fn text(bytes: &[u8]) -> String {

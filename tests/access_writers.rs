@@ -9,12 +9,12 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
 use prost::Message as _;
 use spanledger::access::{
-    ACCESS_FOLDER, Book, Credential, Forward, NewCredential, RateLimits, Role, Tenant, TenantFrom,
-    Token,
+    ACCESS_FOLDER, Book, Forward, NewCredential, RateLimits, Role, Tenant, TenantFrom, Token,
 };
 use spanledger::ledger::Reader;
 use std::collections::BTreeMap;
 use std::path::Path;
+use support::keys::{create, new};
 use support::requests::{numbered, span_id_hex, text};
 use support::server::{DEADLINE, Server, look_until};
 use tempfile::TempDir;
@@ -23,28 +23,20 @@ fn tenant(name: &str) -> Tenant {
     Tenant::new(name).unwrap()
 }
 
-fn new(role: Role, of: &str) -> NewCredential {
-    NewCredential {
-        name: format!("{role} of {of}"),
-        role,
-        tenant: (!role.is_global()).then(|| tenant(of)),
-        forward: None,
-        certificate: None,
-        expires: None,
-        limits: RateLimits::default(),
-    }
-}
-
-/// Makes a key as `spanledger keys create` does.
-fn create(data: &Path, new: NewCredential) -> (Credential, Token) {
-    let dir = data.join(ACCESS_FOLDER);
-    let (credential, token) =
-        Book::change(&dir, |book| book.create(new, "os:tester", Timestamp::now())).unwrap();
-    (credential, token.unwrap())
-}
-
 fn bearer(token: &Token) -> (&'static str, String) {
     ("authorization", format!("Bearer {}", token.reveal()))
+}
+
+/// What a server says that does not start on the data.
+fn refused_start(data: &Path) -> String {
+    let output = std::process::Command::new(support::server::binary())
+        .args(["serve", "--data", data.to_str().unwrap()])
+        .args(["--listen-grpc", "127.0.0.1:0", "--listen-http", "127.0.0.1:0"])
+        .args(["--listen-api", "127.0.0.1:0"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 struct Answer {
@@ -312,14 +304,7 @@ async fn who_made_which_credential_is_on_record_before_it_lets_anybody_in() {
     assert_eq!(changes(), before);
     server.kill();
     std::fs::remove_file(&path).unwrap();
-    let output = std::process::Command::new(support::server::binary())
-        .args(["serve", "--data", data.path().to_str().unwrap()])
-        .args(["--listen-grpc", "127.0.0.1:0", "--listen-http", "127.0.0.1:0"])
-        .args(["--listen-api", "127.0.0.1:0"])
-        .output()
-        .unwrap();
-    assert_eq!(output.status.code(), Some(1));
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let said = refused_start(data.path());
     assert!(said.contains("credentials on record"), "{said}");
 }
 
@@ -453,13 +438,6 @@ async fn the_door_shuts_with_the_first_credential_also_when_it_cannot_be_read_an
     // A folder that is lost, as with a restore of the ledger alone, does not open it again.
     server.kill();
     std::fs::remove_dir_all(&dir).unwrap();
-    let output = std::process::Command::new(support::server::binary())
-        .args(["serve", "--data", data.path().to_str().unwrap()])
-        .args(["--listen-grpc", "127.0.0.1:0", "--listen-http", "127.0.0.1:0"])
-        .args(["--listen-api", "127.0.0.1:0"])
-        .output()
-        .unwrap();
-    assert_eq!(output.status.code(), Some(1));
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let said = refused_start(data.path());
     assert!(said.contains("credentials-needed"), "{said}");
 }

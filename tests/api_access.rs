@@ -343,7 +343,7 @@ async fn each_refusal_is_told_with_its_reason() {
     get_as(&app, &writer, "/api/v1/whoami").await;
     get(&app, "/readyz").await;
     get(&app, "/nowhere").await;
-    let told: Vec<_> = load.denied().filter(|(_, count)| *count > 0).collect();
+    let told: Vec<_> = load.denied.read().filter(|(_, count)| *count > 0).collect();
     assert_eq!(told, [("missing", 1), ("unknown", 1), ("forbidden", 1)]);
 }
 

@@ -17,8 +17,7 @@ use rustls::HandshakeKind;
 use rustls::version::{TLS12, TLS13};
 use setup::{Dial, Files, Outcome, connect, get, http2_of};
 use spanledger::access::{
-    ACCESS_FOLDER, Book, ClientAuthorities, NewCredential, PeerCertificate, RateLimits, Role,
-    Tenant, Tls, TlsSettings,
+    ACCESS_FOLDER, Book, ClientAuthorities, PeerCertificate, Role, Tls, TlsSettings,
 };
 use spanledger::receiver::{Limits, Metrics, Server as Listener};
 use std::fs;
@@ -426,15 +425,7 @@ async fn a_certificate_that_ends_soon_and_a_list_that_is_out_of_date_are_warned_
 /// Makes the key of a writer, and revokes it when asked to.
 fn make_key(data: &std::path::Path, revoked: bool) {
     let now = jiff::Timestamp::now();
-    let new = NewCredential {
-        name: "agents".to_owned(),
-        role: Role::Writer,
-        tenant: Some(Tenant::new("acme").unwrap()),
-        forward: None,
-        certificate: None,
-        expires: None,
-        limits: RateLimits::default(),
-    };
+    let new = support::keys::new(Role::Writer, "acme");
     Book::change(&data.join(ACCESS_FOLDER), |book| {
         let (credential, _) = book.create(new, "os:test", now)?;
         if revoked {

@@ -1,89 +1,17 @@
 //! From what a request shows to who it is and what it may do.
 
+use super::allowance::Allowance;
 use super::last_used::{LastUsed, read_last_used};
 use super::{
-    Book, BookError, CertificateName, Credential, Forward, PeerCertificate, Presented, Proof,
-    Right, Role, Tenant, TokenHash,
+    Book, BookError, CertificateName, Credential, Denied, Forward, PeerCertificate, Presented,
+    Proof, Right, Role, Tenant, TokenHash,
 };
-use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use jiff::Timestamp;
 use std::collections::HashMap;
-use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::{Duration, Instant};
-
-/// What a request that was refused for its rate is told to wait.
-const RATE_RETRY: Duration = Duration::from_secs(1);
-
-/// Why a request is refused. The words are for whoever sent it: they say nothing of others, and
-/// nothing of a credential that the sender has not proved to have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Denied {
-    /// It shows nothing.
-    #[error(
-        "a credential is needed: send `Authorization: Bearer slk_…`, or Basic with the key as the password"
-    )]
-    Missing,
-    /// It shows nothing that is known here.
-    #[error(
-        "unknown credential: keys of this server begin with slk_ and are made with `spanledger keys create`"
-    )]
-    Unknown,
-    /// Its credential was accepted once.
-    #[error("this credential is expired: ask your operator for a new one")]
-    Expired,
-    /// Its credential was accepted once.
-    #[error("this credential is revoked: ask your operator for a new one")]
-    Revoked,
-    /// Its credential is for something else.
-    #[error("this credential may not {}: it has the role {}", .right.as_str(), .role.as_str())]
-    Forbidden {
-        /// What would be needed.
-        right: Right,
-        /// What it is.
-        role: Role,
-    },
-    /// It sends more than its credential allows.
-    #[error("this credential sends more than its limit allows: send again later")]
-    TooFast,
-}
-
-impl Denied {
-    /// The words of [`Denied::as_str`], for metrics.
-    pub const WORDS: [&'static str; 6] =
-        ["missing", "unknown", "expired", "revoked", "forbidden", "too_fast"];
-
-    /// HTTP status. Source: RFC 9110, sections 15.5.2 and 15.5.4; RFC 6585, section 4.
-    pub const fn http_status(self) -> u16 {
-        match self {
-            Self::Missing | Self::Unknown | Self::Expired | Self::Revoked => 401,
-            Self::Forbidden { .. } => 403,
-            Self::TooFast => 429,
-        }
-    }
-
-    /// The word for it in metrics.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Missing => "missing",
-            Self::Unknown => "unknown",
-            Self::Expired => "expired",
-            Self::Revoked => "revoked",
-            Self::Forbidden { .. } => "forbidden",
-            Self::TooFast => "too_fast",
-        }
-    }
-
-    /// What the sender is told to wait, when waiting helps.
-    pub const fn retry_after(self) -> Option<Duration> {
-        match self {
-            Self::TooFast => Some(RATE_RETRY),
-            _ => None,
-        }
-    }
-}
+use std::time::Instant;
 
 /// Who sent a request. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -94,7 +22,7 @@ pub struct Principal(Option<Arc<Known>>);
 struct Known {
     credential: Credential,
     hash: Option<TokenHash>,
-    requests: Option<DefaultDirectRateLimiter>,
+    requests: Option<Mutex<Allowance>>,
     bytes: Option<Mutex<Allowance>>,
     /// Seconds since 1970; 0 for never.
     last_used: AtomicI64,
@@ -147,8 +75,7 @@ impl Principal {
     /// # Errors
     /// [`Denied::TooFast`].
     pub fn admit_request(&self) -> Result<(), Denied> {
-        let limiter = self.0.as_ref().and_then(|known| known.requests.as_ref());
-        limiter.map_or(Ok(()), |limiter| limiter.check().map_err(|_| Denied::TooFast))
+        take(self.0.as_ref().and_then(|known| known.requests.as_ref()), 1)
     }
 
     /// Counts bytes that were received against its limit. What is larger than the limit of a
@@ -157,59 +84,27 @@ impl Principal {
     /// # Errors
     /// [`Denied::TooFast`].
     pub fn admit_bytes(&self, bytes: usize) -> Result<(), Denied> {
-        let Some(allowance) = self.0.as_ref().and_then(|known| known.bytes.as_ref()) else {
-            return Ok(());
-        };
-        let mut allowance = allowance.lock().unwrap_or_else(PoisonError::into_inner);
-        if allowance.take(bytes, Instant::now()) { Ok(()) } else { Err(Denied::TooFast) }
+        take(self.0.as_ref().and_then(|known| known.bytes.as_ref()), bytes as u64)
     }
 }
 
-/// Bytes that may come: those of a second at most, and fewer than none after a large request.
-#[derive(Debug)]
-struct Allowance {
-    each_second: f64,
-    left: f64,
-    at: Instant,
-}
-
-impl Allowance {
-    fn new(each_second: u64, now: Instant) -> Self {
-        // Exact up to 2^53 bytes in a second.
-        #[allow(clippy::cast_precision_loss)]
-        let each_second = each_second as f64;
-        Self { each_second, left: each_second, at: now }
-    }
-
-    fn take(&mut self, bytes: usize, now: Instant) -> bool {
-        let passed = now.saturating_duration_since(self.at).as_secs_f64();
-        self.left = (self.left + passed * self.each_second).min(self.each_second);
-        self.at = now;
-        if self.left <= 0.0 {
-            return false;
-        }
-        #[allow(clippy::cast_precision_loss)]
-        let bytes = bytes as f64;
-        self.left -= bytes;
-        true
-    }
+fn take(allowance: Option<&Mutex<Allowance>>, count: u64) -> Result<(), Denied> {
+    let Some(allowance) = allowance else { return Ok(()) };
+    let mut allowance = allowance.lock().unwrap_or_else(PoisonError::into_inner);
+    if allowance.take(count, Instant::now()) { Ok(()) } else { Err(Denied::TooFast) }
 }
 
 impl Known {
     fn new(credential: Credential, last_used: i64) -> Self {
-        let limiter =
-            |each: u32| NonZeroU32::new(each).map(Quota::per_second).map(RateLimiter::direct);
+        let allowance = |each: u64| Mutex::new(Allowance::new(each, Instant::now()));
         let hash = match &credential.proof {
             Proof::KeySha256(hex) => TokenHash::from_hex(hex),
             Proof::Certificate(_) => None,
         };
         Self {
             hash,
-            requests: credential.limits.requests_per_second.and_then(limiter),
-            bytes: credential
-                .limits
-                .bytes_per_second
-                .map(|each| Mutex::new(Allowance::new(each, Instant::now()))),
+            requests: credential.limits.requests_per_second.map(u64::from).map(allowance),
+            bytes: credential.limits.bytes_per_second.map(allowance),
             last_used: AtomicI64::new(last_used),
             credential,
         }

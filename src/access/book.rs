@@ -128,6 +128,29 @@ pub struct NewCredential {
     pub limits: RateLimits,
 }
 
+impl NewCredential {
+    /// A key of a role, of a tenant unless the role is the installation's; for ever and without
+    /// limits.
+    ///
+    /// ```
+    /// use spanledger::access::{NewCredential, Role, Tenant};
+    /// let new = NewCredential::new("ci", Role::Writer, Some(Tenant::new("acme")?));
+    /// assert!(new.expires.is_none());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn new(name: impl Into<String>, role: Role, tenant: Option<Tenant>) -> Self {
+        Self {
+            name: name.into(),
+            role,
+            tenant,
+            forward: None,
+            certificate: None,
+            expires: None,
+            limits: RateLimits::default(),
+        }
+    }
+}
+
 /// One difference between two books.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change<'b> {

@@ -13,15 +13,7 @@ use proptest::prelude::*;
 use std::fs;
 
 fn writer(name: &str) -> NewCredential {
-    NewCredential {
-        name: name.to_owned(),
-        role: Role::Writer,
-        tenant: Some(Tenant::new("acme").unwrap()),
-        forward: None,
-        certificate: None,
-        expires: None,
-        limits: RateLimits::default(),
-    }
+    NewCredential::new(name, Role::Writer, Some(Tenant::new("acme").unwrap()))
 }
 
 fn at(second: i64) -> Timestamp {

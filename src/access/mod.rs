@@ -7,6 +7,7 @@
 //! | `token.rs` | [`Token`]: the secret of an API key, and the hash that is kept of it |
 //! | `credential.rs` | [`Credential`]: what a secret or a certificate stands for |
 //! | `book.rs` | [`Book`]: all credentials in one file, changed under a lock |
+//! | `denied.rs` | [`Denied`]: why a request is refused |
 //! | `files.rs` | files that only the server's user can read |
 //! | `last_used.rs` | when each was last used |
 //! | `presented.rs` | [`Presented`]: what a request shows of itself |
@@ -15,6 +16,7 @@
 //! | `tls.rs` | [`Tls`]: what listeners serve, replaced while they run when its files change |
 //! | `tls_files.rs` | the files of it: read, checked, made into what rustls serves |
 //! | `tls_names.rs` | the names in a client's certificate |
+//! | `allowance.rs` | how much may come in a second |
 //! | `authenticate.rs` | [`Credentials`]: from what is shown to a [`Principal`], or [`Denied`] |
 //!
 //! ```text
@@ -27,9 +29,11 @@
 //! made everybody on this machine is the tenant `default` with every right; from then on, and for
 //! ever, nobody is anybody without one.
 
+mod allowance;
 mod authenticate;
 mod book;
 mod credential;
+mod denied;
 mod files;
 mod last_used;
 mod network;
@@ -42,9 +46,10 @@ mod tls_files;
 mod tls_names;
 mod token;
 
-pub use authenticate::{Credentials, Denied, Principal};
+pub use authenticate::{Credentials, Principal};
 pub use book::{Book, BookError, Change, NewCredential};
 pub use credential::{Act, CertificateName, Credential, Forward, Proof, RateLimits, TenantFrom};
+pub use denied::{Denied, DeniedCounts};
 pub use last_used::{LastUsed, read_last_used, write_last_used};
 pub use network::network;
 pub use presented::{PeerCertificate, Presented};

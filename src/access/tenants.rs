@@ -76,18 +76,11 @@ mod tests {
     }
 
     fn forwarder(from: TenantFrom) -> (Tenants, Principal, tempfile::TempDir) {
-        use crate::access::{Book, Credentials, NewCredential, Presented, RateLimits, Role};
+        use crate::access::{Book, Credentials, NewCredential, Presented, Role};
         let forward = Forward { from, tenants: [tenant("a"), tenant("b")].into() };
         let mut book = Book::default();
-        let new = NewCredential {
-            name: "collector".to_owned(),
-            role: Role::Forwarder,
-            tenant: Some(tenant("own")),
-            forward: Some(forward),
-            certificate: None,
-            expires: None,
-            limits: RateLimits::default(),
-        };
+        let new = NewCredential::new("collector", Role::Forwarder, Some(tenant("own")));
+        let new = NewCredential { forward: Some(forward), ..new };
         let (_, token) = book.create(new, "os:root", jiff::Timestamp::now()).unwrap();
         let dir = tempfile::tempdir().unwrap();
         let credentials = Credentials::open(dir.path()).unwrap();

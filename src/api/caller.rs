@@ -107,6 +107,11 @@ impl Caller {
         &self.principal
     }
 
+    /// Whose share of places he uses: his credential's, if he has one.
+    pub(super) fn owner(&self) -> Option<&str> {
+        self.principal.credential().map(|credential| credential.id.as_str())
+    }
+
     /// Whether he may.
     pub(super) fn may(&self, right: Right) -> bool {
         self.principal.demand(right).is_ok()
@@ -195,9 +200,8 @@ pub(super) async fn authorize(
     }
     match whole(&access, request).await {
         Ok(request) => {
-            let caller = request.extensions().get::<Caller>();
-            let owner = caller.and_then(|caller| caller.principal.credential());
-            let owner = owner.map(|credential| Owner(credential.id.clone()));
+            let owner = request.extensions().get::<Caller>().and_then(Caller::owner);
+            let owner = owner.map(|owner| Owner(owner.to_owned()));
             let mut response = next.run(request).await;
             if let Some(owner) = owner {
                 response.extensions_mut().insert(owner);
@@ -222,7 +226,7 @@ async fn whole(access: &Access, request: Request<Body>) -> Result<Request<Body>,
         body.map_err(|_| Problem::body(format!("It has at most {MAX_BODY_BYTES} bytes.")))?;
     if let Some(caller) = parts.extensions.get::<Caller>() {
         let now = caller.shown.authenticate(access.credentials.as_ref());
-        now.inspect_err(|denied| access.load.deny(*denied))?;
+        now.inspect_err(|denied| access.load.denied.note(*denied))?;
     }
     Ok(Request::from_parts(parts, Body::from(body)))
 }
@@ -235,7 +239,7 @@ fn admit(access: &Access, request: &mut Request<Body>) -> Result<(), Problem> {
     let needs = needs.unwrap_or(Needs::Right(Right::Operate));
     let shown = Shown::of(request);
     let allowed = access.let_in(needs, &shown);
-    let principal = allowed.inspect_err(|denied| access.load.deny(*denied))?;
+    let principal = allowed.inspect_err(|denied| access.load.denied.note(*denied))?;
     if is_of_another_site(request) {
         return Err(Problem::other_site());
     }

@@ -46,7 +46,7 @@ pub(super) async fn search(
         let by = caller.clone();
         return json(&api.ask(&by, move |api| page(api, &caller, &params)).await?);
     };
-    let _waiting = api.wait(&caller).ok_or_else(Problem::busy)?;
+    let _waiting = api.wait(&caller)?;
     let until = Instant::now().checked_add(wait).ok_or_else(Problem::store)?;
     loop {
         let (asked, by) = (params.clone(), caller.clone());

@@ -54,11 +54,9 @@ pub const MAX_WAITING: usize = 64;
 /// How often a waiting question is asked again.
 pub const WAIT_STEP: Duration = Duration::from_millis(200);
 
-/// Bytes of answers that are on their way out at once: a dozen of the largest usual pages.
+/// Bytes of answers that are on their way out at once: a dozen of
+/// the largest usual pages. Half of them to one credential, or to all who have none.
 pub const MAX_ANSWERS_BYTES: u64 = 96 * 1_024 * 1_024;
-
-/// Of those, bytes of answers to one credential, or to all who have none: half.
-pub const MAX_ANSWERS_SHARE_BYTES: u64 = MAX_ANSWERS_BYTES / 2;
 
 /// Bytes of an answer that a connection is given at once.
 pub const ANSWER_PIECE_BYTES: usize = 64 * 1_024;

@@ -1,6 +1,7 @@
 //! What the API refuses for its load, as plain numbers that whoever exports metrics reads.
 
-use crate::access::Denied;
+use super::shares::Full;
+use crate::access::DeniedCounts;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Numbers since the start of the process.
@@ -10,7 +11,8 @@ pub struct Load {
     caller_busy: AtomicU64,
     answers_refused: AtomicU64,
     answers_cut: AtomicU64,
-    denied: [AtomicU64; Denied::WORDS.len()],
+    /// Questions that nobody may ask with that credential.
+    pub denied: DeniedCounts,
 }
 
 impl Load {
@@ -25,12 +27,6 @@ impl Load {
         ]
     }
 
-    /// Requests that were denied, by [`Denied::WORDS`].
-    pub fn denied(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        let counts = self.denied.iter().map(|count| count.load(Ordering::Relaxed));
-        Denied::WORDS.into_iter().zip(counts)
-    }
-
     /// Answers for which there was no memory.
     pub fn answers_refused(&self) -> u64 {
         self.answers_refused.load(Ordering::Relaxed)
@@ -41,19 +37,12 @@ impl Load {
         self.answers_cut.load(Ordering::Relaxed)
     }
 
-    pub(super) fn deny(&self, denied: Denied) {
-        let place = Denied::WORDS.iter().position(|word| *word == denied.as_str());
-        if let Some(count) = place.and_then(|place| self.denied.get(place)) {
-            count.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    pub(super) fn no_turn(&self) {
-        self.busy.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(super) fn no_turn_of_caller(&self) {
-        self.caller_busy.fetch_add(1, Ordering::Relaxed);
+    pub(super) fn no_place(&self, full: Full) {
+        let count = match full {
+            Full::Own => &self.caller_busy,
+            Full::All => &self.busy,
+        };
+        count.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn answer_refused(&self) {

@@ -14,6 +14,7 @@
 //! | `health.rs` | [`Health`]: live and ready, told by the parts of the process |
 //! | `caller.rs` | who asks, whether he may, and whose evidence he is shown |
 //! | `host.rs` | [`HostCheck`]: DNS rebinding ends here |
+//! | `shares.rs` | places for all, of which one caller gets half |
 //! | `load.rs`, `outgoing.rs` | what is refused for its load; memory and time of answers |
 //! | `service.rs`, `limits.rs` | what routes share: turns, time, headers; every bound |
 //!
@@ -38,6 +39,7 @@ mod probes;
 mod problem;
 mod routes;
 mod service;
+mod shares;
 mod traces;
 mod who;
 

@@ -4,36 +4,30 @@
 //! its connection lives, once for each stream. So an answer is counted until its last piece is
 //! handed to the connection, and cut off when that takes too long.
 
-use super::limits::{
-    ANSWER_PIECE_BYTES, MAX_ANSWERS_BYTES, MAX_ANSWERS_SHARE_BYTES, READ_TIMEOUT, UNCOUNTED_BYTES,
-};
+use super::limits::{ANSWER_PIECE_BYTES, MAX_ANSWERS_BYTES, READ_TIMEOUT, UNCOUNTED_BYTES};
 use super::load::Load;
 use super::problem::Problem;
+use super::shares::{Full, Shares, Taken};
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt as _;
-use std::collections::HashMap;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::AbortHandle;
 use tokio::time::sleep;
 
-/// Unit of the memory: a semaphore counts to 2^29 only on some machines.
+/// Unit of the memory: a place is a KiB.
 const UNIT_BYTES: u64 = 1024;
 
 /// The memory for answers. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(super) struct Outgoing {
-    room: Arc<Semaphore>,
-    /// The share of each credential, and of all who have none: one never keeps all others out. As
-    /// many as there are credentials at most.
-    shares: Arc<Mutex<HashMap<Option<String>, Arc<Semaphore>>>>,
+    room: Shares,
     load: Arc<Load>,
     within: Duration,
 }
@@ -41,22 +35,16 @@ pub(super) struct Outgoing {
 impl Outgoing {
     /// Memory for answers that are read within [`READ_TIMEOUT`].
     pub(super) fn new(load: Arc<Load>) -> Self {
-        let room = Arc::new(Semaphore::new(permits(MAX_ANSWERS_BYTES)));
-        Self { room, shares: Arc::default(), load, within: READ_TIMEOUT }
+        let room = Shares::new(usize::try_from(units(MAX_ANSWERS_BYTES)).unwrap_or(usize::MAX));
+        Self { room, load, within: READ_TIMEOUT }
     }
 
-    /// Room for so many bytes, of its owner's share first. One that is larger than the share takes
-    /// all of it.
-    fn room(&self, owner: Option<&Owner>, bytes: u64) -> Option<Room> {
-        let share = {
-            let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
-            let new = || Arc::new(Semaphore::new(permits(MAX_ANSWERS_SHARE_BYTES)));
-            Arc::clone(shares.entry(owner.map(|owner| owner.0.clone())).or_insert_with(new))
-        };
-        let wanted = u32::try_from(units(bytes.min(MAX_ANSWERS_SHARE_BYTES))).unwrap_or(u32::MAX);
-        let share = share.try_acquire_many_owned(wanted).ok()?;
-        let all = Arc::clone(&self.room).try_acquire_many_owned(wanted).ok()?;
-        Some(Room { _share: share, _all: all })
+    /// Room for so many bytes. What is larger than the share of its owner takes all of that; those
+    /// without a credential share one.
+    fn room(&self, owner: Option<&Owner>, bytes: u64) -> Result<Taken, Full> {
+        let owner = owner.map_or("", |owner| owner.0.as_str());
+        let wanted = usize::try_from(units(bytes)).unwrap_or(usize::MAX).min(self.room.share());
+        self.room.try_take(Some(owner), u32::try_from(wanted).unwrap_or(u32::MAX))
     }
 
     /// The answer, counted; or that there is no room for it now.
@@ -66,7 +54,7 @@ impl Outgoing {
         if bytes <= UNCOUNTED_BYTES {
             return Response::from_parts(parts, body);
         }
-        let Some(room) = self.room(parts.extensions.get(), bytes) else {
+        let Ok(room) = self.room(parts.extensions.get(), bytes) else {
             self.load.answer_refused();
             return Problem::busy().into_response();
         };
@@ -89,23 +77,14 @@ fn units(bytes: u64) -> u64 {
     bytes.div_ceil(UNIT_BYTES)
 }
 
-fn permits(bytes: u64) -> usize {
-    usize::try_from(units(bytes)).unwrap_or(Semaphore::MAX_PERMITS).min(Semaphore::MAX_PERMITS)
-}
-
 /// Whose answer it is: the id of a credential. In the extensions of the response.
 #[derive(Debug, Clone)]
 pub(super) struct Owner(pub(super) String);
 
-struct Room {
-    _share: OwnedSemaphorePermit,
-    _all: OwnedSemaphorePermit,
-}
-
 /// What was not given to the connection yet.
 struct Held {
     rest: Bytes,
-    _room: Room,
+    _room: Taken,
 }
 
 fn lock(held: &Mutex<Option<Held>>) -> MutexGuard<'_, Option<Held>> {
@@ -208,8 +187,8 @@ mod tests {
         while outgoing.load.answers_cut() == 0 {
             sleep(within).await;
         }
-        let units = usize::try_from(units(MAX_ANSWERS_BYTES)).unwrap();
-        assert_eq!(outgoing.room.available_permits(), units, "though nobody asked for more");
+        let all = outgoing.room.try_take(None, u32::try_from(units(MAX_ANSWERS_BYTES)).unwrap());
+        assert!(all.is_ok(), "all room is free, though nobody asked for more");
         assert!(body.frame().await.unwrap().is_err());
     }
 }

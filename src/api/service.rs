@@ -12,6 +12,7 @@ use super::limits::{
 use super::load::Load;
 use super::outgoing::Outgoing;
 use super::problem::Problem;
+use super::shares::{Full, Shares, Taken};
 use crate::access::Credentials;
 use crate::store::{AuditStore, Cursor, Hit};
 use axum::body::Body;
@@ -23,11 +24,9 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
-use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Sent with every answer. Nothing of it may be framed, guessed at, kept or read by another site.
 const SECURITY_HEADERS: [(HeaderName, &str); 6] = [
@@ -63,13 +62,9 @@ pub struct Api {
     /// What is refused for its load, counted.
     pub(super) load: Arc<Load>,
     /// Questions that may be worked on at once.
-    turns: Arc<Semaphore>,
-    /// The same of each credential: half of them, so that one never keeps all others out. As many
-    /// as there are credentials at most.
-    turns_of: Arc<Mutex<HashMap<String, Arc<Semaphore>>>>,
+    turns: Shares,
     /// Callers that may follow the ledger at once.
-    waiting: Arc<Semaphore>,
-    waiting_of: Arc<Mutex<HashMap<String, Arc<Semaphore>>>>,
+    waiting: Shares,
     bounds: Bounds,
 }
 
@@ -115,10 +110,8 @@ impl Api {
             credentials: None,
             keyring: None,
             load: Arc::default(),
-            turns_of: Arc::default(),
-            turns: Arc::new(Semaphore::new(bounds.concurrent)),
-            waiting: Arc::new(Semaphore::new(bounds.waiting)),
-            waiting_of: Arc::default(),
+            turns: Shares::new(bounds.concurrent),
+            waiting: Shares::new(bounds.waiting),
             bounds,
         }
     }
@@ -127,10 +120,8 @@ impl Api {
     #[must_use]
     pub fn within(self, bounds: Bounds) -> Self {
         Self {
-            turns: Arc::new(Semaphore::new(bounds.concurrent)),
-            turns_of: Arc::default(),
-            waiting: Arc::new(Semaphore::new(bounds.waiting)),
-            waiting_of: Arc::default(),
+            turns: Shares::new(bounds.concurrent),
+            waiting: Shares::new(bounds.waiting),
             bounds,
             ..self
         }
@@ -161,57 +152,14 @@ impl Api {
         Self { load, ..self }
     }
 
-    /// The turn of a question: of its caller first, then of all.
-    async fn turn(&self, caller: &Caller) -> Option<Turn> {
-        let own = caller.principal().credential().map(|credential| {
-            let mut turns = self.turns_of.lock().unwrap_or_else(PoisonError::into_inner);
-            let most = self.bounds.concurrent.div_ceil(2);
-            let new = || Arc::new(Semaphore::new(most));
-            Arc::clone(turns.entry(credential.id.clone()).or_insert_with(new))
-        });
-        let queue = self.bounds.queue;
-        let wait = async |turns: Arc<Semaphore>| {
-            let turn = tokio::time::timeout(queue, turns.acquire_owned()).await;
-            turn.ok().and_then(Result::ok)
-        };
-        let own = match own {
-            Some(own) => {
-                let turn = wait(own).await;
-                if turn.is_none() {
-                    self.load.no_turn_of_caller();
-                }
-                Some(turn?)
-            }
-            None => None,
-        };
-        let turn = wait(Arc::clone(&self.turns)).await;
-        if turn.is_none() {
-            self.load.no_turn();
-        }
-        Some(Turn { _of_all: turn?, _own: own })
+    /// Leave to follow the ledger.
+    pub(super) fn wait(&self, caller: &Caller) -> Result<Taken, Problem> {
+        self.waiting.try_take(caller.owner(), 1).map_err(|full| self.busy(full))
     }
 
-    /// Leave to follow the ledger: half of what there is for one credential.
-    pub(super) fn wait(&self, caller: &Caller) -> Option<Turn> {
-        let own = caller.principal().credential().map(|credential| {
-            let mut waits = self.waiting_of.lock().unwrap_or_else(PoisonError::into_inner);
-            let new = || Arc::new(Semaphore::new(self.bounds.waiting.div_ceil(2)));
-            Arc::clone(waits.entry(credential.id.clone()).or_insert_with(new))
-        });
-        let own = own.map(|own| own.try_acquire_owned().ok());
-        let own = match own {
-            Some(None) => {
-                self.load.no_turn_of_caller();
-                return None;
-            }
-            Some(own) => own,
-            None => None,
-        };
-        let all = Arc::clone(&self.waiting).try_acquire_owned().ok();
-        if all.is_none() {
-            self.load.no_turn();
-        }
-        Some(Turn { _of_all: all?, _own: own })
+    fn busy(&self, full: Full) -> Problem {
+        self.load.no_place(full);
+        Problem::busy()
     }
 
     /// Works on one question on a thread of its own, when it is its turn.
@@ -224,7 +172,8 @@ impl Api {
         caller: &Caller,
         work: impl FnOnce(&Api) -> Result<T, Problem> + Send + 'static,
     ) -> Result<T, Problem> {
-        let turn = self.turn(caller).await.ok_or_else(Problem::busy)?;
+        let turn = self.turns.take(caller.owner(), self.bounds.queue).await;
+        let turn = turn.map_err(|full| self.busy(full))?;
         let api = self.clone();
         let work = tokio::task::spawn_blocking(move || {
             // The thread cannot be stopped: its turn ends with it, not with the caller's patience.
@@ -240,12 +189,6 @@ impl Api {
             }
         }
     }
-}
-
-/// Leave to work on a question.
-pub(super) struct Turn {
-    _of_all: OwnedSemaphorePermit,
-    _own: Option<OwnedSemaphorePermit>,
 }
 
 /// Parameters of the query string; an unknown or impossible one is a problem document.

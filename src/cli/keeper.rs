@@ -30,7 +30,7 @@ const LOOK: Duration = Duration::from_secs(1);
 const KEEP_LAST_USED: Duration = Duration::from_mins(1);
 
 /// The part that `/readyz` names when credentials cannot be read or put on record.
-pub(super) const PART: &str = "credentials";
+const PART: &str = "credentials";
 
 /// Why a change of credentials is not in effect.
 #[derive(Debug, thiserror::Error)]
@@ -135,26 +135,30 @@ impl Keeper {
             self.intake.record(&action(&change, &book, edited)).await?;
         }
         book.keep_refused(&recorded);
-        let (dir, book) = (self.credentials.dir().to_owned(), Arc::new(book));
-        let kept = Arc::clone(&book);
+        let credentials = self.credentials.clone();
         let written = tokio::task::spawn_blocking(move || {
-            kept.write_recorded(&dir)?;
-            let marker = dir.parent().unwrap_or(&dir).join(MARKER);
+            let dir = credentials.dir();
+            book.write_recorded(dir)?;
+            let marker = dir.parent().unwrap_or(dir).join(MARKER);
             let failed = |source| BookError::Io { what: "write", path: marker.clone(), source };
-            if marker.exists() { Ok(()) } else { std::fs::write(&marker, "").map_err(failed) }
+            if !marker.exists() {
+                std::fs::write(&marker, "").map_err(failed)?;
+            }
+            credentials.put_in_effect(book);
+            Ok::<_, BookError>(())
         });
         written.await.map_err(|_| KeeperError::Broken)??;
-        self.credentials.put_in_effect(Book::clone(&book));
         *seen = Some(stamp);
         Ok(())
     }
 
     /// Keeps when credentials were last used, if there is something new. A failure is no matter.
     pub(super) async fn keep_last_used(&self) {
-        let (dir, used) = (self.credentials.dir().to_owned(), self.credentials.last_used());
+        let credentials = self.credentials.clone();
         let kept = tokio::task::spawn_blocking(move || {
-            let is_new = !used.is_empty() && used != read_last_used(&dir);
-            if is_new { write_last_used(&dir, &used) } else { Ok(()) }
+            let (dir, used) = (credentials.dir(), credentials.last_used());
+            let is_new = !used.is_empty() && used != read_last_used(dir);
+            if is_new { write_last_used(dir, &used) } else { Ok(()) }
         });
         if let Ok(Err(error)) = kept.await {
             tracing::warn!(%error, "the last use of credentials is not kept");

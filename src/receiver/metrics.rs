@@ -2,7 +2,7 @@
 
 use super::budget::OverBudget;
 use super::otlp::Signal;
-use crate::access::Denied;
+use crate::access::DeniedCounts;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Numbers since the start of the process.
@@ -25,7 +25,8 @@ pub struct Metrics {
     /// Connections accepted.
     pub connections: AtomicU64,
     hits: [AtomicU64; LimitHit::ALL.len()],
-    denied: [AtomicU64; Denied::WORDS.len()],
+    /// Requests whose credential did not let them in.
+    pub denied: DeniedCounts,
     handshakes_failed: [AtomicU64; HandshakeFailure::ALL.len()],
 }
 
@@ -161,19 +162,6 @@ impl Metrics {
     pub(super) fn hit(&self, limit: LimitHit) {
         if let Some(hits) = self.hits.get(limit as usize) {
             hits.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    /// Requests that were denied, by [`Denied::WORDS`].
-    pub fn denied(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        let counts = self.denied.iter().map(|count| count.load(Ordering::Relaxed));
-        Denied::WORDS.into_iter().zip(counts)
-    }
-
-    pub(super) fn deny(&self, denied: Denied) {
-        let place = Denied::WORDS.iter().position(|word| *word == denied.as_str());
-        if let Some(count) = place.and_then(|place| self.denied.get(place)) {
-            count.fetch_add(1, Ordering::Relaxed);
         }
     }
 

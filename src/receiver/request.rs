@@ -51,7 +51,7 @@ pub(super) fn admit<B>(
             .authenticate(Presented::from_headers(headers), extensions.get::<PeerCertificate>()),
     };
     let refuse = |denied: Denied, from: Whose<'_>| {
-        shared.metrics.deny(denied);
+        shared.metrics.denied.note(denied);
         let refused = Refused::from(denied);
         put_on_record(shared, from, &refused, endpoint, Seen { bytes: 0, hash: None, peer });
         refused
@@ -83,7 +83,7 @@ pub(super) async fn accept(
     encoding: Encoding,
 ) -> Result<Accepted, Refused> {
     if let Err(denied) = head.principal.admit_bytes(received.bytes.len()) {
-        shared.metrics.deny(denied);
+        shared.metrics.denied.note(denied);
         return Err(reject_read(shared, head, denied.into(), received.bytes).await);
     }
     let Received { bytes, permit } = received;
@@ -114,7 +114,7 @@ pub(super) async fn accept(
 fn still_may(shared: &Shared, head: &Head) -> Result<(), Refused> {
     let Some(credentials) = &shared.credentials else { return Ok(()) };
     credentials.still_may(&head.principal, Right::Write).map_err(|denied| {
-        shared.metrics.deny(denied);
+        shared.metrics.denied.note(denied);
         denied.into()
     })
 }

@@ -146,14 +146,14 @@ impl Sources {
         let hits = LimitHit::ALL.map(|limit| (limit.name(), metrics.hits(limit)));
         let hits: Vec<_> = hits.into_iter().chain(self.api.hits()).collect();
         page.counts("limit_hits", "Times that a limit was hit", "limit", &hits);
-        let denied: Vec<_> = metrics.denied().collect();
+        let denied: Vec<_> = metrics.denied.read().collect();
         page.counts(
             "receiver_denied",
             "Requests whose credential did not let them in",
             "reason",
             &denied,
         );
-        let denied: Vec<_> = self.api.denied().collect();
+        let denied: Vec<_> = self.api.denied.read().collect();
         page.counts("api_denied", "Questions that nobody may ask", "reason", &denied);
     }
 

@@ -7,8 +7,7 @@ use axum::http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use serde_json::Value;
 use spanledger::access::{
-    Book, BookError, Credential, Credentials, NewCredential, Principal, RateLimits, Role, Tenant,
-    Token,
+    Book, BookError, Credential, Credentials, NewCredential, Principal, Role, Tenant, Token,
 };
 use spanledger::api::{Api, Bounds, Health, HostCheck, Keeping, Keyring, router};
 use spanledger::correlate::JoinRules;
@@ -134,15 +133,7 @@ pub(crate) fn new_key(role: Role, tenant: Option<&str>) -> NewCredential {
         from: spanledger::access::TenantFrom::Header("x-tenant".to_owned()),
         tenants: tenant.iter().cloned().collect(),
     });
-    NewCredential {
-        name: format!("{role}"),
-        role,
-        tenant,
-        forward,
-        certificate: None,
-        expires: None,
-        limits: RateLimits::default(),
-    }
+    NewCredential { forward, ..NewCredential::new(format!("{role}"), role, tenant) }
 }
 
 impl Keyring for Ring {

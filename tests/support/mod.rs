@@ -6,6 +6,7 @@
 //! | `clients.rs` | the programs of `tests/clients/` |
 //! | `export.rs` | whether what is in the ledger is in the cluster, counted |
 //! | `fault_proxy.rs` | a proxy that does to bulk requests what networks do |
+//! | `keys.rs` | credentials of a data folder |
 //! | `numbers.rs` | numbers that look random and are the same for the same seed |
 //! | `requests.rs` | OTLP requests with ids that a test can count |
 //! | `search_cluster.rs` | [`search_cluster::SearchCluster`]: three of them as one cluster |
@@ -19,6 +20,7 @@ pub mod authority;
 pub mod clients;
 pub mod export;
 pub mod fault_proxy;
+pub mod keys;
 pub mod numbers;
 pub mod requests;
 pub mod search_cluster;

@@ -71,7 +71,8 @@ impl Replays {
         ready.map(|(sequence, _)| *sequence).take(most).collect()
     }
 
-    /// Forgets sequences that were looked at, in order, but for those that are being sent again meanwhile.
+    /// Forgets sequences that were looked at, in order, but for those that are being sent again
+    /// meanwhile.
     pub(super) fn done(&self, sequences: &[u64]) -> Result<(), StoreError> {
         let mut noted = locked(&self.noted);
         noted
