@@ -1,6 +1,7 @@
 //! The records of one request on their way to becoming entries.
 
 use super::identity::{Digester, Sha, of_further};
+use super::receipts::Places;
 use super::{Intake, IntakeError, RETRY_AFTER};
 use crate::access::{Tenant, Tenants};
 use crate::convert::{ResourceContext, ScopeContext};
@@ -30,7 +31,19 @@ pub struct Draft {
     records: u64,
     refused: u64,
     why: Option<Refusal>,
+    places: Places,
     failure: Option<IntakeError>,
+}
+
+/// A draft that is whole.
+pub(super) struct Finished {
+    pub(super) batch: Batch,
+    /// Records of which every entry is in the batch.
+    pub(super) records: u64,
+    pub(super) refused: u64,
+    /// Why the first of those was refused.
+    pub(super) why: Option<Refusal>,
+    pub(super) places: Places,
 }
 
 impl Draft {
@@ -54,6 +67,7 @@ impl Draft {
             records: 0,
             refused: 0,
             why: None,
+            places: Places::default(),
             failure: None,
         }
     }
@@ -64,16 +78,23 @@ impl Draft {
         self.batch.reserve(bytes);
     }
 
+    /// Remembers where the entry of each record stands, so that the answer can have
+    /// [`Receipts`](super::Receipts) for up to `most` records. To be called before the first.
+    pub fn keep_receipts(&mut self, most: usize) {
+        self.places = Places::up_to(most);
+    }
+
     /// Bytes of memory that it holds, for the budget of whoever fills it.
     pub fn bytes(&self) -> usize {
         self.batch.bytes().saturating_add(self.body.capacity())
     }
 
-    /// The batch, the number of refused records, why, and the number of accepted ones.
-    pub(super) fn into_batch(self) -> Result<(Batch, u64, Option<Refusal>, u64), IntakeError> {
-        match self.failure {
+    /// What is to be appended, and what the answer needs to know of it.
+    pub(super) fn finish(self) -> Result<Finished, IntakeError> {
+        let Self { batch, records, refused, why, places, failure, .. } = self;
+        match failure {
             Some(failure) => Err(failure),
-            None => Ok((self.batch, self.refused, self.why, self.records)),
+            None => Ok(Finished { batch, records, refused, why, places }),
         }
     }
 }
@@ -170,6 +191,7 @@ impl Sink for Draft {
             source_key,
         };
         let (body, batch) = (&mut self.body, &mut self.batch);
+        let place = batch.len();
         let mut sealed = envelope.seal(&digest, &mut converted.entry, body, batch);
         // An audit event has no span id of its own to be in conflict about.
         let envelope = Envelope { source_key: None, ..envelope };
@@ -180,7 +202,10 @@ impl Sink for Draft {
             }
         }
         match sealed {
-            Ok(()) => self.records = self.records.saturating_add(1),
+            Ok(()) => {
+                self.records = self.records.saturating_add(1);
+                self.places.note(Some(place));
+            }
             Err(Unsealed::TooLarge) => self.refuse(Refusal::TooLarge),
             Err(Unsealed::Failed(failure)) => {
                 self.failure.get_or_insert(failure);
@@ -191,5 +216,6 @@ impl Sink for Draft {
     fn refuse(&mut self, why: Refusal) {
         self.refused = self.refused.saturating_add(1);
         self.why.get_or_insert(why);
+        self.places.note(None);
     }
 }

@@ -6,6 +6,7 @@
 //! | `draft.rs` | [`Draft`]: the records of one request on their way to becoming entries |
 //! | `identity.rs` | the digest of a record, from which its entry's id is made |
 //! | `own.rs` | entries about what was done to spanledger itself |
+//! | `receipts.rs` | [`Receipts`]: what a client may keep of its records, when it asked |
 //! | `rejection.rs` | entries about requests that were refused, rate-limited |
 //!
 //! A receiver asks for a [`Draft`], decodes into it (each record becomes bytes at once, on the
@@ -15,10 +16,12 @@
 mod draft;
 mod identity;
 mod own;
+mod receipts;
 mod rejection;
 
 pub use draft::Draft;
 pub use own::{OperatorAction, UNKNOWN_ACTOR};
+pub use receipts::Receipts;
 pub use rejection::{RefusedRequest, Whose};
 
 use crate::access::Tenants;
@@ -26,6 +29,7 @@ use crate::convert::Mappings;
 use crate::ledger::{AppendError, Ledger};
 use crate::protect::Protector;
 use crate::span::Refusal;
+use draft::Finished;
 use rejection::Rejections;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -72,10 +76,8 @@ pub struct Accepted {
     pub refused: u64,
     /// Why the first of those was refused.
     pub why: Option<Refusal>,
-    /// Sequence of the first entry of the draft.
-    pub first_sequence: Option<u64>,
-    /// Leaf hash of each entry, in the order in which the records were sent.
-    pub leaf_hashes: Vec<[u8; 32]>,
+    /// Where each record stands in the ledger, when [`Draft::keep_receipts`] was called.
+    pub receipts: Receipts,
 }
 
 /// Why a draft is not durable. Nothing of it was acknowledged.
@@ -126,10 +128,10 @@ impl Intake {
     /// become durable, which is harmless: sent again, it is the same entries.
     pub async fn commit(&self, draft: Draft) -> Result<Accepted, IntakeError> {
         let counts = &self.0.counts;
-        let (batch, refused, why, records) = draft.into_batch()?;
+        let Finished { batch, records, refused, why, places } = draft.finish()?;
         counts.refused.fetch_add(refused, Ordering::Relaxed);
         if batch.is_empty() {
-            return Ok(Accepted { refused, why, ..Accepted::default() });
+            return Ok(Accepted { accepted: 0, refused, why, receipts: places.receipts(&[]) });
         }
         let receipt = self.0.ledger.append(batch).await.map_err(|error| unavailable(&error))?;
         let duplicates = receipt.entries.iter().filter(|entry| entry.duplicate).count() as u64;
@@ -140,8 +142,7 @@ impl Intake {
             accepted: records,
             refused,
             why,
-            first_sequence: receipt.entries.first().map(|entry| entry.sequence),
-            leaf_hashes: receipt.entries.iter().map(|entry| entry.leaf_hash).collect(),
+            receipts: places.receipts(&receipt.entries),
         })
     }
 

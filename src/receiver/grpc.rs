@@ -26,6 +26,7 @@ use super::http::protobuf_success;
 use super::inflate::{ACCEPTED, Encoding};
 use super::metrics::add;
 use super::otlp::{Format, Signal};
+use super::receipt;
 use super::refused::{Kind, Refused};
 use super::request::{accept, admit, reject, reject_read, reject_unread};
 use super::{Shared, body};
@@ -68,7 +69,11 @@ where
         return response;
     }
     match take(shared, request).await {
-        Ok((signal, accepted)) => success(signal, &accepted),
+        Ok((signal, accepted)) => {
+            let mut response = success(signal, &accepted);
+            receipt::put(&accepted.receipts, response.headers_mut(), &shared.metrics);
+            response
+        }
         Err(refused) => {
             add(&shared.metrics.requests_refused, 1);
             refusal(&refused)

@@ -18,6 +18,7 @@
 use super::inflate::{ACCEPTED, Encoding};
 use super::metrics::add;
 use super::otlp::{Format, Signal};
+use super::receipt;
 use super::refused::{Kind, Refused};
 use super::request::{accept, admit, reject, reject_unread};
 use super::{Shared, body};
@@ -52,7 +53,9 @@ where
     match take(shared, request, format).await {
         Ok((signal, accepted)) => {
             let format = format.unwrap_or(Format::Protobuf);
-            response(StatusCode::OK, format, success(signal, format, &accepted))
+            let mut response = response(StatusCode::OK, format, success(signal, format, &accepted));
+            receipt::put(&accepted.receipts, response.headers_mut(), &shared.metrics);
+            response
         }
         Err(refused) => {
             add(&shared.metrics.requests_refused, 1);

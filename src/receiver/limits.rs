@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+/// Records of a request for which an answer has receipts; with more it has none. 64 are 3.4 KB of a
+/// header: many HTTP clients take 8 KiB of headers in all. Counted as `max_receipts`.
+pub const MAX_RECEIPTS: usize = 64;
+
 /// Bounds of the receivers. At each bound the request is answered as its field says, and the hit
 /// is counted under the field's name (see [`LimitHit`](super::LimitHit)).
 ///

@@ -31,7 +31,7 @@ pub struct Metrics {
 }
 
 /// A bound that was hit. [`LimitHit::name`] is the name of its field in
-/// [`Limits`](super::Limits).
+/// [`Limits`](super::Limits), or of its constant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LimitHit {
     /// A request larger than `max_request_bytes`.
@@ -54,11 +54,13 @@ pub enum LimitHit {
     WriteTimeout,
     /// A connection older than `connection_age`.
     ConnectionAge,
+    /// Receipts asked for more than [`MAX_RECEIPTS`](super::MAX_RECEIPTS) records.
+    Receipts,
 }
 
 impl LimitHit {
     /// All of them, in the order in which they are exported.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::RequestBytes,
         Self::InflateRatio,
         Self::Memory,
@@ -69,6 +71,7 @@ impl LimitHit {
         Self::ConnectionsPerAddress,
         Self::WriteTimeout,
         Self::ConnectionAge,
+        Self::Receipts,
     ];
 
     /// The limit that such a request hit.
@@ -92,6 +95,7 @@ impl LimitHit {
             Self::ConnectionsPerAddress => "max_connections_per_address",
             Self::WriteTimeout => "write_timeout",
             Self::ConnectionAge => "connection_age",
+            Self::Receipts => "max_receipts",
         }
     }
 }

@@ -7,6 +7,7 @@
 //! | `handshake.rs`, `opened.rs` | a new connection: TLS, then HTTP/1.1 or HTTP/2 |
 //! | `http.rs`, `grpc.rs` | the two transports: routes, headers, framing, answers |
 //! | `request.rs` | the shape of a request, the same for both |
+//! | `receipt.rs` | receipts for the records of a request, when a client asks |
 //! | `body.rs`, `inflate.rs` | bytes as they arrive, and decompression |
 //! | `budget.rs` | memory for all requests together |
 //! | `refused.rs` | why a request was refused, as an HTTP status and a gRPC code |
@@ -30,12 +31,13 @@ mod limits;
 mod metrics;
 mod opened;
 pub mod otlp;
+mod receipt;
 mod refused;
 mod request;
 mod server;
 
 pub use budget::{Budget, OverBudget, Permit};
-pub use limits::Limits;
+pub use limits::{Limits, MAX_RECEIPTS};
 pub use metrics::{HandshakeFailure, LimitHit, Metrics};
 pub use server::{Peer, Server};
 

@@ -10,6 +10,7 @@ use super::budget::{Budget, OverBudget, Permit};
 use super::inflate::{Encoding, Inflate, InflateError};
 use super::metrics::{LimitHit, add};
 use super::otlp::{self, Format, Signal};
+use super::receipt;
 use super::refused::{Kind, Refused};
 use super::{Peer, Shared};
 use crate::access::{Denied, PeerCertificate, Presented, Principal, Right, Tenants};
@@ -32,6 +33,8 @@ pub(super) struct Head {
     pub(super) signal: Signal,
     pub(super) format: Format,
     pub(super) peer: Option<IpAddr>,
+    /// Whether the answer is to have receipts.
+    pub(super) receipts: bool,
 }
 
 /// Decides who a request is from, whose evidence it carries and whether it is taken at all. The
@@ -70,7 +73,8 @@ pub(super) fn admit<B>(
     }
     let owner = principal.credential().map(|credential| shared.budget.of(&credential.id));
     let budget = owner.unwrap_or_else(|| shared.budget.clone());
-    Ok(Head { tenants, principal, budget, endpoint, signal, format, peer })
+    let receipts = receipt::is_asked(headers);
+    Ok(Head { tenants, principal, budget, endpoint, signal, format, peer, receipts })
 }
 
 /// Takes the records of `message`, which is all or a part of `received`. Returns when they are
@@ -246,6 +250,9 @@ impl Work {
 
         let mut draft = self.shared.intake.draft(&self.head.tenants);
         draft.reserve(expected);
+        if self.head.receipts {
+            receipt::keep(&mut draft);
+        }
         // A record that makes conversion panic must cost its own request, not the connection and
         // with it the requests of others. The draft is dropped, so nothing half-made is seen.
         let decoded =
