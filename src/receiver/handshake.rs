@@ -7,8 +7,10 @@ use rustls::Error as Refusal;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
@@ -19,6 +21,12 @@ const HANDSHAKE: u8 = 22;
 /// its clients show these.
 const NO_TLS: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\n\
 content-length: 45\r\nconnection: close\r\n\r\nthis port speaks TLS only: use an https URL.\n";
+
+/// Time for a client whose handshake was refused to read why, and bytes of its that are read away
+/// meanwhile. In TLS 1.3 it has sent its first request by then: a socket that is closed over unread
+/// bytes takes the alert with it, and the client says "broken pipe" instead of "certificate expired".
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES: u64 = 64 * 1024;
 
 /// A connection, with TLS or without. Boxed with it: it is larger by a thousand bytes.
 pub(super) enum Stream {
@@ -47,7 +55,16 @@ pub(super) async fn handshake(
         return Err(Failed { reason: HandshakeFailure::Plaintext, why });
     }
     let acceptor = TlsAcceptor::from(tls.config());
-    let stream = acceptor.accept(stream).await.map_err(|error| Failed::io(&error))?;
+    let stream = match acceptor.accept(stream).into_fallible().await {
+        Ok(stream) => stream,
+        Err((error, stream)) => {
+            // The alert is written; who went away needs no time to read it.
+            if error.kind() == io::ErrorKind::InvalidData {
+                linger(stream).await;
+            }
+            return Err(Failed::io(&error));
+        }
+    };
     let certificate = match stream.get_ref().1.peer_certificates().and_then(<[_]>::first) {
         None => None,
         Some(certificate) => {
@@ -68,6 +85,15 @@ async fn turn_away(mut stream: TcpStream) {
     let _ = stream.try_read(&mut [0; 4096]);
     let _ = stream.write_all(NO_TLS).await;
     let _ = stream.shutdown().await;
+}
+
+/// Closes a connection so that the other side can read what was written to it.
+async fn linger(mut stream: TcpStream) {
+    let read_away = async {
+        stream.shutdown().await?;
+        tokio::io::copy(&mut stream.take(LINGER_BYTES), &mut tokio::io::sink()).await
+    };
+    let _ = timeout(LINGER, read_away).await;
 }
 
 impl Failed {

@@ -10,6 +10,7 @@ pub fn command(client: &str) -> Command {
         "python" | "frameworks" => (home.join("venv/bin/python"), Some(home.join("client.py"))),
         "js" => ("node".into(), Some(home.join("client.mjs"))),
         "go" => (home.join("client"), None),
+        "collector" => (home.join("collector"), None),
         _ => ("java".into(), Some(home.join("client-java.jar"))),
     };
     let needed = script.as_ref().unwrap_or(&program);

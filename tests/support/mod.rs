@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `authority.rs` | certificates for a test: made, expired, revoked |
 //! | `clients.rs` | the programs of `tests/clients/` |
+//! | `collector.rs` | an OpenTelemetry Collector on free ports |
 //! | `export.rs` | whether what is in the ledger is in the cluster, counted |
 //! | `fault_proxy.rs` | a proxy that does to bulk requests what networks do |
 //! | `keys.rs` | credentials of a data folder |
@@ -18,6 +19,7 @@
 
 pub mod authority;
 pub mod clients;
+pub mod collector;
 pub mod export;
 pub mod fault_proxy;
 pub mod keys;
