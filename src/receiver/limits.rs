@@ -49,9 +49,13 @@ pub struct Limits {
     /// Bytes of a refused request that are still read, so that an HTTP/1.1 sender sees the answer
     /// instead of a reset connection. Default 1 MiB.
     pub drain_bytes: usize,
-    /// Connections of one listener at the same time. Default 1,024. Over it new ones wait in the
-    /// kernel's queue.
+    /// Connections of one listener at the same time. Default 1,024. Over it a new one takes the
+    /// place of one that has been idle for [`idle_after`](Limits::idle_after), and else waits.
     pub max_connections: usize,
+    /// Time without a request after which an HTTP/2 connection makes room for a new one, when all
+    /// places are taken. Default 10 s: twice the time between two batches of an SDK. Counted in
+    /// `spanledger_receiver_connections_evicted_total`.
+    pub idle_after: Duration,
     /// Of those, connections from one address. Default 512, half of them: behind a proxy all clients
     /// have one. Over it new ones are closed.
     pub max_connections_per_address: usize,
@@ -97,6 +101,7 @@ impl Default for Limits {
             retry_after: Duration::from_secs(1),
             drain_bytes: MIB,
             max_connections: 1024,
+            idle_after: Duration::from_secs(10),
             max_connections_per_address: 512,
             write_timeout: Duration::from_secs(30),
             max_concurrent_streams: 64,

@@ -24,6 +24,8 @@ pub struct Metrics {
     pub bytes_decoded: AtomicU64,
     /// Connections accepted.
     pub connections: AtomicU64,
+    /// Connections that were asked to leave, so that new ones have a place.
+    pub connections_evicted: AtomicU64,
     hits: [AtomicU64; LimitHit::ALL.len()],
     /// Requests whose credential did not let them in.
     pub denied: DeniedCounts,

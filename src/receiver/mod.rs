@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `mod.rs` | [`Receiver`], which makes the two services |
 //! | `server.rs` | [`Server`]: one hardened accept loop for every port |
+//! | `connections.rs` | who is connected, and who makes room when all places are taken |
 //! | `handshake.rs`, `opened.rs` | a new connection: TLS, then HTTP/1.1 or HTTP/2 |
 //! | `http.rs`, `grpc.rs` | the two transports: routes, headers, framing, answers |
 //! | `request.rs` | the shape of a request, the same for both |
@@ -21,6 +22,7 @@
 
 mod body;
 mod budget;
+mod connections;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
 mod grpc;

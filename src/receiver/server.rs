@@ -5,25 +5,26 @@
 //! which tell HTTP/1.1 from HTTP/2, share one deadline: hyper's own detection waits for ever.
 
 use super::Limits;
+use super::connections::{Activity, Connections, Place};
 use super::handshake::{Failed, Stream, handshake};
 use super::metrics::{HandshakeFailure, LimitHit, Metrics, add};
 use super::opened::Opened;
-use crate::access::{PeerCertificate, Tls, network};
+use crate::access::{PeerCertificate, Tls};
 use http::{Request, Response};
+use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulConnection;
 use hyper_util::service::TowerToHyperService;
-use std::collections::HashMap;
 use std::future::Future;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tower::ServiceExt;
@@ -31,6 +32,13 @@ use tower::ServiceExt;
 /// Pause after an accept error such as "too many open files": the socket stays readable, so
 /// without it the loop would spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// When all places are taken: time between two idle connections that are asked to leave, until one
+/// has left. A client that answers takes a round trip.
+const ASK_AGAIN: Duration = Duration::from_millis(100);
+
+/// Time that a connection without requests has to leave when it was asked.
+const LEAVE: Duration = Duration::from_secs(1);
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -104,19 +112,24 @@ impl Server {
         let mut shutdown = pin!(shutdown);
         let (stop, stopped) = watch::channel(false);
         let slots = Arc::new(Semaphore::new(self.limits.max_connections.max(1)));
-        let by_address = Addresses::new(self.limits.max_connections_per_address);
+        let open = Connections::new(self.limits.max_connections_per_address);
         let mut connections = JoinSet::new();
         loop {
             let accepted = tokio::select! {
                 biased;
                 () = &mut shutdown => break,
                 Some(_) = connections.join_next() => continue,
-                accepted = self.accept(&slots) => accepted,
+                accepted = self.accept() => accepted,
             };
-            let Some((slot, stream, peer)) = accepted else { continue };
-            let Some(place) = by_address.take(peer.ip()) else {
+            let Some((stream, peer)) = accepted else { continue };
+            let Some(place) = open.take(peer.ip()) else {
                 self.metrics.hit(LimitHit::ConnectionsPerAddress);
                 continue;
+            };
+            let slot = tokio::select! {
+                biased;
+                () = &mut shutdown => break,
+                slot = self.slot(&slots, &open) => slot,
             };
             add(&self.metrics.connections, 1);
             let connection = Connection {
@@ -127,8 +140,8 @@ impl Server {
             };
             let service = service.clone();
             connections.spawn(async move {
-                let _held = (slot, place);
-                connection.serve(stream, Peer(peer), service).await;
+                let _held = slot;
+                connection.serve(stream, Peer(peer), service, &place).await;
             });
         }
         drop(self.listener);
@@ -140,17 +153,10 @@ impl Server {
         }
     }
 
-    /// The next connection, and its slot. Nothing after an error, which was waited out.
-    async fn accept(
-        &self,
-        slots: &Arc<Semaphore>,
-    ) -> Option<(tokio::sync::OwnedSemaphorePermit, TcpStream, SocketAddr)> {
-        if slots.available_permits() == 0 {
-            self.metrics.hit(LimitHit::Connections);
-        }
-        let slot = Arc::clone(slots).acquire_owned().await.ok()?;
+    /// The next connection. Nothing after an error, which was waited out.
+    async fn accept(&self) -> Option<(TcpStream, SocketAddr)> {
         match self.listener.accept().await {
-            Ok((stream, peer)) => Some((slot, stream, peer)),
+            Ok(accepted) => Some(accepted),
             // The peer went away while it was waiting: nothing is wrong here.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => None,
             Err(error) => {
@@ -160,50 +166,26 @@ impl Server {
             }
         }
     }
-}
 
-/// How many connections each address has.
-#[derive(Debug, Clone)]
-struct Addresses {
-    most: usize,
-    counts: Arc<Mutex<HashMap<IpAddr, usize>>>,
-}
-
-/// One connection of an address; dropping it gives its place back.
-struct Place {
-    addresses: Addresses,
-    address: IpAddr,
-}
-
-impl Addresses {
-    fn new(most: usize) -> Self {
-        Self { most: most.max(1), counts: Arc::default() }
-    }
-
-    fn counts(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A place for a connection, if the address has one left.
-    fn take(&self, address: IpAddr) -> Option<Place> {
-        let address = network(address);
-        let mut counts = self.counts();
-        let count = counts.entry(address).or_default();
-        if *count >= self.most {
-            return None;
+    /// A slot for a new connection; who has been idle for long makes room for it. None never: the
+    /// slots are not closed.
+    async fn slot(
+        &self,
+        slots: &Arc<Semaphore>,
+        open: &Connections,
+    ) -> Option<OwnedSemaphorePermit> {
+        if let Ok(slot) = Arc::clone(slots).try_acquire_owned() {
+            return Some(slot);
         }
-        *count = count.saturating_add(1);
-        Some(Place { addresses: self.clone(), address })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut counts = self.addresses.counts();
-        if let Some(count) = counts.get_mut(&self.address) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                counts.remove(&self.address);
+        self.metrics.hit(LimitHit::Connections);
+        loop {
+            if let Some(asked) = open.ask_idle(self.limits.idle_after) {
+                add(&self.metrics.connections_evicted, 1);
+                let (address, idle) = (asked.address, asked.idle);
+                tracing::debug!(%address, ?idle, "an idle connection makes room for a new one");
+            }
+            if let Ok(slot) = timeout(ASK_AGAIN, Arc::clone(slots).acquire_owned()).await {
+                return slot.ok();
             }
         }
     }
@@ -218,7 +200,7 @@ struct Connection {
 }
 
 impl Connection {
-    async fn serve<S, B>(mut self, stream: TcpStream, peer: Peer, service: S)
+    async fn serve<S, B>(mut self, stream: TcpStream, peer: Peer, service: S, place: &Place)
     where
         S: tower::Service<Request<Incoming>, Response = Response<B>, Future: Send>
             + Clone
@@ -244,14 +226,29 @@ impl Connection {
             }
             request
         });
-        let service = TowerToHyperService::new(service);
         let io = TokioIo::new(stream);
         if is_http2 {
-            let connection = self.http2().serve_connection(io, service);
-            self.drive(connection).await;
+            let activity = place.join();
+            let seen = Arc::clone(&activity);
+            let service = service.map_future(move |answer| {
+                let busy = seen.begin();
+                async move {
+                    let response: Response<B> = answer.await?;
+                    // It is under way until the last of its body was sent.
+                    Ok::<_, S::Error>(response.map(|body| {
+                        body.map_err(move |error| {
+                            let _held = &busy;
+                            error
+                        })
+                    }))
+                }
+            });
+            let connection = self.http2().serve_connection(io, TowerToHyperService::new(service));
+            self.drive(connection, Some(&activity)).await;
         } else {
+            let service = TowerToHyperService::new(service);
             let connection = self.http1().serve_connection(io, service);
-            self.drive(connection).await;
+            self.drive(connection, None).await;
         }
     }
 
@@ -313,41 +310,44 @@ impl Connection {
         builder
     }
 
-    /// Runs a connection until it ends, is too old, or the server stops.
-    async fn drive<C: GracefulConnection>(&mut self, connection: C) {
+    /// Runs a connection until it ends, is too old, is asked to leave, or the server stops.
+    async fn drive<C: GracefulConnection>(&mut self, connection: C, activity: Option<&Activity>) {
+        let asked = async {
+            match activity {
+                Some(activity) => activity.asked().await,
+                None => std::future::pending().await,
+            }
+        };
         let mut connection = pin!(connection);
-        let aged = tokio::select! {
+        let end = tokio::select! {
             _ = connection.as_mut() => return,
-            () = sleep(self.limits.connection_age) => true,
-            _ = self.stopped.wait_for(|stopped| *stopped) => false,
+            () = sleep(self.limits.connection_age) => End::Aged,
+            () = asked => End::Asked,
+            _ = self.stopped.wait_for(|stopped| *stopped) => End::Stopped,
         };
         connection.as_mut().graceful_shutdown();
-        if aged {
-            self.metrics.hit(LimitHit::ConnectionAge);
-            // A stream that never ends must not keep an old connection.
-            let _ = timeout(self.limits.shutdown_timeout, connection).await;
-        } else {
+        match end {
             // Bounded by whoever stopped the server.
-            let _ = connection.await;
+            End::Stopped => drop(connection.await),
+            // A stream that never ends must not keep an old connection.
+            End::Aged => {
+                self.metrics.hit(LimitHit::ConnectionAge);
+                let _ = timeout(self.limits.shutdown_timeout, connection).await;
+            }
+            End::Asked => {
+                let left = timeout(LEAVE, connection.as_mut()).await.is_ok();
+                // A request that came meanwhile is answered.
+                if !left && activity.is_some_and(Activity::is_busy) {
+                    let _ = timeout(self.limits.shutdown_timeout, connection).await;
+                }
+            }
         }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_address_has_its_share_of_connections_and_gets_places_back() {
-        let addresses = Addresses::new(2);
-        let [one, other] = ["10.0.0.1", "10.0.0.2"].map(|text| text.parse::<IpAddr>().unwrap());
-        let first = addresses.take(one);
-        let _second = addresses.take("::ffff:10.0.0.1".parse().unwrap());
-        assert!(
-            first.is_some() && addresses.take(one).is_none() && addresses.take(other).is_some()
-        );
-        drop(first);
-        assert!(addresses.take(one).is_some());
-        assert_eq!(addresses.counts().len(), 1, "who is gone is forgotten");
-    }
+/// Why a connection is to end.
+enum End {
+    Aged,
+    Asked,
+    Stopped,
 }

@@ -132,6 +132,11 @@ impl Sources {
             load(&metrics.bytes_decoded),
         );
         page.count("receiver_connections", "Connections accepted", load(&metrics.connections));
+        page.count(
+            "receiver_connections_evicted",
+            "Idle connections that made room for new ones",
+            load(&metrics.connections_evicted),
+        );
         let budget = self.receiver.budget();
         page.gauge(
             "receiver_memory_used_bytes",

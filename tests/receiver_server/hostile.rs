@@ -249,3 +249,68 @@ async fn an_old_connection_is_closed_after_its_requests() {
         tokio::task::yield_now().await;
     }
 }
+
+/// A connection that has said that it speaks HTTP/2, and says nothing more whatever it is told.
+async fn mute(address: std::net::SocketAddr) -> TcpStream {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    // An empty SETTINGS frame follows the preface.
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+    // The server's settings: it has been taken for HTTP/2.
+    stream.read_exact(&mut [0; 9]).await.unwrap();
+    stream
+}
+
+#[tokio::test]
+async fn a_new_connection_takes_the_place_of_an_idle_one_and_of_no_other() {
+    let limits = Limits { max_connections: 3, idle_after: Duration::ZERO, ..Limits::default() };
+    let running = start(limits).await;
+    let uri = format!("http://{}/v1/traces", running.http);
+    let request = |body| post(&uri, &[PROTOBUF], body);
+    // One with a body that is half there, one that has done something, and one that is silent.
+    let mut busy = connect_http2(running.http).await;
+    let (sender, body) = open_body();
+    sender.send(good().slice(..10)).await.unwrap();
+    let half = tokio::spawn(busy.send_request(request(body)));
+    while running.receiver.budget().used() == 0 {
+        tokio::task::yield_now().await;
+    }
+    let mut silent = mute(running.http).await;
+    let mut active = connect_http2(running.http).await;
+    let answer = active.send_request(request(whole(good()))).await.unwrap();
+    assert_eq!(read(answer).await.status, 200);
+
+    let mut rest = Vec::new();
+    let fourth = send(running.http, post("/v1/traces", &[PROTOBUF], whole(good())));
+    let (fourth, _) = tokio::join!(fourth, silent.read_to_end(&mut rest));
+    assert_eq!(fourth.status, 200);
+    let metrics = running.receiver.metrics();
+    assert!(metrics.hits(LimitHit::Connections) >= 1);
+    assert!(metrics.connections_evicted.load(std::sync::atomic::Ordering::Relaxed) >= 1);
+    assert!(!busy.is_closed() && !half.is_finished());
+    sender.send(good().slice(10..)).await.unwrap();
+    drop(sender);
+    assert_eq!(read(half.await.unwrap().unwrap()).await.status, 200, "nobody cut it off");
+}
+
+#[tokio::test]
+async fn whoever_was_active_a_moment_ago_keeps_its_place() {
+    let limits = Limits { max_connections: 1, ..Limits::default() };
+    let running = start(limits).await;
+    let uri = format!("http://{}/v1/traces", running.http);
+    let mut first = connect_http2(running.http).await;
+    let ask = async |sender: &mut super::setup::Http2| {
+        let request = post(&uri, &[PROTOBUF], whole(good()));
+        read(sender.send_request(request).await.unwrap()).await.status
+    };
+    assert_eq!(ask(&mut first).await, 200);
+    let second = tokio::spawn(send(running.http, post("/v1/traces", &[PROTOBUF], whole(good()))));
+    while running.receiver.metrics().hits(LimitHit::Connections) == 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(ask(&mut first).await, 200);
+    assert!(!second.is_finished());
+    let metrics = running.receiver.metrics();
+    assert_eq!(metrics.connections_evicted.load(std::sync::atomic::Ordering::Relaxed), 0);
+    drop(first);
+    assert_eq!(second.await.unwrap().status, 200);
+}
