@@ -11,6 +11,7 @@ use crate::access::network;
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
@@ -19,16 +20,24 @@ use tokio::sync::Notify;
 #[derive(Debug, Clone)]
 pub(super) struct Connections {
     most_per_address: usize,
+    most_streams: usize,
     open: Arc<Mutex<Open>>,
 }
 
 #[derive(Debug, Default)]
 struct Open {
     next: u64,
-    /// How many connections each address has.
-    counts: HashMap<IpAddr, usize>,
+    /// What each address has.
+    addresses: HashMap<IpAddr, Load>,
     /// Those that can be asked to leave.
     members: HashMap<u64, (IpAddr, Arc<Activity>)>,
+}
+
+#[derive(Debug, Default)]
+struct Load {
+    connections: usize,
+    /// Streams of HTTP/2 under way, over all of its connections.
+    streams: Arc<AtomicUsize>,
 }
 
 /// One connection of an address; dropping it gives its place back.
@@ -43,6 +52,9 @@ pub(super) struct Place {
 pub(super) struct Activity {
     now: Mutex<Now>,
     leave: Notify,
+    /// Those of its address.
+    streams: Arc<AtomicUsize>,
+    most_streams: usize,
 }
 
 #[derive(Debug)]
@@ -65,8 +77,12 @@ pub(super) struct Asked {
 }
 
 impl Connections {
-    pub(super) fn new(most_per_address: usize) -> Self {
-        Self { most_per_address: most_per_address.max(1), open: Arc::default() }
+    pub(super) fn new(most_per_address: usize, most_streams: usize) -> Self {
+        Self {
+            most_per_address: most_per_address.max(1),
+            most_streams: most_streams.max(1),
+            open: Arc::default(),
+        }
     }
 
     fn open(&self) -> MutexGuard<'_, Open> {
@@ -77,11 +93,11 @@ impl Connections {
     pub(super) fn take(&self, address: IpAddr) -> Option<Place> {
         let address = network(address);
         let mut open = self.open();
-        let count = open.counts.entry(address).or_default();
-        if *count >= self.most_per_address {
+        let load = open.addresses.entry(address).or_default();
+        if load.connections >= self.most_per_address {
             return None;
         }
-        *count = count.saturating_add(1);
+        load.connections = load.connections.saturating_add(1);
         let number = open.next;
         open.next = number.wrapping_add(1);
         Some(Place { connections: self.clone(), address, number })
@@ -95,7 +111,7 @@ impl Connections {
             let idle = activity.idle().filter(|idle| *idle >= at_least)?;
             Some((address, activity, idle))
         });
-        let count = |address| open.counts.get(address).copied().unwrap_or(0);
+        let count = |address| open.addresses.get(address).map_or(0, |load| load.connections);
         let (address, activity, idle) =
             idle.min_by_key(|(address, _, idle)| Reverse((count(address), *idle)))?;
         activity.ask();
@@ -106,10 +122,15 @@ impl Connections {
 impl Place {
     /// Says what its connection is doing from now on, which may be asked to leave then.
     pub(super) fn join(&self) -> Arc<Activity> {
-        let now = Now { requests: 0, since: Instant::now(), asked: false };
-        let activity = Arc::new(Activity { now: Mutex::new(now), leave: Notify::new() });
-        let member = (self.address, Arc::clone(&activity));
-        self.connections.open().members.insert(self.number, member);
+        let mut open = self.connections.open();
+        let load = open.addresses.get(&self.address);
+        let activity = Arc::new(Activity {
+            now: Mutex::new(Now { requests: 0, since: Instant::now(), asked: false }),
+            leave: Notify::new(),
+            streams: load.map(|load| Arc::clone(&load.streams)).unwrap_or_default(),
+            most_streams: self.connections.most_streams,
+        });
+        open.members.insert(self.number, (self.address, Arc::clone(&activity)));
         activity
     }
 }
@@ -118,10 +139,10 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut open = self.connections.open();
         open.members.remove(&self.number);
-        if let Some(count) = open.counts.get_mut(&self.address) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                open.counts.remove(&self.address);
+        if let Some(load) = open.addresses.get_mut(&self.address) {
+            load.connections = load.connections.saturating_sub(1);
+            if load.connections == 0 {
+                open.addresses.remove(&self.address);
             }
         }
     }
@@ -132,11 +153,15 @@ impl Activity {
         self.now.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A request begins; it ends when what this gives is dropped.
-    pub(super) fn begin(self: &Arc<Self>) -> Busy {
+    /// A request begins; it ends when what this gives is dropped. None when its address has as
+    /// many under way as it may.
+    pub(super) fn begin(self: &Arc<Self>) -> Option<Busy> {
+        let more =
+            |streams: usize| (streams < self.most_streams).then(|| streams.saturating_add(1));
+        self.streams.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
         let mut now = self.now();
         now.requests = now.requests.saturating_add(1);
-        Busy(Arc::clone(self))
+        Some(Busy(Arc::clone(self)))
     }
 
     /// Whether a request is under way.
@@ -163,6 +188,7 @@ impl Activity {
 
 impl Drop for Busy {
     fn drop(&mut self) {
+        self.0.streams.fetch_sub(1, Ordering::Relaxed);
         let mut now = self.0.now();
         now.requests = now.requests.saturating_sub(1);
         now.since = Instant::now();
@@ -179,19 +205,19 @@ mod tests {
 
     #[test]
     fn an_address_has_its_share_of_connections_and_gets_places_back() {
-        let connections = Connections::new(2);
+        let connections = Connections::new(2, 1);
         let first = connections.take(address(1));
         let _second = connections.take("::ffff:10.0.0.1".parse().unwrap());
         assert!(first.is_some() && connections.take(address(1)).is_none());
         assert!(connections.take(address(2)).is_some());
         drop(first);
         assert!(connections.take(address(1)).is_some());
-        assert_eq!(connections.open().counts.len(), 1, "who is gone is forgotten");
+        assert_eq!(connections.open().addresses.len(), 1, "who is gone is forgotten");
     }
 
     #[test]
     fn the_longest_idle_one_of_the_address_with_most_is_asked_and_nobody_twice() {
-        let connections = Connections::new(9);
+        let connections = Connections::new(9, 9);
         let places: Vec<_> =
             [1, 2, 2, 2].map(|last| connections.take(address(last)).unwrap()).into();
         let joined: Vec<_> = places.iter().map(Place::join).collect();
@@ -212,9 +238,22 @@ mod tests {
         assert!(connections.open().members.is_empty());
     }
 
+    #[test]
+    fn an_address_has_its_share_of_streams_over_all_its_connections() {
+        let connections = Connections::new(9, 2);
+        let places = [1, 1, 2].map(|last| connections.take(address(last)).unwrap());
+        let [one, same, other] = [0, 1, 2].map(|at| places[at].join());
+        let first = one.begin();
+        let _second = same.begin().unwrap();
+        assert!(first.is_some() && one.begin().is_none() && same.begin().is_none());
+        assert!(other.begin().is_some());
+        drop(first);
+        assert!(same.begin().is_some());
+    }
+
     #[tokio::test]
     async fn who_was_asked_before_it_looked_is_told() {
-        let connections = Connections::new(1);
+        let connections = Connections::new(1, 1);
         let place = connections.take(address(1)).unwrap();
         let activity = place.join();
         connections.ask_idle(Duration::ZERO).unwrap();

@@ -65,6 +65,10 @@ pub struct Limits {
     /// Requests of one HTTP/2 connection at the same time. Default 64: each that nobody reads the
     /// answer of costs some KiB. Over it the client waits.
     pub max_concurrent_streams: u32,
+    /// Requests of HTTP/2 under way at the same time, over all connections of one address. Default
+    /// 4,096, what 64 connections may have at most: behind a proxy all clients have one address. Over
+    /// it a stream is refused with `REFUSED_STREAM`, after which clients send it again.
+    pub max_streams_per_address: usize,
     /// Bytes of a request's headers. Default 16 KiB. Over it: 431.
     pub max_header_bytes: u32,
     /// Streams that a peer opened and reset before they were answered. Default 20 (h2's own).
@@ -105,6 +109,7 @@ impl Default for Limits {
             max_connections_per_address: 512,
             write_timeout: Duration::from_secs(30),
             max_concurrent_streams: 64,
+            max_streams_per_address: 4096,
             max_header_bytes: 16 * 1024,
             max_reset_streams: 20,
             header_timeout: Duration::from_secs(30),

@@ -56,13 +56,15 @@ pub enum LimitHit {
     WriteTimeout,
     /// A connection older than `connection_age`.
     ConnectionAge,
+    /// All of `max_streams_per_address` in use.
+    StreamsPerAddress,
     /// Receipts asked for more than [`MAX_RECEIPTS`](super::MAX_RECEIPTS) records.
     Receipts,
 }
 
 impl LimitHit {
     /// All of them, in the order in which they are exported.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::RequestBytes,
         Self::InflateRatio,
         Self::Memory,
@@ -73,6 +75,7 @@ impl LimitHit {
         Self::ConnectionsPerAddress,
         Self::WriteTimeout,
         Self::ConnectionAge,
+        Self::StreamsPerAddress,
         Self::Receipts,
     ];
 
@@ -97,6 +100,7 @@ impl LimitHit {
             Self::ConnectionsPerAddress => "max_connections_per_address",
             Self::WriteTimeout => "write_timeout",
             Self::ConnectionAge => "connection_age",
+            Self::StreamsPerAddress => "max_streams_per_address",
             Self::Receipts => "max_receipts",
         }
     }

@@ -14,6 +14,7 @@ use http::{Request, Response};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulConnection;
 use hyper_util::service::TowerToHyperService;
@@ -112,7 +113,10 @@ impl Server {
         let mut shutdown = pin!(shutdown);
         let (stop, stopped) = watch::channel(false);
         let slots = Arc::new(Semaphore::new(self.limits.max_connections.max(1)));
-        let open = Connections::new(self.limits.max_connections_per_address);
+        let open = Connections::new(
+            self.limits.max_connections_per_address,
+            self.limits.max_streams_per_address,
+        );
         let mut connections = JoinSet::new();
         loop {
             let accepted = tokio::select! {
@@ -226,27 +230,34 @@ impl Connection {
             }
             request
         });
+        let service = TowerToHyperService::new(service);
         let io = TokioIo::new(stream);
         if is_http2 {
             let activity = place.join();
-            let seen = Arc::clone(&activity);
-            let service = service.map_future(move |answer| {
-                let busy = seen.begin();
+            let (seen, metrics) = (Arc::clone(&activity), Arc::clone(&self.metrics));
+            let service = service_fn(move |request| {
+                let under_way = seen.begin().map(|busy| (busy, service.call(request)));
+                if under_way.is_none() {
+                    metrics.hit(LimitHit::StreamsPerAddress);
+                }
                 async move {
-                    let response: Response<B> = answer.await?;
+                    let Some((busy, answer)) = under_way else { return Err(Unanswered::refused()) };
                     // It is under way until the last of its body was sent.
-                    Ok::<_, S::Error>(response.map(|body| {
+                    let hold = |body: B| {
                         body.map_err(move |error| {
                             let _held = &busy;
                             error
                         })
-                    }))
+                    };
+                    match answer.await {
+                        Ok(response) => Ok(response.map(hold)),
+                        Err(error) => Err(Unanswered::Failed(error.into())),
+                    }
                 }
             });
-            let connection = self.http2().serve_connection(io, TowerToHyperService::new(service));
+            let connection = self.http2().serve_connection(io, service);
             self.drive(connection, Some(&activity)).await;
         } else {
-            let service = TowerToHyperService::new(service);
             let connection = self.http1().serve_connection(io, service);
             self.drive(connection, None).await;
         }
@@ -342,6 +353,22 @@ impl Connection {
                 }
             }
         }
+    }
+}
+
+/// Why a stream is reset.
+#[derive(Debug, thiserror::Error)]
+enum Unanswered {
+    #[error("the address has too many requests under way: send it again")]
+    Refused(#[source] h2::Error),
+    #[error("the service failed")]
+    Failed(#[source] BoxError),
+}
+
+impl Unanswered {
+    /// Nothing was done for it: clients know that from the reason, and send it again.
+    fn refused() -> Self {
+        Self::Refused(h2::Error::from(h2::Reason::REFUSED_STREAM))
     }
 }
 

@@ -314,3 +314,25 @@ async fn whoever_was_active_a_moment_ago_keeps_its_place() {
     drop(first);
     assert_eq!(second.await.unwrap().status, 200);
 }
+
+#[tokio::test]
+async fn a_stream_too_many_of_an_address_is_refused_as_one_that_may_come_again() {
+    let running = start(Limits { max_streams_per_address: 1, ..Limits::default() }).await;
+    let uri = format!("http://{}/v1/traces", running.http);
+    let mut first = connect_http2(running.http).await;
+    let (sender, body) = open_body();
+    sender.send(good().slice(..10)).await.unwrap();
+    let half = tokio::spawn(first.send_request(post(&uri, &[PROTOBUF], body)));
+    while running.receiver.budget().used() == 0 {
+        tokio::task::yield_now().await;
+    }
+    let mut second = connect_http2(running.http).await;
+    let refused = second.send_request(post(&uri, &[PROTOBUF], whole(good()))).await.unwrap_err();
+    assert!(format!("{refused:?}").contains("REFUSED_STREAM"), "{refused:?}");
+    assert_eq!(running.receiver.metrics().hits(LimitHit::StreamsPerAddress), 1);
+    sender.send(good().slice(10..)).await.unwrap();
+    drop(sender);
+    assert_eq!(read(half.await.unwrap().unwrap()).await.status, 200);
+    let again = second.send_request(post(&uri, &[PROTOBUF], whole(good()))).await.unwrap();
+    assert_eq!(read(again).await.status, 200, "on the same connection");
+}
