@@ -1,0 +1,213 @@
+//! Delivering the records of a window: each is acknowledged, or refused for ever and told.
+
+use super::destination::{Delivered, SendError, Signal};
+use super::frame::Frame;
+use super::numbers::Numbers;
+use super::records::{self, Gap};
+use super::settings::Settings;
+use super::shared::{Place, Shared};
+use super::spool::instance::Framing;
+use super::spool::refused::RefusedFile;
+use super::window::Window;
+use bytes::Bytes;
+use std::time::Duration;
+
+/// The longest wait that a receiver can ask for: what it says may be wrong.
+const MOST_ASKED: Duration = Duration::from_mins(10);
+
+/// The longest wait between two tries when the process is about to end.
+const WHILE_CLOSING: Duration = Duration::from_millis(500);
+
+/// Tries of a request over which the receiver breaks, before it is asked to take another one.
+const BROKEN_TRIES: u32 = 3;
+
+/// How long a gap entry may take to the disk while there is no room.
+const TOLD_WITHIN: Duration = Duration::from_secs(1);
+
+impl Shared {
+    /// Sends all records of a window, however long it takes: spans in one request and log
+    /// records in another, each in the order in which they were handed over.
+    pub(super) async fn deliver(&self, instance: &str, framing: &Framing, window: &Window) {
+        let first = window.frames.first().and_then(Frame::signal).unwrap_or(Signal::Spans);
+        let second = match first {
+            Signal::Spans => Signal::Logs,
+            Signal::Logs => Signal::Spans,
+        };
+        for signal in [first, second] {
+            let of_signal = window.frames.iter().filter(|frame| frame.signal() == Some(signal));
+            let frames: Vec<&Frame> = of_signal.collect();
+            if !frames.is_empty() {
+                let load = Load { instance, framing, data: &window.data, signal };
+                self.deliver_one_signal(&load, &frames).await;
+            }
+        }
+    }
+
+    /// Before a record that will never be taken leaves the spool, what tells it should be there.
+    /// Bounded: a spool that is full gets room only when records leave it.
+    pub(super) async fn told_is_written(&self) {
+        let told = self.handover.told();
+        if self.progress.borrow().written < told && matches!(self.place, Place::Spool { .. }) {
+            let written = self.when(|it| it.written >= told);
+            let _ = tokio::time::timeout(TOLD_WITHIN, written).await;
+        }
+    }
+
+    async fn deliver_one_signal(&self, load: &Load<'_>, frames: &[&Frame]) {
+        let mut parts = vec![frames];
+        while let Some(part) = parts.pop() {
+            let records = part.iter().map(|frame| frame.bytes(load.data));
+            let request = records::request(&load.framing.resource, &load.framing.scope, records);
+            match self.send_until_answered(load.signal, request).await {
+                Ok(delivered) => self.acknowledged(load, part, delivered),
+                Err(reason) => {
+                    if let [only] = part {
+                        let record = only.bytes(load.data);
+                        self.refused(load.instance, load.signal, only.number, record);
+                        self.gap_of_refused(load.instance, [only.number], &reason);
+                    } else {
+                        // It is one of them: found by halves, the early ones first.
+                        let (early, late) = part.split_at(part.len() >> 1);
+                        parts.extend([late, early]);
+                    }
+                }
+            }
+        }
+    }
+
+    fn acknowledged(&self, load: &Load<'_>, part: &[&Frame], delivered: Delivered) {
+        let all = part.len() as u64;
+        let refused = delivered.refused.min(all);
+        self.counters.delivered.add(all.saturating_sub(refused));
+        if refused > 0 {
+            self.counters.refused.add(refused);
+            let why = delivered.why.unwrap_or_else(|| "it did not say why".to_owned());
+            let reason = format!("the receiver refused {refused} of these {all}: {why}");
+            let numbers = part.iter().map(|frame| frame.number);
+            self.gap_of_refused(load.instance, numbers, &reason);
+        }
+    }
+
+    /// Counts and keeps a record that the receiver will never take.
+    pub(super) fn refused(&self, instance: &str, signal: Signal, number: u64, record: &[u8]) {
+        self.counters.refused.add(1);
+        if let Place::Spool { root, .. } = &self.place {
+            let file = RefusedFile::new(root, instance);
+            if let Err(error) = file.keep(signal, number, record) {
+                self.counters.spool_error.set(Some(format!("refused records: {error}")));
+            }
+        }
+    }
+
+    /// Tells them. What the outbox itself says (number 0) is not told again: it would be refused
+    /// for ever.
+    pub(super) fn gap_of_refused(
+        &self,
+        instance: &str,
+        which: impl IntoIterator<Item = u64>,
+        reason: &str,
+    ) {
+        let mut numbers = Numbers::default();
+        which.into_iter().filter(|number| *number > 0).for_each(|number| numbers.insert(number));
+        if !numbers.is_empty() {
+            let instance = instance.to_owned();
+            self.tell(Gap { instance, numbers, after: None, reason: reason.to_owned() });
+        }
+    }
+
+    /// `Err`: never, or not in one request.
+    async fn send_until_answered(
+        &self,
+        signal: Signal,
+        request: Bytes,
+    ) -> Result<Delivered, String> {
+        let mut backoff = Backoff::new(&self.settings);
+        let mut broken = 0_u32;
+        let mut takes_others = false;
+        loop {
+            let (after, reason) = match self.try_once(signal, request.clone(), false).await {
+                Ok(delivered) => {
+                    self.counters.send_error.set(None);
+                    return Ok(delivered);
+                }
+                Err(SendError::Later { after, reason }) => {
+                    (broken, takes_others) = (0, false);
+                    (after, reason)
+                }
+                // It took another request just now, and breaks over this one again.
+                Err(SendError::Broken { reason }) if takes_others => return Err(reason),
+                Err(SendError::Broken { reason }) => {
+                    broken = broken.saturating_add(1);
+                    takes_others = broken >= BROKEN_TRIES && self.takes_something_else().await;
+                    if takes_others {
+                        continue;
+                    }
+                    (None, reason)
+                }
+                Err(SendError::Never { reason } | SendError::TooLarge { reason }) => {
+                    self.counters.send_error.set(Some(reason.clone()));
+                    return Err(reason);
+                }
+            };
+            self.counters.retries.add(1);
+            self.counters.send_error.set(Some(reason));
+            let mut wait = backoff.next().max(after.unwrap_or_default().min(MOST_ASKED));
+            if self.is_closing() {
+                wait = wait.min(WHILE_CLOSING);
+            }
+            let _ = tokio::time::timeout(wait, self.again.notified()).await;
+        }
+    }
+
+    /// Whether the receiver takes the hello once more, which it has already.
+    async fn takes_something_else(&self) -> bool {
+        let framing = &self.framing;
+        let hello = [&*self.hello].into_iter();
+        let request = records::request(&framing.resource, &framing.scope, hello);
+        self.try_once(Signal::Logs, request, false).await.is_ok()
+    }
+
+    pub(super) async fn try_once(
+        &self,
+        signal: Signal,
+        request: Bytes,
+        receipts: bool,
+    ) -> Result<Delivered, SendError> {
+        let within = self.settings.request_timeout;
+        let sent = self.destination.send(signal, request, receipts);
+        tokio::time::timeout(within, sent).await.unwrap_or_else(|_| {
+            let reason = format!("no answer within {within:?}");
+            Err(SendError::Later { after: None, reason })
+        })
+    }
+}
+
+/// What a part of a window has in common.
+struct Load<'a> {
+    instance: &'a str,
+    framing: &'a Framing,
+    data: &'a Bytes,
+    signal: Signal,
+}
+
+/// Waits that double up to a bound, each shortened by up to half so that agents which failed
+/// together do not come back together.
+#[derive(Debug)]
+pub(super) struct Backoff {
+    next: Duration,
+    most: Duration,
+}
+
+impl Backoff {
+    pub(super) fn new(settings: &Settings) -> Self {
+        Self { next: settings.retry_first, most: settings.retry_most }
+    }
+
+    pub(super) fn next(&mut self) -> Duration {
+        let wait = self.next.min(self.most);
+        self.next = wait.saturating_mul(2);
+        // Without random bytes: no jitter, which costs a crowd and no record.
+        let part = getrandom::u32().unwrap_or(u32::MAX);
+        wait.mul_f64(0.5 + f64::from(part) / f64::from(u32::MAX) / 2.0)
+    }
+}
