@@ -11,6 +11,9 @@
 //! | `exposure.rs` | whether a server may listen where others can reach it |
 //! | `client.rs`, `endpoints.rs` | where answers come from: a running server, else the data folder |
 //! | `connect.rs` | as whom a server is asked: keys, certificates, `https://` |
+//! | `serve.rs`, `listen.rs` | the server: a [pipeline](crate::pipeline) and what is put around it |
+//! | `keeper.rs`, `keyring.rs` | credentials in effect, each change of them on record |
+//! | `letters.rs`, `dead_letters.rs` | dead letters: for the API, and on a terminal |
 //! | `offline.rs` | the data folder without its server |
 //! | `bench/` | what a span costs on this machine |
 //! | `demo/` | the agent run that the demo plays, and the check that its story is complete |
@@ -32,7 +35,6 @@ mod display;
 mod doc;
 mod endpoints;
 mod exit;
-mod export;
 mod exposure;
 mod keeper;
 mod keyring;
@@ -40,6 +42,7 @@ mod keys;
 mod keys_args;
 mod keys_table;
 pub mod kibana;
+mod letters;
 mod listen;
 mod moment;
 mod offline;
@@ -63,10 +66,12 @@ pub use exit::{CommandError, Exit, end, error_line};
 pub use keys::{KeysError, access_dir, keys};
 pub use keys_args::*;
 pub use moment::{length, moment, offset};
-pub use offline::{index_dir, ledger_name, offline};
+pub use offline::offline;
 pub use search::search;
 pub use table::{heading, line};
 pub use tail::tail;
 pub use timeline::{Story, timeline};
 pub use trace::trace;
-pub use verify::{ledger_dir, verify};
+pub use verify::verify;
+
+pub use crate::pipeline::{index_dir, ledger_dir, ledger_name};

@@ -2,19 +2,15 @@
 //! router.
 
 use super::client::SourceError;
-use super::export::LettersOnDisk;
-use super::verify::ledger_dir;
+use super::letters::LettersOnDisk;
 use crate::api::{Api, Health, HostCheck, Metrics, router};
 use crate::ledger::{OpenError, Reader};
+use crate::pipeline::{index_dir, ledger_dir, ledger_name};
 use crate::store::StoreError;
 use crate::store::embedded::{EmbeddedStore, IndexOptions};
 use axum::Router;
-use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-
-/// Folder of the embedded index within the data folder.
-const INDEX_FOLDER: &str = "index";
 
 /// Why the data folder cannot be read without its server.
 #[derive(Debug, thiserror::Error)]
@@ -23,28 +19,6 @@ enum OfflineError {
     Ledger(#[from] OpenError),
     #[error(transparent)]
     Index(#[from] StoreError),
-}
-
-/// Where the embedded index of a data folder lies.
-///
-/// ```
-/// let index = spanledger::cli::index_dir("data".as_ref());
-/// assert_eq!(index, std::path::Path::new("data/index"));
-/// ```
-pub fn index_dir(data: &Path) -> PathBuf {
-    data.join(INDEX_FOLDER)
-}
-
-/// The name under which entries say which ledger they come from.
-///
-/// ```
-/// assert_eq!(spanledger::cli::ledger_name([0xab; 16]), format!("spanledger/{}", "ab".repeat(16)));
-/// ```
-pub fn ledger_name(origin: [u8; 16]) -> String {
-    origin.iter().fold("spanledger/".to_owned(), |mut name, byte| {
-        let _ = write!(name, "{byte:02x}");
-        name
-    })
 }
 
 /// What answers from the data folder while no server runs on it; `None` when there is no ledger.

@@ -5,28 +5,15 @@ use super::display::clean;
 use super::exit::{CommandError, Exit, with_causes};
 use crate::access::Tenant;
 use crate::ledger::{Pseudonyms, TreeHead, VerifyReport, verify_against};
+use crate::pipeline::ledger_dir;
 use crate::protect::Keys;
 use serde_json::json;
 use std::fmt::Write as _;
 use std::io::{IsTerminal as _, Write};
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
-
-/// Folder of the ledger within the data folder.
-const LEDGER_FOLDER: &str = "ledger";
 
 /// Pause between two lines of progress.
 const PROGRESS_EVERY: Duration = Duration::from_millis(500);
-
-/// Where the ledger of a data folder lies.
-///
-/// ```
-/// let ledger = spanledger::cli::ledger_dir("data".as_ref());
-/// assert_eq!(ledger, std::path::Path::new("data/ledger"));
-/// ```
-pub fn ledger_dir(data: &Path) -> PathBuf {
-    data.join(LEDGER_FOLDER)
-}
 
 /// Checks the ledger and writes what was found. [`Exit::Tampered`] when something is not as it was
 /// written, or when a checkpoint that was kept elsewhere is not contained in it.

@@ -162,7 +162,7 @@ where
     NotReceived { refused, bytes: bytes as u64, hash }
 }
 
-fn too_large(most: usize) -> Refused {
+pub(super) fn too_large(most: usize) -> Refused {
     Refused::new(
         Kind::TooLarge,
         format!("the request is larger than {most} bytes: send smaller requests"),

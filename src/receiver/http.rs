@@ -191,7 +191,7 @@ pub(super) fn protobuf_success(signal: Signal, accepted: &Accepted) -> Bytes {
     bytes.into()
 }
 
-fn refusals(accepted: &Accepted) -> Option<String> {
+pub(super) fn refusals(accepted: &Accepted) -> Option<String> {
     (accepted.refused > 0).then(|| match accepted.why {
         Some(why) => format!("{} records refused, the first because: {why}", accepted.refused),
         None => format!("{} records refused", accepted.refused),

@@ -7,7 +7,8 @@
 //! | `connections.rs` | who is connected, and who makes room when all places are taken |
 //! | `handshake.rs`, `opened.rs` | a new connection: TLS, then HTTP/1.1 or HTTP/2 |
 //! | `http.rs`, `grpc.rs` | the two transports: routes, headers, framing, answers |
-//! | `request.rs` | the shape of a request, the same for both |
+//! | `request.rs` | the shape of a request, the same for all |
+//! | `inside.rs` | [`Receiver::take`]: requests of this very process |
 //! | `receipt.rs` | receipts for the records of a request, when a client asks |
 //! | `body.rs`, `inflate.rs` | bytes as they arrive, and decompression |
 //! | `budget.rs` | memory for all requests together |
@@ -29,6 +30,7 @@ mod grpc;
 mod handshake;
 mod http;
 mod inflate;
+mod inside;
 mod limits;
 mod metrics;
 mod opened;
@@ -39,6 +41,7 @@ mod request;
 mod server;
 
 pub use budget::{Budget, OverBudget, Permit};
+pub use inside::NotTaken;
 pub use limits::{Limits, MAX_RECEIPTS};
 pub use metrics::{HandshakeFailure, LimitHit, Metrics};
 pub use server::{Peer, Server};

@@ -1,0 +1,83 @@
+//! Where things lie in a data folder, and what is opened there first.
+
+use super::PipelineError;
+use crate::config::Config;
+use crate::ledger::{Ledger, OpenError, Recovery};
+use crate::protect::Keys;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+/// Folder of the ledger within the data folder.
+const LEDGER_FOLDER: &str = "ledger";
+
+/// Folder of the embedded index within the data folder.
+const INDEX_FOLDER: &str = "index";
+
+/// Folder of the consumers' cursors within the data folder.
+pub(super) const CURSOR_FOLDER: &str = "cursors";
+
+/// Folder of dead letters within the data folder.
+const DEAD_LETTERS: &str = "dead-letters";
+
+/// Where the ledger of a data folder lies.
+///
+/// ```
+/// let ledger = spanledger::pipeline::ledger_dir("data".as_ref());
+/// assert_eq!(ledger, std::path::Path::new("data/ledger"));
+/// ```
+pub fn ledger_dir(data: &Path) -> PathBuf {
+    data.join(LEDGER_FOLDER)
+}
+
+/// Where the embedded index of a data folder lies.
+///
+/// ```
+/// let index = spanledger::pipeline::index_dir("data".as_ref());
+/// assert_eq!(index, std::path::Path::new("data/index"));
+/// ```
+pub fn index_dir(data: &Path) -> PathBuf {
+    data.join(INDEX_FOLDER)
+}
+
+/// Where the dead letters of a data folder lie.
+pub(crate) fn dead_letters_dir(data: &Path) -> PathBuf {
+    data.join(DEAD_LETTERS)
+}
+
+/// The name under which entries say which ledger they come from.
+///
+/// ```
+/// let name = spanledger::pipeline::ledger_name([0xab; 16]);
+/// assert_eq!(name, format!("spanledger/{}", "ab".repeat(16)));
+/// ```
+pub fn ledger_name(origin: [u8; 16]) -> String {
+    origin.iter().fold("spanledger/".to_owned(), |mut name, byte| {
+        let _ = write!(name, "{byte:02x}");
+        name
+    })
+}
+
+/// A folder for the owner alone.
+pub(super) fn private_folder(path: &Path) -> Result<(), PipelineError> {
+    use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+    let failed = |source| PipelineError::Data { path: path.to_owned(), source };
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700)).map_err(failed)
+}
+
+/// The keys; new ones only for a new ledger. With other keys, what is sent again would be another
+/// entry, and no hash could be compared with an earlier one.
+pub(super) fn open_keys(config: &Config) -> Result<Keys, PipelineError> {
+    let has_entries =
+        ledger_dir(&config.data).read_dir().is_ok_and(|mut files| files.next().is_some());
+    let keys =
+        if has_entries { Keys::open(&config.keys) } else { Keys::open_or_create(&config.keys) };
+    Ok(keys?)
+}
+
+pub(super) fn open_ledger(config: &Config) -> Result<(Ledger, Recovery), PipelineError> {
+    Ledger::open(&ledger_dir(&config.data), config.ledger.clone()).map_err(|source| match source {
+        OpenError::Locked { .. } => PipelineError::Taken { path: config.data.clone(), source },
+        source => PipelineError::Ledger(source),
+    })
+}

@@ -1,0 +1,41 @@
+//! What is in the way of each part, in sentences for people.
+
+use super::export::{ELASTICSEARCH, held_up};
+use crate::elasticsearch::{Client, Exporter};
+use crate::export::ConsumerStatus;
+use crate::ledger::Ledger;
+use std::sync::Arc;
+
+/// Tells what is in the way. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Vitals {
+    pub(super) ledger: Ledger,
+    pub(super) consumers: Vec<(&'static str, Arc<ConsumerStatus>)>,
+    pub(super) exporter: Option<Exporter<Client>>,
+}
+
+impl Vitals {
+    /// Why the ledger takes nothing, and what to do; `None` when it does.
+    pub fn ledger(&self) -> Option<String> {
+        let status = self.ledger.status();
+        match (status.poisoned, status.disk_full) {
+            (Some(reason), _) => {
+                Some(format!("storage failed ({reason}): check the disk, then restart"))
+            }
+            (None, Some(reason)) => {
+                Some(format!("no space ({reason}): free some, it goes on by itself"))
+            }
+            (None, None) => None,
+        }
+    }
+
+    /// Each consumer, and what it waits for if it does.
+    pub fn consumers(&self) -> impl Iterator<Item = (&'static str, Option<String>)> + '_ {
+        self.consumers.iter().map(|(name, status)| {
+            // A thread that failed comes first: deliveries may be fine and nothing new reach them.
+            let exporter = self.exporter.as_ref().filter(|_| *name == ELASTICSEARCH);
+            let delivery = || exporter.and_then(|exporter| held_up(exporter.status()));
+            (*name, status.trouble().or_else(delivery))
+        })
+    }
+}

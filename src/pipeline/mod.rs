@@ -1,0 +1,245 @@
+//! Everything between what writes and what reads, composed: from the data folder to the consumers.
+//!
+//! ```text
+//! start   data folder, keys ─► ledger (recovery) ─► intake ║ index ─► export ─► correlator
+//!         └────────────── Opened::open ──────────────────┘   └───── Opened::start ───────┘
+//! stop    ledger (sync, close) ─► consumers, all at once
+//! ```
+//!
+//! | file | holds |
+//! |---|---|
+//! | `mod.rs` | [`Opened`], [`Pipeline`]: the start and the stop |
+//! | `folders.rs` | where things lie in a data folder; its keys and its ledger |
+//! | `answering.rs` | the store that answers, and the consumer that writes it |
+//! | `export.rs` | the export to Elasticsearch, and the correlator that follows it |
+//! | `health.rs` | [`Vitals`]: what is in the way of each part |
+//! | `error.rs` | [`PipelineError`] |
+//!
+//! Who listens, who may write and who may read is not known here: a server puts it around a
+//! pipeline, and an agent runs one within its own process.
+
+mod answering;
+mod error;
+mod export;
+mod folders;
+mod health;
+
+pub use error::PipelineError;
+pub use export::{ELASTICSEARCH, ExportError};
+pub(crate) use folders::dead_letters_dir;
+pub use folders::{index_dir, ledger_dir, ledger_name};
+pub use health::Vitals;
+
+use crate::config::{Config, Shutdown};
+use crate::convert::{MappingError, Mappings};
+use crate::elasticsearch::late::LateStatus;
+use crate::elasticsearch::{Client, Exporter, StoreStatus};
+use crate::export::{Consumer, ConsumerStatus};
+use crate::intake::Intake;
+use crate::ledger::{Ledger, Recovery};
+use crate::protect::Protector;
+use crate::store::AuditStore;
+use answering::{Answering, INDEX};
+use export::{Export, LATE_IDS};
+use std::sync::Arc;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+/// The mappings that the configuration names, else those that come with the program.
+///
+/// # Errors
+/// [`MappingError`], with file and line.
+pub fn mappings(config: &Config) -> Result<Mappings, MappingError> {
+    match &config.mappings {
+        Some(folder) => Mappings::load(folder),
+        None => Mappings::builtin(),
+    }
+}
+
+/// A data folder that takes evidence, which nobody reads yet.
+#[derive(Debug)]
+pub struct Opened {
+    ledger: Ledger,
+    intake: Intake,
+    recovery: Recovery,
+}
+
+impl Opened {
+    /// Makes or opens the data folder, recovers its ledger and opens the one way in. To be called
+    /// inside a tokio runtime.
+    ///
+    /// # Errors
+    /// [`PipelineError`], with what to do.
+    pub fn open(config: &Config, mappings: Mappings) -> Result<Self, PipelineError> {
+        folders::private_folder(&config.data)?;
+        let keys = folders::open_keys(config)?;
+        let protector = Protector::new(&config.audit, keys)?;
+        let (ledger, recovery) = folders::open_ledger(config)?;
+        let intake = Intake::new(mappings, protector, ledger.clone());
+        Ok(Self { ledger, intake, recovery })
+    }
+
+    /// The one way in.
+    pub fn intake(&self) -> &Intake {
+        &self.intake
+    }
+
+    /// Starts what reads the ledger. To be called inside a tokio runtime.
+    ///
+    /// An export that cannot be started keeps no evidence from being taken: then there is none, and
+    /// [`Pipeline::not_exported`] says why.
+    ///
+    /// # Errors
+    /// [`PipelineError`], with what to do.
+    pub fn start(self, config: &Config) -> Result<Pipeline, PipelineError> {
+        let Self { ledger, intake, recovery } = self;
+        let Answering { store, index, reader } = Answering::open(config, &ledger)?;
+        // Without an index a story is read from the whole ledger: too slow for what follows an
+        // export.
+        let local = index.is_some().then(|| Arc::clone(&store));
+        let (mut export, not_exported) = match Export::start(config, &ledger, local) {
+            Ok(export) => (export, None),
+            Err(error) => (None, Some(error)),
+        };
+        let exporter = export.as_ref().map(|export| export.exporter.clone());
+        let correlator = export.as_mut().and_then(|export| export.correlator.take());
+        let mut progress: Vec<_> = index.iter().map(|index| (INDEX, index.status())).collect();
+        progress.extend(export.iter().map(|export| (ELASTICSEARCH, export.consumer.status())));
+        progress.extend(correlator.iter().map(|late| (LATE_IDS, late.consumer.status())));
+        let late = correlator.as_ref().map(|late| Arc::clone(&late.status));
+        let consumers = index
+            .into_iter()
+            .chain(export.map(|export| export.consumer))
+            .chain(correlator.map(|late| late.consumer))
+            .collect();
+        let shutdown = config.shutdown;
+        Ok(Pipeline {
+            ledger,
+            intake,
+            recovery,
+            store,
+            reader,
+            exporter,
+            not_exported,
+            late,
+            progress,
+            consumers,
+            shutdown,
+        })
+    }
+}
+
+/// A running pipeline. Dropped without [`stop`](Self::stop), it ends in its own time.
+pub struct Pipeline {
+    ledger: Ledger,
+    intake: Intake,
+    recovery: Recovery,
+    store: Arc<dyn AuditStore>,
+    reader: Option<Arc<StoreStatus>>,
+    exporter: Option<Exporter<Client>>,
+    not_exported: Option<ExportError>,
+    late: Option<Arc<LateStatus>>,
+    progress: Vec<(&'static str, Arc<ConsumerStatus>)>,
+    consumers: Vec<Consumer>,
+    shutdown: Shutdown,
+}
+
+impl Pipeline {
+    /// Where entries are.
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// The one way in.
+    pub fn intake(&self) -> &Intake {
+        &self.intake
+    }
+
+    /// What was found when the ledger was opened.
+    pub fn recovery(&self) -> &Recovery {
+        &self.recovery
+    }
+
+    /// What answers.
+    pub fn store(&self) -> &Arc<dyn AuditStore> {
+        &self.store
+    }
+
+    /// Numbers of questions to the cluster, when it answers.
+    pub fn reader(&self) -> Option<&Arc<StoreStatus>> {
+        self.reader.as_ref()
+    }
+
+    /// The export to Elasticsearch, when there is one.
+    pub fn exporter(&self) -> Option<&Exporter<Client>> {
+        self.exporter.as_ref()
+    }
+
+    /// Why there is no export although a cluster is configured. Evidence is taken all the same.
+    pub fn not_exported(&self) -> Option<&ExportError> {
+        self.not_exported.as_ref()
+    }
+
+    /// Numbers of what gives documents late ids, when it runs.
+    pub fn late(&self) -> Option<&Arc<LateStatus>> {
+        self.late.as_ref()
+    }
+
+    /// How far each consumer is, by name, in the order of the data flow.
+    pub fn progress(&self) -> &[(&'static str, Arc<ConsumerStatus>)] {
+        &self.progress
+    }
+
+    /// What tells what is in the way.
+    pub fn vitals(&self) -> Vitals {
+        Vitals {
+            ledger: self.ledger.clone(),
+            consumers: self.progress.clone(),
+            exporter: self.exporter.clone(),
+        }
+    }
+
+    /// Stops in the order of the data flow, each step with its deadline of `shutdown:`. What a
+    /// consumer has not reached by then it reads again at the next start.
+    ///
+    /// # Errors
+    /// [`PipelineError`] when the end was not clean. All that was acknowledged is durable anyway.
+    pub async fn stop(self) -> Result<(), PipelineError> {
+        let deadlines = self.shutdown;
+        self.stop_within(deadlines).await
+    }
+
+    /// [`stop`](Self::stop) with other deadlines.
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn stop_within(self, deadlines: Shutdown) -> Result<(), PipelineError> {
+        let closed = timeout(deadlines.ledger, self.ledger.close()).await;
+        // All at once: what one waits for must not eat the time of another.
+        let mut stopping = JoinSet::new();
+        for consumer in self.consumers {
+            let name = consumer.name().to_owned();
+            stopping.spawn_blocking(move || (name, consumer.stop(deadlines.consumers)));
+        }
+        while let Some(done) = stopping.join_next().await {
+            match done {
+                Ok((consumer, stopped)) => tracing::debug!(?stopped, consumer, "consumer stopped"),
+                Err(error) => tracing::error!(%error, "a consumer did not stop in order"),
+            }
+        }
+        match closed {
+            Ok(closed) => Ok(closed.map(drop)?),
+            Err(_) => Err(PipelineError::Late(deadlines.ledger)),
+        }
+    }
+}
+
+impl std::fmt::Debug for Pipeline {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pipeline")
+            .field("ledger", &self.ledger)
+            .field("consumers", &self.consumers)
+            .field("not_exported", &self.not_exported)
+            .finish_non_exhaustive()
+    }
+}
