@@ -44,9 +44,15 @@ pub mod export;
 pub mod fuzzing;
 #[cfg(feature = "server")]
 pub mod intake;
+#[cfg(feature = "layer")]
+pub mod layer;
+#[cfg(feature = "layer")]
+pub use layer::{AuditSpan, layer, record, testing};
 #[cfg(feature = "server")]
 pub mod ledger;
 #[cfg(feature = "server")]
+pub mod pipeline;
+#[cfg(any(feature = "server", feature = "layer"))]
 pub mod protect;
 #[cfg(feature = "server")]
 pub mod receiver;

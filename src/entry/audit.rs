@@ -6,12 +6,14 @@ use super::{
     Job, Json, Kind, Outcome, OutputSafety, Payload, RawTime, Redaction, Rejection, Run, Session,
     Step, Workflow,
 };
+#[cfg(feature = "server")]
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
 /// `audit.*`: what makes it evidence.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(JsonSchema))]
 pub struct Audit<'a> {
     /// What the entry is a record of.
     pub kind: Kind,

@@ -2,6 +2,7 @@
 
 use super::Outcome;
 use super::part::part;
+#[cfg(feature = "server")]
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;

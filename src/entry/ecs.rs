@@ -2,6 +2,7 @@
 
 use super::Fields;
 use super::part::part;
+#[cfg(feature = "server")]
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -126,7 +127,8 @@ part! {
 }
 
 /// An event of a span.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(JsonSchema))]
 pub struct SpanEvent<'a> {
     /// Name.
     pub name: Cow<'a, str>,
@@ -145,7 +147,8 @@ pub struct SpanEvent<'a> {
 }
 
 /// A link of a span.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(JsonSchema))]
 pub struct SpanLink<'a> {
     /// The other trace, 32 hexadecimal digits.
     pub trace_id: Cow<'a, str>,

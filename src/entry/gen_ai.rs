@@ -1,12 +1,14 @@
 //! Objects with OpenTelemetry `gen_ai.*` names: model, agent, tool, usage.
 
 use super::part::part;
+#[cfg(feature = "server")]
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
 /// OpenTelemetry `gen_ai.*`.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(JsonSchema))]
 pub struct GenAi<'a> {
     /// The operation: `chat`, `execute_tool`, `invoke_agent`, as the source wrote it.
     #[serde(rename = "operation", skip_serializing_if = "OperationPart::is_empty", default)]
@@ -119,7 +121,8 @@ part! {
 }
 
 /// `gen_ai.tool.*`.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(JsonSchema))]
 pub struct ToolPart<'a> {
     /// Name of the tool.
     #[serde(skip_serializing_if = "Option::is_none", default)]

@@ -2,6 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+#[cfg(feature = "server")]
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::ser::{SerializeMap, SerializeSeq};
@@ -141,6 +142,7 @@ impl<'de> Deserialize<'de> for Json<'_> {
     }
 }
 
+#[cfg(feature = "server")]
 impl JsonSchema for Json<'_> {
     fn schema_name() -> Cow<'static, str> {
         "Value".into()
@@ -243,6 +245,7 @@ impl<'de> Deserialize<'de> for Fields<'_> {
     }
 }
 
+#[cfg(feature = "server")]
 impl JsonSchema for Fields<'_> {
     fn schema_name() -> Cow<'static, str> {
         "Fields".into()

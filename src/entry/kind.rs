@@ -1,5 +1,6 @@
 //! What an entry is a record of.
 
+#[cfg(feature = "server")]
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -7,7 +8,8 @@ macro_rules! kinds {
     ($($(#[$doc:meta])* $variant:ident = $word:literal,)*) => {
         /// What an entry is a record of. A record that no mapping recognises is a [`Kind::Span`]
         /// or a [`Kind::Log`] and is kept like every other.
-        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        #[cfg_attr(feature = "server", derive(JsonSchema))]
         #[serde(rename_all = "snake_case")]
         pub enum Kind {
             $($(#[$doc])* $variant,)*

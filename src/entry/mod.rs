@@ -48,6 +48,7 @@ pub use outcome::Outcome;
 pub use payload::*;
 pub use time::{format_ns, is_plausible_ns, parse_ns};
 
+#[cfg(feature = "server")]
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -68,8 +69,9 @@ pub const SCHEMA_VERSION: u32 = 1;
 /// assert!(text.starts_with(r#"{"schema_version":1,"@timestamp":"2026-11-21T08:00:00Z""#));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[schemars(title = "spanledger audit entry (body)")]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(JsonSchema))]
+#[cfg_attr(feature = "server", schemars(title = "spanledger audit entry (body)"))]
 pub struct Entry<'a> {
     /// Version of this layout.
     pub schema_version: u32,
@@ -162,6 +164,7 @@ impl<'a> Entry<'a> {
     }
 
     /// The JSON Schema of the body, as `docs/entry.schema.json` has it.
+    #[cfg(feature = "server")]
     pub fn json_schema() -> schemars::Schema {
         schemars::schema_for!(Entry<'static>)
     }
@@ -194,6 +197,7 @@ mod tests {
         assert_eq!(back, entry);
     }
 
+    #[cfg(feature = "server")]
     #[test]
     fn the_schema_in_the_documentation_is_the_schema_of_the_code() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/entry.schema.json");

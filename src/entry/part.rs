@@ -7,7 +7,8 @@ macro_rules! part {
         $name:ident { $( $(#[$field_meta:meta])* $field:ident: $type:ty, )* }
     ) => {
         $(#[$meta])*
-        #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+        #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+        #[cfg_attr(feature = "server", derive(JsonSchema))]
         pub struct $name<'a> {
             $(
                 $(#[$field_meta])*

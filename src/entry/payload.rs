@@ -2,12 +2,14 @@
 
 use super::Json;
 use super::part::part;
+#[cfg(feature = "server")]
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
 /// One field that changed.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(JsonSchema))]
 pub struct Change<'a> {
     /// Where: `rules[1].conditions[0].value`.
     pub path: Cow<'a, str>,
@@ -20,7 +22,8 @@ pub struct Change<'a> {
 }
 
 /// What a payload is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum PayloadKind {
     /// What was said to a model.
@@ -43,7 +46,8 @@ pub enum PayloadKind {
 }
 
 /// Text that may be personal or secret: protected before anything is written.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(JsonSchema))]
 pub struct Payload<'a> {
     /// What it is.
     pub kind: PayloadKind,
@@ -105,7 +109,8 @@ part! {
 }
 
 /// What a reader should know about an entry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Flag {
     /// A text was not UTF-8 and was repaired; see `audit.invalid_text`.
@@ -125,7 +130,8 @@ pub enum Flag {
 }
 
 /// What protection removed.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(JsonSchema))]
 pub struct Redaction<'a> {
     /// The rule that fired: `aws_access_key`, `field:email`, ….
     pub rule: Cow<'a, str>,
@@ -136,7 +142,8 @@ pub struct Redaction<'a> {
 }
 
 /// Text that was not UTF-8.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(JsonSchema))]
 pub struct InvalidText<'a> {
     /// Where: the name of the attribute or field.
     pub place: Cow<'a, str>,

@@ -82,6 +82,7 @@ impl Cleaner {
     }
 
     /// Whether the operator listed fields.
+    #[cfg(feature = "server")]
     pub(super) fn has_fields(&self) -> bool {
         !self.fields.is_empty()
     }
