@@ -36,7 +36,9 @@
 //!   each process a random instance id, a first and a last record. What could not be kept is told
 //!   by an entry of the kind `gap`, with the numbers that are missing. When a process ends without
 //!   its goodbye, the next one on the same spool delivers what it left, and tells as a gap what may
-//!   have been in its memory: at most what was captured in its last 10 ms.
+//!   have been in its memory: what was captured in about its last 10 ms, longer on a machine so busy
+//!   that the writing thread waits for its turn. That entry is of the process that tells it; the one
+//!   that lost records is in `spanledger.instance.id`.
 //! - **Delivered means acknowledged** by the receiver, after its fsync if it is spanledger. Until
 //!   then records are in the spool, which survives the process but, as it is not fsynced, not a
 //!   power failure. Only a receipt promises that: [`record`], [`AuditSpan::audit`], [`gate`].
@@ -55,7 +57,7 @@
 //! tells how far it came; [`Handle::on_drop`] does it at the end of `main`. A panic has what is in
 //! memory written to the spool. On SIGTERM nothing happens by itself: a program that handles it ends
 //! its `main`, or calls [`Handle::shutdown_blocking`]; one that does not loses nothing but its
-//! goodbye and its last 10 ms, and the next process tells so. After `fork` the layer works in the
+//! goodbye and about its last 10 ms, and the next process tells so. After `fork` the layer works in the
 //! parent only.
 //!
 //! # Beside `tracing-opentelemetry`

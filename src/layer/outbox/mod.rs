@@ -16,7 +16,7 @@
 //! | a segment was cut, changed or deleted | `spanledger.gap` with the numbers that cannot be read |
 //! | the process ended as it should | `spanledger.instance.end` with the highest number |
 //!
-//! What a `kill -9` can lose is what the buffer holds: what was pushed in the last 10 ms, or since
+//! What a `kill -9` can lose is what the buffer holds: what was pushed in about the last 10 ms, or since
 //! the disk is full. The spool is never synced, so a power cut may lose more; only a receipt
 //! promises that a record survives it. Without a spool all that waits ends with the process, and
 //! nobody is left to tell. After `fork` the child has the outbox without its threads: nothing is
