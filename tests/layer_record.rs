@@ -198,6 +198,8 @@ fn each_type_has_the_names_that_the_mapping_knows() {
     let text = |name: &str, key: &str| named(&audited, name).text(key).map(str::to_owned);
     assert_eq!(text("spanledger.approval", "spanledger.approval.status").unwrap(), "pending");
     assert!(!text("spanledger.tool_call", "gen_ai.tool.call.arguments").unwrap().contains(key));
+    run(record(AuditEvent::new(format!("used {key}")).saying(key)).into_future()).unwrap();
+    assert!(!format!("{:?}", audited.records()).contains(key), "in names and sentences, too");
     assert_eq!(text("spanledger.model_call", "gen_ai.request.model").unwrap(), "gpt");
     assert_eq!(text("spanledger.handoff", "spanledger.handoff.target").unwrap(), "refunds");
     assert_eq!(text("spanledger.interrupt", "spanledger.thread_id").unwrap(), "t-1");

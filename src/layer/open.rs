@@ -22,6 +22,11 @@ const SHARDS: usize = 64;
 /// that is.
 const COUNTERS: usize = 1024;
 
+/// Roots that are remembered for what is captured below them. One that a filter hides from the layer
+/// is remembered for ever, for nobody tells its end; beyond this many, what is captured below
+/// another such root is one trace for each captured span.
+const MAX_ROOTS: u32 = 65_536;
+
 /// Links that one span keeps. OpenTelemetry's default; what is more is counted.
 pub(super) const MAX_LINKS: usize = 128;
 
@@ -89,6 +94,7 @@ type Shard = Mutex<HashMap<u64, Slot, BuildHasherDefault<IdHasher>>>;
 pub(super) struct OpenSpans {
     shards: Vec<Shard>,
     counters: Box<[AtomicU32; COUNTERS]>,
+    roots: AtomicU32,
 }
 
 impl OpenSpans {
@@ -96,6 +102,7 @@ impl OpenSpans {
         Self {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             counters: Box::new([const { AtomicU32::new(0) }; COUNTERS]),
+            roots: AtomicU32::new(0),
         }
     }
 
@@ -117,6 +124,9 @@ impl OpenSpans {
 
     pub(super) fn remove(&self, id: u64) -> Option<Slot> {
         let slot = self.with(id, |shard| shard.remove(&id))?;
+        if matches!(slot, Slot::Root(_)) {
+            self.roots.fetch_sub(1, Ordering::Relaxed);
+        }
         if let Some(count) = self.counter(id) {
             count.fetch_sub(1, Ordering::Relaxed);
         }
@@ -156,13 +166,17 @@ impl OpenSpans {
         let (trace_id, is_new) = self.with(id, |shard| match shard.get(&id) {
             Some(Slot::Root(trace_id)) => (*trace_id, false),
             Some(Slot::Open(open)) => (open.place.trace_id, false),
-            None => {
+            None if self.roots.load(Ordering::Relaxed) < MAX_ROOTS => {
                 shard.insert(id, Slot::Root(new));
                 (new, true)
             }
+            None => (new, false),
         });
-        if is_new && let Some(count) = self.counter(id) {
-            count.fetch_add(1, Ordering::Relaxed);
+        if is_new {
+            self.roots.fetch_add(1, Ordering::Relaxed);
+            if let Some(count) = self.counter(id) {
+                count.fetch_add(1, Ordering::Relaxed);
+            }
         }
         trace_id
     }
@@ -176,8 +190,9 @@ impl OpenSpans {
                 if let Some(count) = self.counter(id) {
                     count.fetch_sub(1, Ordering::Relaxed);
                 }
-                if let Slot::Open(open) = slot {
-                    all.push(*open);
+                match slot {
+                    Slot::Open(open) => all.push(*open),
+                    Slot::Root(_) => drop(self.roots.fetch_sub(1, Ordering::Relaxed)),
                 }
             }
         }
@@ -233,6 +248,19 @@ impl Hasher for IdHasher {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn roots_whose_end_nobody_tells_do_not_fill_the_memory() {
+        let spans = OpenSpans::new();
+        let most = u64::from(MAX_ROOTS);
+        for id in 0..most + 1000 {
+            spans.root(id, [1; 16]);
+        }
+        assert!(spans.below(most - 1).is_some() && spans.below(most + 1).is_none());
+        assert!(spans.remove(0).is_some());
+        spans.root(most + 1, [2; 16]);
+        assert!(spans.below(most + 1).is_some(), "there is room again");
+    }
 
     #[test]
     fn what_is_not_there_is_told_without_a_lock_and_counts_come_back_to_nothing() {

@@ -139,7 +139,8 @@ impl Writer<'_> {
         self.common(LOG_ATTRIBUTES, place, &mut seen, (&[], &redactions), out);
         place_of_log(place, out);
         fixed64(11, time_ns, out);
-        bytes(12, event.name.as_bytes(), out);
+        let clean = self.protector.clean("", &event.name).map(|(clean, _)| clean);
+        bytes(12, clean.as_deref().unwrap_or(&event.name).as_bytes(), out);
     }
 
     /// What every record has: what is handed down, its number, and what was done to its values.
