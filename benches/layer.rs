@@ -7,6 +7,12 @@
 
 use divan::{AllocProfiler, Bencher};
 use opentelemetry::trace::TracerProvider as _;
+use opentelemetry_proto::tonic::collector::logs::v1::logs_service_server::{
+    LogsService, LogsServiceServer,
+};
+use opentelemetry_proto::tonic::collector::logs::v1::{
+    ExportLogsServiceRequest, ExportLogsServiceResponse,
+};
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
     TraceService, TraceServiceServer,
 };
@@ -45,6 +51,16 @@ impl TraceService for Acknowledges {
     }
 }
 
+#[tonic::async_trait]
+impl LogsService for Acknowledges {
+    async fn export(
+        &self,
+        _: Request<ExportLogsServiceRequest>,
+    ) -> Result<Response<ExportLogsServiceResponse>, Status> {
+        Ok(Response::new(ExportLogsServiceResponse::default()))
+    }
+}
+
 /// A receiver that decodes and acknowledges.
 fn receiver() -> SocketAddr {
     let _inside = RUNTIME.enter();
@@ -56,7 +72,10 @@ fn receiver() -> SocketAddr {
     );
     let service = TraceServiceServer::new(Acknowledges).max_decoding_message_size(64 << 20);
     RUNTIME.spawn(
-        tonic::transport::Server::builder().add_service(service).serve_with_incoming(incoming),
+        tonic::transport::Server::builder()
+            .add_service(service)
+            .add_service(LogsServiceServer::new(Acknowledges))
+            .serve_with_incoming(incoming),
     );
     address
 }
