@@ -22,9 +22,9 @@ use account::Ledger;
 use agent::{Agent, LONGEST, now_ns};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use support::numbers::Numbers;
-use support::server::Server;
+use support::server::{Server, look_until};
 use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
 
@@ -88,17 +88,15 @@ async fn nothing_whose_close_returned_is_missing_untold_however_often_both_ends_
 
 /// Waits until the end of each killed instance is told, by whoever found what it left.
 async fn told(ledger: &mut Ledger, killed: &BTreeMap<String, u64>) {
-    /// Between two looks: it is opened for each.
-    const LOOK: Duration = Duration::from_millis(200);
-    let since = Instant::now();
     let missing = |ledger: &Ledger| {
         killed.keys().filter(|it| !ledger.tells_the_end_of(it)).cloned().collect::<Vec<_>>()
     };
-    while !missing(ledger).is_empty() {
-        assert!(since.elapsed() < LONGEST, "nothing tells the end of {:?}", missing(ledger));
-        tokio::time::sleep(LOOK).await;
+    let all = look_until(LONGEST, async || {
         ledger.read_on();
-    }
+        missing(ledger).is_empty().then_some(())
+    });
+    let told = all.await.is_some();
+    assert!(told, "nothing tells the end of {:?}", missing(ledger));
 }
 
 /// One address for a receiver that is started again on other ports.

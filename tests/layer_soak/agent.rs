@@ -1,11 +1,12 @@
 //! The agent that is killed: this test binary, started again.
 
+use crate::support::server::look_until;
 use spanledger::layer::{AuditLayer, Otlp, Policy, Settings, SpoolSettings, WhenFull};
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
@@ -119,13 +120,9 @@ impl Agent {
 
     /// Waits until that many closes returned, or all of them.
     pub(crate) async fn closed(&self, spans: u64) {
-        /// Between two looks: short, for kills at any moment of an agent's work.
-        const LOOK: Duration = Duration::from_millis(1);
-        let (spans, since) = (spans.min(self.budget), Instant::now());
-        while self.closed_now() < spans {
-            assert!(since.elapsed() < LONGEST, "waited {LONGEST:?} in vain for {spans} closes");
-            tokio::time::sleep(LOOK).await;
-        }
+        let spans = spans.min(self.budget);
+        let all = look_until(LONGEST, async || (self.closed_now() >= spans).then_some(()));
+        assert!(all.await.is_some(), "waited {LONGEST:?} in vain for {spans} closes");
     }
 
     fn closed_now(&self) -> u64 {
