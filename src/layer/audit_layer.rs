@@ -105,17 +105,29 @@ impl Shared {
         let Some(parent) = parent else {
             return Place { trace_id: ids::trace_id(), ..Place::default() };
         };
-        if let Some(place) = self.spans.below(parent.into_u64()) {
+        self.nearest(parent.into_u64(), || {
+            let spans = ctx.span(parent).into_iter().flat_map(|span| span.scope());
+            spans.map(|span| span.id().into_u64())
+        })
+    }
+
+    /// What is below a span: of the nearest captured one among it and those `above` it, which are
+    /// asked for only if it is none. All captured spans below one root are one trace, whether the
+    /// root is captured or not.
+    pub(super) fn nearest<I>(&self, id: u64, above: impl FnOnce() -> I) -> Place
+    where
+        I: Iterator<Item = u64>,
+    {
+        if let Some(place) = self.spans.below(id) {
             return place;
         }
-        let mut root = parent.into_u64();
-        for span in ctx.span(parent).into_iter().flat_map(|span| span.scope()).skip(1) {
-            root = span.id().into_u64();
+        let mut root = id;
+        for id in above() {
+            root = id;
             if let Some(place) = self.spans.below(root) {
                 return place;
             }
         }
-        // All captured spans below one root are one trace, whether the root is captured or not.
         Place { trace_id: self.spans.root(root, ids::trace_id()), ..Place::default() }
     }
 }

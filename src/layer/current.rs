@@ -2,7 +2,6 @@
 
 use super::AuditLayer;
 use super::audit_layer::Shared;
-use super::ids;
 use super::open::Place;
 use std::sync::Arc;
 use tracing::dispatcher::{Dispatch, get_default};
@@ -50,17 +49,11 @@ impl Shared {
     }
 
     fn find_below(&self, id: &Id, dispatch: &Dispatch) -> Place {
-        if let Some(place) = self.spans.below(id.into_u64()) {
-            return place;
-        }
-        let Some(registry) = dispatch.downcast_ref::<Registry>() else { return Place::default() };
-        let mut root = id.into_u64();
-        for span in registry.span(id).into_iter().flat_map(|span| span.scope()).skip(1) {
-            root = span.id().into_u64();
-            if let Some(place) = self.spans.below(root) {
-                return place;
-            }
-        }
-        Place { trace_id: self.spans.root(root, ids::trace_id()), ..Place::default() }
+        let known = || self.spans.below(id.into_u64()).unwrap_or_default();
+        let Some(registry) = dispatch.downcast_ref::<Registry>() else { return known() };
+        self.nearest(id.into_u64(), || {
+            let spans = registry.span(id).into_iter().flat_map(|span| span.scope());
+            spans.map(|span| span.id().into_u64())
+        })
     }
 }
