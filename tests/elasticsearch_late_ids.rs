@@ -152,7 +152,7 @@ async fn children_first_then_the_root(engine: Engine) {
     }
     // What Discover shows as the field. The option `fields` of OpenSearch 3.8 leaves out a field that
     // others are copied to where those are absent; Dashboards reads the source and doc values.
-    let shown_by = if engine == Engine::OpenSearch { "docvalue_fields" } else { "fields" };
+    let shown_by = if engine.is_opensearch() { "docvalue_fields" } else { "fields" };
     let body = json!({
         "query": {"term": {"trace_id": "langsmith-run-abc123"}}, "size": 100, shown_by: ["trace_id"],
     });
@@ -186,6 +186,12 @@ async fn spans_that_came_before_their_root_are_found_by_its_external_id() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn spans_that_came_before_their_root_are_found_by_its_external_id_in_opensearch() {
     children_first_then_the_root(Engine::OpenSearch).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn spans_that_came_before_their_root_are_found_in_the_versions_before() {
+    children_first_then_the_root(Engine::Elasticsearch8).await;
+    children_first_then_the_root(Engine::OpenSearch2).await;
 }
 
 /// Two servers with one id key, as collectors of one cluster have it.

@@ -261,7 +261,16 @@ async fn keeps_nanoseconds_in_order_and_ranges(node: &SearchNode) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn elasticsearch_takes_every_document_and_the_saved_searches_find_theirs() {
-    let node = SearchNode::start(Engine::Elasticsearch);
+    elasticsearch_takes_every_document(Engine::Elasticsearch).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn elasticsearch_8_takes_every_document_and_the_saved_searches_find_theirs() {
+    elasticsearch_takes_every_document(Engine::Elasticsearch8).await;
+}
+
+async fn elasticsearch_takes_every_document(engine: Engine) {
+    let node = SearchNode::start(engine);
     takes_and_finds_every_document(&node).await;
     keeps_nanoseconds_in_order_and_ranges(&node).await;
 
@@ -282,7 +291,16 @@ async fn elasticsearch_takes_every_document_and_the_saved_searches_find_theirs()
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn opensearch_takes_every_document_and_the_saved_searches_find_theirs() {
-    let node = SearchNode::start(Engine::OpenSearch);
+    opensearch_takes_every_document(Engine::OpenSearch).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn opensearch_2_takes_every_document_and_the_saved_searches_find_theirs() {
+    opensearch_takes_every_document(Engine::OpenSearch2).await;
+}
+
+async fn opensearch_takes_every_document(engine: Engine) {
+    let node = SearchNode::start(engine);
     takes_and_finds_every_document(&node).await;
     keeps_nanoseconds_in_order_and_ranges(&node).await;
 

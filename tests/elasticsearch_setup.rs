@@ -108,12 +108,13 @@ async fn leaves_alone_what_is_not_ours(node: &SearchNode) {
     let error = plan(&client, &SetupOptions::default()).await.unwrap_err();
     assert!(matches!(error, SetupError::Foreign { what: "index template", .. }), "{error}");
 
-    // A stream made of it is theirs too, also after the template has gone.
+    assert_eq!(node.ask(Method::Delete, path, None).await.0, 200);
+
+    // A stream made of another template is theirs too.
     let stream = format!("/_data_stream/{STREAM}");
-    assert_eq!(node.ask(Method::Put, &stream, None).await.0, 200);
     let other = json!({"index_patterns": ["spanledger-*"], "data_stream": {}, "priority": 1});
     assert_eq!(node.ask(Method::Put, "/_index_template/other", Some(other)).await.0, 200);
-    assert_eq!(node.ask(Method::Delete, path, None).await.0, 200);
+    assert_eq!(node.ask(Method::Put, &stream, None).await.0, 200);
     let error = plan(&client, &SetupOptions::default()).await.unwrap_err();
     assert!(matches!(error, SetupError::Foreign { what: "data stream", .. }), "{error}");
     assert_eq!(node.ask(Method::Delete, &stream, None).await.0, 200);
@@ -142,7 +143,16 @@ async fn a_dry_run_prints_the_requests_and_sends_none(node: &SearchNode) {
 
 #[tokio::test]
 async fn elasticsearch_is_set_up_once_upgraded_and_searched() {
-    let node = SearchNode::start(Engine::Elasticsearch);
+    elasticsearch_is_set_up(Engine::Elasticsearch).await;
+}
+
+#[tokio::test]
+async fn elasticsearch_8_is_set_up_once_upgraded_and_searched() {
+    elasticsearch_is_set_up(Engine::Elasticsearch8).await;
+}
+
+async fn elasticsearch_is_set_up(engine: Engine) {
+    let node = SearchNode::start(engine);
     leaves_alone_what_is_not_ours(&node).await;
     a_dry_run_prints_the_requests_and_sends_none(&node).await;
     is_set_up_once_and_finds_documents(&node).await;
@@ -168,7 +178,16 @@ async fn elasticsearch_is_set_up_once_upgraded_and_searched() {
 
 #[tokio::test]
 async fn opensearch_is_set_up_once_upgraded_and_searched() {
-    let node = SearchNode::start(Engine::OpenSearch);
+    opensearch_is_set_up(Engine::OpenSearch).await;
+}
+
+#[tokio::test]
+async fn opensearch_2_is_set_up_once_upgraded_and_searched() {
+    opensearch_is_set_up(Engine::OpenSearch2).await;
+}
+
+async fn opensearch_is_set_up(engine: Engine) {
+    let node = SearchNode::start(engine);
     leaves_alone_what_is_not_ours(&node).await;
     is_set_up_once_and_finds_documents(&node).await;
     is_upgraded_and_never_downgraded(&node, 3).await;

@@ -128,6 +128,12 @@ async fn opensearch_answers_every_question_as_the_ledger_does() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_versions_before_answer_every_question_as_the_ledger_does() {
+    the_demo_is_found(Engine::Elasticsearch8).await;
+    the_demo_is_found(Engine::OpenSearch2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn pages_stay_while_entries_arrive_and_the_node_forgets_its_points_in_time() {
     let folder = tempfile::tempdir().unwrap();
     let mut node = SearchNode::start(Engine::Elasticsearch);

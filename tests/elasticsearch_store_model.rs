@@ -337,6 +337,16 @@ fn opensearch_answers_what_the_model_answers() {
     a_real_node_answers_what_the_model_answers(Engine::OpenSearch);
 }
 
+#[test]
+fn elasticsearch_8_answers_what_the_model_answers() {
+    a_real_node_answers_what_the_model_answers(Engine::Elasticsearch8);
+}
+
+#[test]
+fn opensearch_2_answers_what_the_model_answers() {
+    a_real_node_answers_what_the_model_answers(Engine::OpenSearch2);
+}
+
 /// A cluster with the entries of these draws, and a store over it.
 fn cluster_of(count: u8) -> (Cluster, Fixture<Cluster>) {
     let cluster = Cluster::new(Product::Elasticsearch);

@@ -29,12 +29,23 @@ const GONE: Duration = Duration::from_secs(30);
 /// Which engine, and how it is started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Engine {
-    /// Elasticsearch without security.
+    /// Elasticsearch 9 without security.
     Elasticsearch,
-    /// Elasticsearch with TLS, users, roles and API keys.
+    /// Elasticsearch 8, which has no security here.
+    Elasticsearch8,
+    /// Elasticsearch 9 with TLS, users, roles and API keys.
     SecureElasticsearch,
-    /// OpenSearch, which has no security here.
+    /// OpenSearch 3, which has no security here.
     OpenSearch,
+    /// OpenSearch 2, which has no security here.
+    OpenSearch2,
+}
+
+impl Engine {
+    /// Whether it is a version of OpenSearch.
+    pub fn is_opensearch(self) -> bool {
+        matches!(self, Self::OpenSearch | Self::OpenSearch2)
+    }
 }
 
 /// A node. Dropping it stops the process.
@@ -177,7 +188,9 @@ impl SearchNode {
         match self.engine {
             Engine::Elasticsearch => {}
             Engine::SecureElasticsearch => _ = command.arg("--secure"),
+            Engine::Elasticsearch8 => _ = command.args(["--engine", "elasticsearch8"]),
             Engine::OpenSearch => _ = command.args(["--engine", "opensearch"]),
+            Engine::OpenSearch2 => _ = command.args(["--engine", "opensearch2"]),
         }
         command.args(&self.arguments);
         let output = command.output().expect("bash is there");
