@@ -35,7 +35,11 @@ impl Shared {
                     self.never(&urgent, ticket, &reason);
                     return Err(ReceiptError::Refused { reason });
                 }
-                Ok(Err(SendError::Later { reason, .. } | SendError::Broken { reason })) => {
+                Ok(Err(
+                    SendError::Later { reason, .. }
+                    | SendError::Broken { reason }
+                    | SendError::Unserved { reason },
+                )) => {
                     last = reason;
                 }
                 Err(_) => break,

@@ -10,6 +10,7 @@ use super::spool::instance::Framing;
 use super::spool::refused::RefusedFile;
 use super::window::Window;
 use bytes::Bytes;
+use std::sync::PoisonError;
 use std::time::Duration;
 
 /// The longest wait that a receiver can ask for: what it says may be wrong.
@@ -21,6 +22,9 @@ const WHILE_CLOSING: Duration = Duration::from_millis(500);
 /// Tries of a request over which the receiver breaks, before it is asked to take another one.
 const BROKEN_TRIES: u32 = 3;
 
+/// Answers in a row that nobody takes a signal, before it is asked whether the other one is taken.
+const UNSERVED_TRIES: u32 = 3;
+
 /// How long a gap entry may take to the disk while there is no room.
 const TOLD_WITHIN: Duration = Duration::from_secs(1);
 
@@ -29,11 +33,7 @@ impl Shared {
     /// records in another, each in the order in which they were handed over.
     pub(super) async fn deliver(&self, instance: &str, framing: &Framing, window: &Window) {
         let first = window.frames.first().and_then(Frame::signal).unwrap_or(Signal::Spans);
-        let second = match first {
-            Signal::Spans => Signal::Logs,
-            Signal::Logs => Signal::Spans,
-        };
-        for signal in [first, second] {
+        for signal in [first, first.other()] {
             let of_signal = window.frames.iter().filter(|frame| frame.signal() == Some(signal));
             let frames: Vec<&Frame> = of_signal.collect();
             if !frames.is_empty() {
@@ -60,7 +60,18 @@ impl Shared {
             let request = records::request(&load.framing.resource, &load.framing.scope, records);
             match self.send_until_answered(load.signal, request).await {
                 Ok(delivered) => self.acknowledged(load, part, delivered),
-                Err(reason) => {
+                Err(GivenUp { reason, all: true }) => {
+                    for frame in part {
+                        let record = frame.bytes(load.data);
+                        self.refused(load.instance, load.signal, frame.number, record);
+                    }
+                    // What tells a gap is a log record itself.
+                    if load.signal == Signal::Spans {
+                        let numbers = part.iter().map(|frame| frame.number);
+                        self.gap_of_refused(load.instance, numbers, &reason);
+                    }
+                }
+                Err(GivenUp { reason, all: false }) => {
                     if let [only] = part {
                         let record = only.bytes(load.data);
                         self.refused(load.instance, load.signal, only.number, record);
@@ -115,27 +126,28 @@ impl Shared {
         }
     }
 
-    /// `Err`: never, or not in one request.
     async fn send_until_answered(
         &self,
         signal: Signal,
         request: Bytes,
-    ) -> Result<Delivered, String> {
+    ) -> Result<Delivered, GivenUp> {
+        let one = |reason| Err(GivenUp { reason, all: false });
         let mut backoff = Backoff::new(&self.settings);
-        let mut broken = 0_u32;
+        let (mut broken, mut unserved) = (0_u32, 0_u32);
         let mut takes_others = false;
         loop {
             let (after, reason) = match self.try_once(signal, request.clone(), false).await {
                 Ok(delivered) => {
                     self.counters.send_error.set(None);
+                    self.note_unserved(|of| of.filter(|unserved| *unserved != signal));
                     return Ok(delivered);
                 }
                 Err(SendError::Later { after, reason }) => {
-                    (broken, takes_others) = (0, false);
+                    (broken, unserved, takes_others) = (0, 0, false);
                     (after, reason)
                 }
                 // It took another request just now, and breaks over this one again.
-                Err(SendError::Broken { reason }) if takes_others => return Err(reason),
+                Err(SendError::Broken { reason }) if takes_others => return one(reason),
                 Err(SendError::Broken { reason }) => {
                     broken = broken.saturating_add(1);
                     takes_others = broken >= BROKEN_TRIES && self.takes_something_else().await;
@@ -144,9 +156,20 @@ impl Shared {
                     }
                     (None, reason)
                 }
+                Err(SendError::Unserved { reason }) => {
+                    unserved = unserved.saturating_add(1);
+                    let known = self.note_unserved(|of| of) == Some(signal);
+                    let sure = known || unserved >= UNSERVED_TRIES;
+                    if sure && self.takes_the_other(signal).await {
+                        self.note_unserved(|_| Some(signal));
+                        self.counters.send_error.set(Some(reason.clone()));
+                        return Err(GivenUp { reason, all: true });
+                    }
+                    (None, reason)
+                }
                 Err(SendError::Never { reason } | SendError::TooLarge { reason }) => {
                     self.counters.send_error.set(Some(reason.clone()));
-                    return Err(reason);
+                    return one(reason);
                 }
             };
             self.counters.retries.add(1);
@@ -167,6 +190,20 @@ impl Shared {
         self.try_once(Signal::Logs, request, false).await.is_ok()
     }
 
+    fn note_unserved(
+        &self,
+        change: impl FnOnce(Option<Signal>) -> Option<Signal>,
+    ) -> Option<Signal> {
+        let mut unserved = self.unserved.lock().unwrap_or_else(PoisonError::into_inner);
+        *unserved = change(*unserved);
+        *unserved
+    }
+
+    /// Whether the receiver takes a request of the other signal, one without records.
+    async fn takes_the_other(&self, signal: Signal) -> bool {
+        self.try_once(signal.other(), Bytes::new(), false).await.is_ok()
+    }
+
     pub(super) async fn try_once(
         &self,
         signal: Signal,
@@ -180,6 +217,13 @@ impl Shared {
             Err(SendError::Later { after: None, reason })
         })
     }
+}
+
+/// Why records are given up.
+struct GivenUp {
+    reason: String,
+    /// All records of the request; else one of them, or the request for its size.
+    all: bool,
 }
 
 /// What a part of a window has in common.

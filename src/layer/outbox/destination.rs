@@ -15,6 +15,16 @@ pub(crate) enum Signal {
     Logs,
 }
 
+impl Signal {
+    /// The other one.
+    pub(crate) fn other(self) -> Self {
+        match self {
+            Self::Spans => Self::Logs,
+            Self::Logs => Self::Spans,
+        }
+    }
+}
+
 /// The answer that a destination's future gives.
 pub(crate) type Sending<'a> =
     Pin<Box<dyn Future<Output = Result<Delivered, SendError>> + Send + 'a>>;
@@ -60,6 +70,12 @@ pub(crate) enum SendError {
     /// The receiver, or something on the way, broke over this request: because of it, or because
     /// it breaks over everything. Sent again, and as `Never` once another request goes well.
     Broken {
+        /// For people.
+        reason: String,
+    },
+    /// Nobody takes this signal there: a Collector with a pipeline for traces alone answers so to log
+    /// records. Sent again, and given up when it goes on while the other signal is taken.
+    Unserved {
         /// For people.
         reason: String,
     },

@@ -6,7 +6,8 @@
 //! | `UNAVAILABLE`, `ABORTED`, `CANCELLED`, `DEADLINE_EXCEEDED`, `OUT_OF_RANGE`, `DATA_LOSS`, no connection | sent again |
 //! | `RESOURCE_EXHAUSTED` with `RetryInfo` | sent again, when the receiver says |
 //! | `RESOURCE_EXHAUSTED` without | too large: sent in halves |
-//! | `UNAUTHENTICATED`, `PERMISSION_DENIED`, `UNIMPLEMENTED`, `NOT_FOUND` | sent again, slowly: a key may be renewed, an address be corrected |
+//! | `UNIMPLEMENTED` | sent again; refused when the other signal is taken meanwhile |
+//! | `UNAUTHENTICATED`, `PERMISSION_DENIED`, `NOT_FOUND` | sent again, slowly: a key may be renewed, an address be corrected |
 //! | `INTERNAL`, `UNKNOWN` | sent again, until another request goes well: then it is the record's fault |
 //! | `INVALID_ARGUMENT` and others that the receiver made | never: the record that it will not take is searched |
 //!
@@ -184,7 +185,8 @@ fn judge(status: &Status) -> SendError {
             Some(after) => SendError::Later { after: Some(after), reason },
             None => SendError::TooLarge { reason },
         },
-        Code::Unauthenticated | Code::PermissionDenied | Code::Unimplemented | Code::NotFound => {
+        Code::Unimplemented => SendError::Unserved { reason },
+        Code::Unauthenticated | Code::PermissionDenied | Code::NotFound => {
             SendError::Later { after: Some(SLOWLY), reason }
         }
         // OTLP says not to repeat these. A proxy answers so to everything while it is broken,

@@ -1,6 +1,6 @@
 //! What agents' threads, the writer's thread and the sender's share.
 
-use super::destination::Destination;
+use super::destination::{Destination, Signal};
 use super::handover::Handover;
 use super::memory::Slot;
 use super::pending::Pending;
@@ -64,6 +64,8 @@ pub(super) struct Shared {
     pub(super) instance: Mutex<Option<Instance>>,
     /// The task that sends what waits.
     pub(super) backlog: Mutex<Option<JoinHandle<()>>>,
+    /// What nobody takes at the receiver, as long as it does not take it after all.
+    pub(super) unserved: Mutex<Option<Signal>>,
     /// What shutdown told.
     pub(super) last: OnceLock<Delivery>,
 }

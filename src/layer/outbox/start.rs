@@ -64,6 +64,7 @@ pub(super) fn start(
         stop: AtomicBool::new(true),
         instance: Mutex::new(instance),
         backlog: Mutex::new(None),
+        unserved: Mutex::default(),
         last: OnceLock::new(),
     });
     if !store.put(&shared, &mut writer::first(&shared.hello)) {

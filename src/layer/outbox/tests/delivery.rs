@@ -1,8 +1,8 @@
 //! Order, answers, retries, refusals, shutdown.
 
 use super::receiver::{
-    Answer, DEADLINE, Gap, Receiver, away, block_on, end, leave, never, number_of, push, quick,
-    record, spool, start,
+    Answer, DEADLINE, Gap, Receiver, Request, away, block_on, end, leave, never, number_of, push,
+    quick, record, spool, start,
 };
 use crate::layer::outbox::{
     Delivered, Policy, SendError, Settings, Signal, SpoolSettings, WhenFull,
@@ -167,6 +167,44 @@ fn a_receiver_that_breaks_over_everything_is_away_and_over_one_record_refuses_it
     assert_eq!(receiver.numbers(), (1..=100).filter(|it| *it != 33).collect::<Vec<_>>());
     let gaps = receiver.gaps();
     assert_eq!((gaps[0].first, gaps[0].last), (33, Some(33)));
+}
+
+fn takes_no_logs(request: &Request) -> Answer {
+    match request.signal {
+        Signal::Spans => Answer::Take,
+        Signal::Logs => Answer::Fail(SendError::Unserved { reason: "UNIMPLEMENTED".to_owned() }),
+    }
+}
+
+#[test]
+fn a_receiver_that_takes_no_log_records_gets_all_spans() {
+    let receiver = Receiver::new(takes_no_logs);
+    let folder = tempfile::tempdir().unwrap();
+    let outbox = start(spool(folder.path()), &receiver);
+    for _ in 0..100 {
+        push(&outbox, 100);
+    }
+    let number = outbox.number();
+    outbox.push(Signal::Logs, number, &record(number, 100));
+    let delivery = end(&outbox);
+    assert_eq!(receiver.numbers(), (1..=100).collect::<Vec<_>>());
+    assert!(delivery.complete, "{delivery:?}");
+    assert_eq!(delivery.stats.refused, 3, "hello, the record, goodbye");
+    let kept = folder.path().join("refused").read_dir().unwrap().count();
+    assert_eq!(kept, 1, "what was refused is in a file");
+}
+
+#[test]
+fn log_records_wait_while_the_receiver_takes_nothing_at_all() {
+    let unserved = |_: &Request| Answer::Fail(SendError::Unserved { reason: "none".to_owned() });
+    let receiver = Receiver::new(unserved);
+    let outbox = start(memory(), &receiver);
+    push(&outbox, 100);
+    receiver.wait("many tries", |asked, _| (asked.len() > 5).then_some(()));
+    receiver.behave(|_| Answer::Take);
+    let delivery = end(&outbox);
+    assert_eq!(delivery.stats.refused, 0, "an address was corrected");
+    assert_eq!(receiver.numbers(), [1]);
 }
 
 #[test]

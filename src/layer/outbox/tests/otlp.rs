@@ -181,7 +181,8 @@ fn each_status_says_what_becomes_of_the_request() {
         assert!(matches!(judged, SendError::Later { after: Some(it), .. } if it == two), "{asked}");
     }
     assert!(matches!(judged(8, b""), SendError::TooLarge { .. }));
-    for slowly in [5, 7, 12, 16] {
+    assert!(matches!(judged(12, b""), SendError::Unserved { .. }));
+    for slowly in [5, 7, 16] {
         let judged = judged(slowly, b"");
         assert!(matches!(judged, SendError::Later { after: Some(it), .. } if it > two), "{slowly}");
     }

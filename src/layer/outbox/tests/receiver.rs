@@ -294,7 +294,10 @@ pub(super) fn said(record: &[u8]) -> Option<Said> {
 
 fn read(signal: Signal, request: Bytes, receipts: bool) -> Request {
     let mut resources = Export::decode(request).unwrap().resources;
-    let mut resource = resources.pop().unwrap();
+    let Some(mut resource) = resources.pop() else {
+        // It only asks whether this signal is taken.
+        return Request { signal, resource: Vec::new(), records: Vec::new(), receipts };
+    };
     assert!(resources.is_empty());
     let scope = resource.scopes.pop().unwrap();
     assert!(!scope.records.is_empty(), "a request without records");
