@@ -8,8 +8,7 @@ use super::open::{MAX_LINKS, Open, OpenSpans, Place, Slot};
 use super::otel::ASKED;
 use super::out::Out;
 use super::outbox::Signal;
-use super::record::{Ended, Writer, owned};
-use super::scope::Scope;
+use super::record::{Ended, Writer};
 use super::{ids, scratch};
 use crate::protect::AttributeProtector;
 use std::sync::{Arc, OnceLock};
@@ -118,13 +117,13 @@ impl Shared {
     where
         I: Iterator<Item = u64>,
     {
-        if let Some(place) = self.spans.below(id) {
+        if let Some(place) = self.spans.below(id, &self.protector) {
             return place;
         }
         let mut root = id;
         for id in above() {
             root = id;
-            if let Some(place) = self.spans.below(root) {
+            if let Some(place) = self.spans.below(root, &self.protector) {
                 return place;
             }
         }
@@ -149,22 +148,19 @@ where
 
     fn on_record(&self, id: &Id, values: &Record<'_>, _: Context<'_, S>) {
         let (shared, id) = (&*self.shared, id.into_u64());
-        let known = shared.spans.open(id, |open| (open.callsite, open.place.scope.clone()));
-        let Some((callsite, scope)) = known else { return };
+        let Some(callsite) = shared.spans.open(id, |open| open.callsite) else { return };
         let mut fields = scratch::fields();
         values.record(&mut fields);
-        if callsite.hands_down
-            && let Some(scope) = scope
-        {
-            hand_down(shared, callsite, &fields, &scope);
-        }
         let remote = remote(callsite, &fields);
-        shared.spans.open(id, |open| {
-            open.fields.merge(&fields);
+        let scope = shared.spans.open(id, |open| {
             if let Some((trace_id, parent_id)) = remote {
                 (open.place.trace_id, open.place.parent_id) = (trace_id, parent_id);
             }
+            open.merge(&fields)
         });
+        if let Some(scope) = scope.flatten() {
+            scope.take(&shared.protector, callsite, &fields);
+        }
         scratch::give_back(fields);
     }
 
@@ -226,11 +222,6 @@ fn begin<S>(
         attributes.parent()
     };
     let mut place = shared.place(ctx, parent);
-    if callsite.hands_down {
-        let scope = Scope::below(place.scope.take());
-        hand_down(shared, callsite, &fields, &scope);
-        place.scope = Some(Arc::new(scope));
-    }
     if let Some((trace_id, parent_id)) = remote(callsite, &fields) {
         (place.trace_id, place.parent_id) = (trace_id, parent_id);
     }
@@ -243,6 +234,7 @@ fn begin<S>(
         links: Vec::new(),
         dropped_links: 0,
         has_otel_ids: false,
+        has_own_scope: false,
     };
     shared.spans.insert(id.into_u64(), Slot::Open(Box::new(open)));
 }
@@ -287,19 +279,6 @@ fn end(shared: &Shared, id: u64) {
         let ended = if std::thread::panicking() { Ended::Unwinding } else { Ended::Closed };
         shared.finish(&open, ended);
         scratch::give_back(open.fields);
-    }
-}
-
-/// Puts what a span hands down into its scope.
-fn hand_down(shared: &Shared, callsite: &Callsite, fields: &Fields, scope: &Scope) {
-    for (index, value) in fields.iter() {
-        let Some(info) = callsite.fields.get(index) else { continue };
-        if let Role::Inherited(slot) = info.role
-            && let Some(value) =
-                owned(&shared.protector, info, value, fields.suspects(&shared.protector))
-        {
-            scope.set(slot, value);
-        }
     }
 }
 

@@ -49,7 +49,7 @@ impl Shared {
     }
 
     fn find_below(&self, id: &Id, dispatch: &Dispatch) -> Place {
-        let known = || self.spans.below(id.into_u64()).unwrap_or_default();
+        let known = || self.spans.below(id.into_u64(), &self.protector).unwrap_or_default();
         let Some(registry) = dispatch.downcast_ref::<Registry>() else { return known() };
         self.nearest(id.into_u64(), || {
             let spans = registry.span(id).into_iter().flat_map(|span| span.scope());

@@ -91,7 +91,8 @@ impl Handle {
     /// the current span if that is captured here.
     pub fn record(&self, event: impl Into<AuditEvent>) -> Recording {
         let span = Span::current().id().map(|id| id.into_u64());
-        let place = span.and_then(|id| self.0.spans.below(id)).unwrap_or_default();
+        let place =
+            span.and_then(|id| self.0.spans.below(id, &self.0.protector)).unwrap_or_default();
         Recording::new(event.into(), Ok(Here { shared: Arc::clone(&self.0), place }))
     }
 

@@ -9,6 +9,7 @@ use super::clock::now_ns;
 use super::fields::Fields;
 use super::record::Writer;
 use super::scope::Scope;
+use crate::protect::AttributeProtector;
 use crate::span::{SpanId, TraceId};
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -43,9 +44,29 @@ pub(super) struct Open {
     pub(super) dropped_links: u32,
     /// Whether the ids are those of OpenTelemetry.
     pub(super) has_otel_ids: bool,
+    /// Whether the scope of its place is its own: it is made when something below asks for it, which
+    /// nothing does of most spans.
+    pub(super) has_own_scope: bool,
 }
 
 impl Open {
+    /// What is handed down to whatever is below it.
+    fn scope_below(&mut self, protector: &AttributeProtector) -> Option<Arc<Scope>> {
+        if self.callsite.hands_down && !self.has_own_scope {
+            let scope = Scope::below(self.place.scope.take());
+            scope.take(protector, self.callsite, &self.fields);
+            self.place.scope = Some(Arc::new(scope));
+            self.has_own_scope = true;
+        }
+        self.place.scope.clone()
+    }
+
+    /// Takes values that were recorded late; what hands them down, if something below asked for it.
+    pub(super) fn merge(&mut self, fields: &Fields) -> Option<Arc<Scope>> {
+        self.fields.merge(fields);
+        if self.has_own_scope { self.place.scope.clone() } else { None }
+    }
+
     /// What it has now.
     pub(super) fn snapshot(&self) -> Snapshot {
         Snapshot { callsite: self.callsite, fields: self.fields.clone() }
@@ -146,16 +167,16 @@ impl OpenSpans {
     }
 
     /// Where something directly below that span stands; `None` when the span is not known here.
-    pub(super) fn below(&self, id: u64) -> Option<Place> {
+    pub(super) fn below(&self, id: u64, protector: &AttributeProtector) -> Option<Place> {
         if !self.may_have(id) {
             return None;
         }
-        self.with(id, |shard| match shard.get(&id)? {
+        self.with(id, |shard| match shard.get_mut(&id)? {
             Slot::Open(open) => Some(Place {
                 trace_id: open.place.trace_id,
                 parent_id: open.span_id,
                 parent: Some(id),
-                scope: open.place.scope.clone(),
+                scope: open.scope_below(protector),
             }),
             Slot::Root(trace_id) => Some(Place { trace_id: *trace_id, ..Place::default() }),
         })
@@ -256,10 +277,12 @@ mod tests {
         for id in 0..most + 1000 {
             spans.root(id, [1; 16]);
         }
-        assert!(spans.below(most - 1).is_some() && spans.below(most + 1).is_none());
+        let protector = AttributeProtector::new(true, &[]).unwrap();
+        let known = |id| spans.below(id, &protector).is_some();
+        assert!(known(most - 1) && !known(most + 1));
         assert!(spans.remove(0).is_some());
         spans.root(most + 1, [2; 16]);
-        assert!(spans.below(most + 1).is_some(), "there is room again");
+        assert!(known(most + 1), "there is room again");
     }
 
     #[test]

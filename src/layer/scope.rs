@@ -1,7 +1,11 @@
 //! What spans hand down: a child asks when it ends, so that it has what its parents learned late.
 
+use super::callsite::{Callsite, Role};
+use super::fields::Fields;
 use super::names::INHERITED;
 use super::protobuf::{Value, key_field};
+use super::record::owned;
+use crate::protect::AttributeProtector;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 /// Values that stand for a span and everything below it.
@@ -50,7 +54,24 @@ impl Scope {
         Self { parent, own: Mutex::default() }
     }
 
-    pub(super) fn set(&self, slot: u8, value: Owned) {
+    /// Takes what the values of a span hand down.
+    pub(super) fn take(
+        &self,
+        protector: &AttributeProtector,
+        callsite: &Callsite,
+        fields: &Fields,
+    ) {
+        for (index, value) in fields.iter() {
+            let Some(info) = callsite.fields.get(index) else { continue };
+            if let Role::Inherited(slot) = info.role
+                && let Some(value) = owned(protector, info, value, fields.suspects(protector))
+            {
+                self.set(slot, value);
+            }
+        }
+    }
+
+    fn set(&self, slot: u8, value: Owned) {
         let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
         match own.iter_mut().find(|(known, _)| *known == slot) {
             Some((_, old)) => *old = value,
