@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use support::requests::{numbered, span_id_hex};
 use support::server::{DEADLINE, Server, look_until, wait_until};
+use support::small_disk::SmallDisk;
 
 /// Requests whose system calls are looked at.
 const REQUESTS: u64 = 20;
@@ -242,34 +243,6 @@ async fn post(server: &Server, body: Vec<u8>) -> u16 {
         .expect("an answer")
         .status()
         .as_u16()
-}
-
-/// A small file system of its own; unmounted when dropped.
-struct SmallDisk {
-    directory: tempfile::TempDir,
-}
-
-impl SmallDisk {
-    fn new(size: &str) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"])
-            .arg(directory.path())
-            .status()
-            .expect("mount runs");
-        assert!(mounted.success(), "a tmpfs cannot be mounted here: run the tests as root");
-        Self { directory }
-    }
-
-    fn path(&self) -> &Path {
-        self.directory.path()
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(self.directory.path()).status();
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

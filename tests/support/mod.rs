@@ -12,6 +12,7 @@
 //! | `requests.rs` | OTLP requests with ids that a test can count |
 //! | `search_cluster.rs` | [`search_cluster::SearchCluster`]: three of them as one cluster |
 //! | `search_node.rs` | [`search_node::SearchNode`]: a real search engine on a free port |
+//! | `small_disk.rs` | [`small_disk::SmallDisk`]: a disk that is soon full |
 //! | `server.rs` | [`server::Server`]: the built binary, started on free ports |
 
 // Each test binary uses its own part of this module.
@@ -28,3 +29,4 @@ pub mod requests;
 pub mod search_cluster;
 pub mod search_node;
 pub mod server;
+pub mod small_disk;

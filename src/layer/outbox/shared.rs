@@ -117,6 +117,8 @@ impl Shared {
             Place::Spool { shelf, .. } => shelf.waiting(),
             Place::Memory(slot) => slot.bytes(),
         };
+        let errors = [counters.spool_error.get(), counters.send_error.get()];
+        let errors: Vec<String> = errors.into_iter().flatten().collect();
         Stats {
             taken: counts.records.saturating_add(counts.lost),
             spooled: counters.spooled.get(),
@@ -126,7 +128,7 @@ impl Shared {
             too_late: counts.too_late,
             waiting_bytes: waiting.saturating_add(counts.bytes),
             retries: counters.retries.get(),
-            last_error: counters.send_error.get().or_else(|| counters.spool_error.get()),
+            last_error: (!errors.is_empty()).then(|| errors.join("; ")),
         }
     }
 }

@@ -23,7 +23,8 @@ pub struct Stats {
     pub waiting_bytes: u64,
     /// Requests that failed and were or will be sent again.
     pub retries: u64,
-    /// What went wrong last; `None` again when a request succeeds or the spool can be written.
+    /// What went wrong last with the spool and with requests; `None` again when it can be written and one
+    /// succeeds.
     pub last_error: Option<String>,
 }
 

@@ -1,6 +1,7 @@
 //! What is full, and what is told then.
 
 use super::receiver::{Answer, Receiver, away, end, leave, push, quick, spool, start, told};
+use super::small_disk::SmallDisk;
 use crate::layer::outbox::{Policy, Settings, SpoolSettings, WhenFull};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -41,6 +42,37 @@ fn what_finds_no_room_is_told_with_its_numbers() {
         assert_eq!(&arrived | &lost, (1..=500).collect());
         assert_eq!(lost.len() as u64, delivery.stats.lost);
     }
+}
+
+#[test]
+fn on_a_full_disk_each_record_arrives_or_is_told_and_writing_goes_on_when_there_is_room() {
+    let disk = SmallDisk::new("1m");
+    let ballast = disk.path().join("ballast");
+    std::fs::write(&ballast, vec![0; 512 << 10]).unwrap();
+    let when_full = WhenFull::Block { within: Duration::from_millis(50) };
+    let spool = SpoolSettings { when_full, ..SpoolSettings::new(&disk.path().join("spool")) };
+    let receiver = Receiver::new(|_| away());
+    let outbox = start(small(Policy::Spool(spool)), &receiver);
+    let mut last = 0;
+    while outbox.stats().lost == 0 {
+        last = push(&outbox, RECORD);
+        assert!(last < 10_000, "the disk never filled");
+    }
+    let error = outbox.stats().last_error.unwrap();
+    assert!(error.contains("cannot be written") && error.contains("space"), "{error}");
+
+    std::fs::remove_file(&ballast).unwrap();
+    for _ in 0..100 {
+        last = push(&outbox, RECORD);
+    }
+    receiver.behave(|_| Answer::Take);
+    let delivery = end(&outbox);
+    let arrived: BTreeSet<_> = receiver.numbers().into_iter().collect();
+    let lost = told(&receiver.gaps(), 0);
+    assert!(arrived.is_disjoint(&lost));
+    assert_eq!(&arrived | &lost, (1..=last).collect());
+    assert_eq!(lost.len() as u64, delivery.stats.lost);
+    assert!(arrived.contains(&last), "there was room again");
 }
 
 #[test]

@@ -18,3 +18,6 @@ mod otlp;
 mod receipts;
 mod receiver;
 mod restart;
+#[allow(unreachable_pub)] // the integration tests have it, too
+#[path = "../../../../tests/support/small_disk.rs"]
+mod small_disk;
