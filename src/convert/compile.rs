@@ -5,7 +5,7 @@ use super::error::{MappingError, nearest, unknown};
 use super::file::{self, File, Names};
 use super::table::{
     BodyRule, Condition, EventRule, Families, Family, FieldRule, Format, Glob, KindRule,
-    MAX_FAMILIES, Member, Members, NestedRule, PayloadRule, Tables, kind_bit,
+    MAX_FAMILIES, Member, Members, NestedRule, Origin, PayloadRule, Tables, kind_bit,
 };
 use super::target::{Shape, Target};
 use crate::entry::{Kind, PayloadKind};
@@ -130,8 +130,9 @@ impl Compiler<'_> {
                 let problem = format!("a resource cannot fill \"{}\": not a text", rule.value.to);
                 return Err(self.error(line(rule), problem));
             }
+            let origin = self.origin(line(rule));
             for name in &rule.value.from.0 {
-                let member = Member { path: Vec::new(), target, decoder };
+                let member = Member { path: Vec::new(), target, decoder, origin };
                 self.tables.resource.entry(name.as_str().into()).or_default().push(member);
             }
         }
@@ -141,6 +142,15 @@ impl Compiler<'_> {
         }
         self.actions(file)?;
         file.detect.iter().try_for_each(|sign| self.detect(sign))
+    }
+
+    /// Remembers where a rule stands, for whoever asks why an entry is as it is.
+    fn origin(&mut self, line: u64) -> Origin {
+        let origins = &mut self.tables.origins;
+        if origins.last().is_none_or(|(file, at)| **file != *self.file || *at != line) {
+            origins.push((self.file.into(), line));
+        }
+        Origin(u16::try_from(origins.len().saturating_sub(1)).unwrap_or(u16::MAX))
     }
 
     fn error(&self, line: u64, problem: String) -> MappingError {
@@ -235,9 +245,9 @@ impl Compiler<'_> {
         if rule.otherwise {
             priority = priority.saturating_add(OTHERWISE);
         }
-        let (families, root) = (self.families(), rule.root);
+        let (families, root, origin) = (self.families(), rule.root, self.origin(line));
         let action: Option<Box<str>> = rule.action.as_deref().map(Into::into);
-        let make = |kind| KindRule { kind, action: action.clone(), priority, families, root };
+        let make = |kind| KindRule { kind, action: action.clone(), priority, families, root, origin };
         let kind = rule.kind.as_deref().map(|word| self.kind_or_plain(word, line)).transpose()?;
         match (&rule.attribute, &rule.values, kind) {
             (Some(name), Some(values), None) => {
@@ -294,6 +304,7 @@ impl Compiler<'_> {
         let mut condition = self.condition(rule.value.when.as_ref(), line(rule))?;
         condition.kinds |= outer.kinds;
         condition.root = condition.root.or(outer.root);
+        let origin = self.origin(line(rule));
         for name in &rule.value.from.0 {
             let priority = self.priority();
             let name = format!("{prefix}{name}");
@@ -303,7 +314,7 @@ impl Compiler<'_> {
                 condition.families |= self.family;
             }
             let rules = self.tables.names.at(&name);
-            rules.fields.push(FieldRule { target, decoder, priority, condition });
+            rules.fields.push(FieldRule { target, decoder, priority, condition, origin });
         }
         Ok(())
     }
@@ -317,11 +328,12 @@ impl Compiler<'_> {
                 .push((self.kind_word(on, line)?, self.word("payload", PAYLOADS, payload, line)?));
         }
         let condition = self.condition(rule.when.as_ref(), line)?;
+        let origin = self.origin(line);
         for name in &rule.from.0 {
             let priority = self.priority();
             let kind_when = kind_when.clone();
             let rules = self.tables.names.at(name);
-            rules.payloads.push(PayloadRule { kind, kind_when, priority, condition });
+            rules.payloads.push(PayloadRule { kind, kind_when, priority, condition, origin });
             rules.payloads.sort_by_key(|rule| rule.priority);
         }
         Ok(())
@@ -364,12 +376,13 @@ impl Compiler<'_> {
         }
     }
 
-    fn members(&self, rule: &Spanned<file::FieldRule>, members: &mut Members) -> Compiled<()> {
+    fn members(&mut self, rule: &Spanned<file::FieldRule>, members: &mut Members) -> Compiled<()> {
         let (target, decoder) = self.target(rule)?;
+        let origin = self.origin(line(rule));
         for path in &rule.value.from.0 {
             let mut parts = path.split('.').map(Into::into);
             let first: Box<str> = parts.next().unwrap_or_default();
-            let member = Member { path: parts.collect(), target, decoder };
+            let member = Member { path: parts.collect(), target, decoder, origin };
             members.entry(first).or_default().push(member);
         }
         Ok(())
@@ -378,6 +391,7 @@ impl Compiler<'_> {
     fn event(&mut self, rule: &Spanned<file::EventRule>) -> Compiled<()> {
         let line = line(rule);
         let rule = &rule.value;
+        let origin = self.origin(line);
         let kind = |word: &Option<String>| {
             word.as_deref().map(|word| self.kind_word(word, line)).transpose()
         };
@@ -392,6 +406,7 @@ impl Compiler<'_> {
             marks: kind(&rule.marks)?,
             fields: Vec::new(),
             payloads: Vec::new(),
+            origin,
         };
         for field in &rule.fields {
             let (target, decoder) = self.target(field)?;
@@ -420,8 +435,8 @@ impl Compiler<'_> {
         }
         let events = rule.value.event.iter().flat_map(|names| &names.0);
         let events = events.map(|name| Glob::new(name)).collect();
-        let families = self.families();
-        self.tables.bodies.push(BodyRule { events, families, payload, members });
+        let (families, origin) = (self.families(), self.origin(line));
+        self.tables.bodies.push(BodyRule { origin, events, families, payload, members });
         Ok(())
     }
 

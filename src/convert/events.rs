@@ -30,6 +30,11 @@ impl<'r, 'v, 't: 'r> Events<'r, 'v, 't> {
         self.list.iter().find_map(|(_, rule)| rule.and_then(|rule| rule.marks))
     }
 
+    /// Each event with the rule that it has.
+    pub(super) fn ruled(&self) -> impl Iterator<Item = (&'r Event<'v>, &'t EventRule)> {
+        self.list.iter().filter_map(|(event, rule)| Some((*event, (*rule)?)))
+    }
+
     /// Writes the events into the entry of their span.
     pub(super) fn write(&self, entry: &mut Entry<'r>, notes: &mut Notes<'r>) {
         entry.events.reserve(self.list.len());

@@ -11,6 +11,7 @@
 //! | `plain.rs` | what a record says by itself: ids, times, status |
 //! | `record.rs`, `inside.rs` | attributes into fields; members of JSON and baggage |
 //! | `events.rs` | events of a span, and those that are entries of their own |
+//! | `explain.rs` | [`Explanation`]: which rule filled which field, for people who write a mapping |
 //! | `finish.rs` | what follows: forms of ids, actor, outcome, action |
 //! | `ids.rs` | the forms of a trace id |
 //! | `values.rs` | values, and what has to be noted on the way |
@@ -26,6 +27,7 @@ mod context;
 mod decode;
 mod error;
 mod events;
+mod explain;
 mod file;
 mod finish;
 #[cfg(feature = "fuzzing")]
@@ -43,6 +45,7 @@ mod values;
 
 pub use context::{ResourceContext, ScopeContext};
 pub use error::MappingError;
+pub use explain::{Cause, Explanation, Filled, Taken};
 
 use crate::entry::{Entry, Flag, Json, Kind};
 use crate::span::{LogRecord, Record, Resource, Scope, Span, Value};
@@ -50,7 +53,7 @@ use events::Events;
 use record::Attributes;
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use table::{Facts, Sign, Tables};
 use values::Notes;
 
@@ -117,18 +120,19 @@ impl Mappings {
     /// # Errors
     /// [`MappingError`] with file and line of the first mistake, or when the folder is not readable.
     pub fn load(folder: &Path) -> Result<Self, MappingError> {
-        let unreadable = |path: &Path| {
-            let path = path.to_owned();
-            move |source| MappingError::Read { path, source }
-        };
+        Self::with(&in_folder(folder)?)
+    }
+
+    /// The mappings that are compiled in, with these files: each replaces the one of the same name
+    /// and is added when there is none.
+    ///
+    /// # Errors
+    /// [`MappingError`] with file and line of the first mistake, or when a file is not readable.
+    pub fn with(paths: &[PathBuf]) -> Result<Self, MappingError> {
         let mut files = builtin_files();
-        for found in std::fs::read_dir(folder).map_err(unreadable(folder))? {
-            let path = found.map_err(unreadable(folder))?.path();
-            if path.extension().is_none_or(|extension| extension != "yaml") {
-                continue;
-            }
+        for path in paths {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let text = std::fs::read_to_string(&path).map_err(unreadable(&path))?;
+            let text = std::fs::read_to_string(path).map_err(unreadable(path))?;
             files.retain(|(there, _)| *there != name);
             files.push((name, text));
         }
@@ -300,6 +304,26 @@ impl Mappings {
         let family = self.tables.best_family(facts.families);
         entry.audit.mapping = family.map(|family| Cow::Borrowed(&*family.name));
     }
+}
+
+/// The mapping files of a folder.
+///
+/// # Errors
+/// [`MappingError::Read`] when the folder is not readable.
+pub fn in_folder(folder: &Path) -> Result<Vec<PathBuf>, MappingError> {
+    let mut paths = Vec::new();
+    for found in std::fs::read_dir(folder).map_err(unreadable(folder))? {
+        let path = found.map_err(unreadable(folder))?.path();
+        if path.extension().is_some_and(|extension| extension == "yaml") {
+            paths.push(path);
+        }
+    }
+    Ok(paths)
+}
+
+fn unreadable(path: &Path) -> impl FnOnce(std::io::Error) -> MappingError {
+    let path = path.to_owned();
+    move |source| MappingError::Read { path, source }
 }
 
 fn builtin_files() -> Vec<(String, String)> {

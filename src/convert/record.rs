@@ -63,14 +63,33 @@ impl<'r, 'v, 't: 'r> Attributes<'r, 'v, 't> {
         Self { list, rules, families }
     }
 
+    /// The name of each attribute.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &'r str> {
+        self.list.iter().map(|attribute| attribute.key.as_str())
+    }
+
+    /// How many attributes there are.
+    pub(super) fn len(&self) -> usize {
+        self.list.len()
+    }
+
     /// Each attribute that has rules.
-    fn known(&self) -> impl Iterator<Item = (usize, &'r Attribute<'v>, &'t NameRules)> {
+    pub(super) fn known(&self) -> impl Iterator<Item = (usize, &'r Attribute<'v>, &'t NameRules)> {
         let pairs = self.list.iter().zip(&self.rules).enumerate();
         pairs.filter_map(|(at, (attribute, rules))| rules.map(|rules| (at, attribute, rules)))
     }
 
     /// The kind that the strongest sign speaks for.
     pub(super) fn choose_kind(&self, signs: &[&'t Sign], root: bool, plain: Kind) -> Chosen<'t> {
+        let best = self.kind_rule(signs, root);
+        Chosen {
+            kind: best.and_then(|rule| rule.kind).unwrap_or(plain),
+            action: best.and_then(|rule| rule.action.as_deref()),
+        }
+    }
+
+    /// The strongest of the rules that say what kind of entry the record is.
+    pub(super) fn kind_rule(&self, signs: &[&'t Sign], root: bool) -> Option<&'t KindRule> {
         let mut best: Option<&'t KindRule> = None;
         let mut consider = |rules: &'t [KindRule]| {
             for rule in rules {
@@ -92,10 +111,7 @@ impl<'r, 'v, 't: 'r> Attributes<'r, 'v, 't> {
                 consider(of_value);
             }
         }
-        Chosen {
-            kind: best.and_then(|rule| rule.kind).unwrap_or(plain),
-            action: best.and_then(|rule| rule.action.as_deref()),
-        }
+        best
     }
 
     /// Writes the attributes into the entry.
@@ -131,7 +147,7 @@ impl<'r, 'v, 't: 'r> Attributes<'r, 'v, 't> {
     }
 
     /// For each field the attribute that fills it.
-    fn winners(&self, facts: Facts) -> Winners {
+    pub(super) fn winners(&self, facts: Facts) -> Winners {
         let mut winners = Winners([NOBODY; TARGETS]);
         for (at, attribute, rules) in self.known() {
             let limit = rules.limit(facts.families);
@@ -154,7 +170,7 @@ const NOBODY: u64 = u64::MAX;
 
 /// For each field its winner: priority (32 bits), position of the attribute (31 bits), and
 /// whether the winning name was sent more than once (1 bit).
-struct Winners([u64; TARGETS]);
+pub(super) struct Winners([u64; TARGETS]);
 
 impl Winners {
     fn key(priority: u32, at: usize) -> u64 {
@@ -172,7 +188,7 @@ impl Winners {
     }
 
     /// Whether the attribute won, and whether it is the only one of its name.
-    fn won(&self, target: Target, priority: u32, at: usize) -> Option<bool> {
+    pub(super) fn won(&self, target: Target, priority: u32, at: usize) -> Option<bool> {
         let best = self.0.get(target as usize).copied().unwrap_or(NOBODY);
         (best & !1 == Self::key(priority, at)).then_some(best & 1 == 0)
     }
@@ -222,7 +238,7 @@ fn place_fields<'r>(
 }
 
 /// Null and empty values fill no field and are no mistake.
-fn is_nothing(value: &Value<'_>) -> bool {
+pub(super) fn is_nothing(value: &Value<'_>) -> bool {
     match value {
         Value::Empty => true,
         Value::Text(text) => text.is_empty(),

@@ -48,6 +48,10 @@ pub(super) fn kind_bit(kind: Kind) -> u64 {
     1_u64.wrapping_shl(kind as u32)
 }
 
+/// Where a rule stands: an index into [`Tables::origins`], small enough to cost no rule a byte.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Origin(pub u16);
+
 /// Fills a field from an attribute. The smallest priority wins.
 #[derive(Debug, Clone)]
 pub(super) struct FieldRule {
@@ -55,6 +59,7 @@ pub(super) struct FieldRule {
     pub decoder: Decoder,
     pub priority: u32,
     pub condition: Condition,
+    pub origin: Origin,
 }
 
 /// Takes an attribute as a payload.
@@ -64,6 +69,7 @@ pub(super) struct PayloadRule {
     pub kind_when: Vec<(Kind, PayloadKind)>,
     pub priority: u32,
     pub condition: Condition,
+    pub origin: Origin,
 }
 
 impl PayloadRule {
@@ -103,6 +109,7 @@ pub(super) struct Member {
     pub path: Vec<Box<str>>,
     pub target: Target,
     pub decoder: Decoder,
+    pub origin: Origin,
 }
 
 /// A kind that a sign speaks for. The smallest priority wins.
@@ -114,6 +121,7 @@ pub(super) struct KindRule {
     pub priority: u32,
     pub families: Families,
     pub root: Option<bool>,
+    pub origin: Origin,
 }
 
 /// What a name of an attribute means.
@@ -253,11 +261,13 @@ pub(super) struct EventRule {
     pub marks: Option<Kind>,
     pub fields: Vec<(Box<str>, Target, Decoder)>,
     pub payloads: Vec<(Box<str>, PayloadKind)>,
+    pub origin: Origin,
 }
 
 /// What the body of a log record means.
 #[derive(Debug, Clone)]
 pub(super) struct BodyRule {
+    pub origin: Origin,
     /// Names of events that it is about; none for every log record.
     pub events: Vec<Glob>,
     pub families: Families,
@@ -276,6 +286,8 @@ pub(super) struct Family {
 #[derive(Debug, Default)]
 pub(super) struct Tables {
     pub families: Vec<Family>,
+    /// Name of the file and line of each rule.
+    pub origins: Vec<(Box<str>, u64)>,
     /// Names and patterns that are signs of a family, until all names are known.
     pub signs: Vec<(Box<str>, Families)>,
     pub names: Names,
