@@ -11,11 +11,9 @@ provider = it.provider()
 match sys.argv[1]:
     case "logfire":
         import logfire
-        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-        from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-        processors = [BatchSpanProcessor(OTLPSpanExporter())]
-        logfire.configure(send_to_logfire=False, console=False, additional_span_processors=processors)
+        # It takes the endpoint from the environment.
+        logfire.configure(send_to_logfire=False, console=False)
         logfire.instrument_openai_agents()
         shutdown = logfire.shutdown
     case "official":
