@@ -5,8 +5,9 @@ use super::error::{MappingError, nearest, unknown};
 use super::file::{self, File, Names};
 use super::table::{
     BodyRule, Condition, EventRule, Families, Family, FieldRule, Format, Glob, KindRule,
-    MAX_FAMILIES, Member, Members, NestedRule, PayloadRule, Tables, kind_bit,
+    MAX_FAMILIES, Member, Members, NestedRule, PayloadRule, SpanNameRule, Tables, kind_bit,
 };
+use super::path;
 use super::target::{Shape, Target};
 use crate::entry::{Kind, PayloadKind};
 use serde_saphyr::Spanned;
@@ -113,6 +114,11 @@ impl Compiler<'_> {
         for rule in &file.nested {
             self.nested(rule)?;
         }
+        for rule in &file.span_names {
+            self.span_name(rule)?;
+        }
+        let event_names = file.event_names.iter().flat_map(|names| &names.0);
+        self.tables.event_names.extend(event_names.map(|name| name.as_str().into()));
         for rule in &file.events {
             self.event(rule)?;
         }
@@ -131,7 +137,8 @@ impl Compiler<'_> {
                 return Err(self.error(line(rule), problem));
             }
             for name in &rule.value.from.0 {
-                let member = Member { path: Vec::new(), target, decoder };
+                let except = globs(rule.value.except.as_ref());
+                let member = Member { path: Vec::new(), target, decoder, except };
                 self.tables.resource.entry(name.as_str().into()).or_default().push(member);
             }
         }
@@ -302,8 +309,9 @@ impl Compiler<'_> {
                 // Its meaning for this family is none for the others.
                 condition.families |= self.family;
             }
-            let rules = self.tables.names.at(&name);
-            rules.fields.push(FieldRule { target, decoder, priority, condition });
+            let (except, otherwise) = (globs(rule.value.except.as_ref()), rule.value.otherwise);
+            let rule = FieldRule { target, decoder, priority, condition, except, otherwise };
+            self.tables.names.at(&name).fields.push(rule);
         }
         Ok(())
     }
@@ -317,11 +325,17 @@ impl Compiler<'_> {
                 .push((self.kind_word(on, line)?, self.word("payload", PAYLOADS, payload, line)?));
         }
         let condition = self.condition(rule.when.as_ref(), line)?;
+        let decoders = [("plain", false), ("python", true)];
+        let decode = rule.decode.as_deref().unwrap_or("plain");
+        let python = self.word("decoder of a payload", &decoders, decode, line)?;
+        let inside: Vec<_> = rule.inside.iter().flat_map(|paths| &paths.0).collect();
+        let inside: Vec<_> = inside.into_iter().map(|path| path::parts(path)).collect();
         for name in &rule.from.0 {
             let priority = self.priority();
-            let kind_when = kind_when.clone();
+            let (kind_when, inside) = (kind_when.clone(), inside.clone());
             let rules = self.tables.names.at(name);
-            rules.payloads.push(PayloadRule { kind, kind_when, priority, condition });
+            let rule = PayloadRule { kind, kind_when, inside, python, priority, condition };
+            rules.payloads.push(rule);
             rules.payloads.sort_by_key(|rule| rule.priority);
         }
         Ok(())
@@ -352,8 +366,15 @@ impl Compiler<'_> {
                 for name in names {
                     let members = members.clone();
                     let only_with = only_with.clone();
+                    let priority = self.priority();
                     let rules = self.tables.names.at(name);
-                    rules.nested.push(NestedRule { format, only_with, members, condition });
+                    rules.nested.push(NestedRule {
+                        format,
+                        only_with,
+                        members,
+                        priority,
+                        condition,
+                    });
                 }
                 Ok(())
             }
@@ -367,10 +388,36 @@ impl Compiler<'_> {
     fn members(&self, rule: &Spanned<file::FieldRule>, members: &mut Members) -> Compiled<()> {
         let (target, decoder) = self.target(rule)?;
         for path in &rule.value.from.0 {
-            let mut parts = path.split('.').map(Into::into);
-            let first: Box<str> = parts.next().unwrap_or_default();
-            let member = Member { path: parts.collect(), target, decoder };
+            let mut parts = path::parts(path).into_iter();
+            let first = parts.next().unwrap_or_default();
+            let except = globs(rule.value.except.as_ref());
+            let member = Member { path: parts.collect(), target, decoder, except };
+            if !member.path.is_empty() {
+                // A member may have a dot in its own name: `user.id` in baggage.
+                let flat = Member { path: Vec::new(), ..member.clone() };
+                members.entry(path.as_str().into()).or_default().push(flat);
+            }
             members.entry(first).or_default().push(member);
+        }
+        Ok(())
+    }
+
+    fn span_name(&mut self, rule: &Spanned<file::SpanNameRule>) -> Compiled<()> {
+        let (line, rule) = (line(rule), &rule.value);
+        let target = Target::at(&rule.to)
+            .map_err(|near| self.error(line, unknown("field", &rule.to, near)))?;
+        if target.shape() != Shape::Text {
+            let problem = format!("the name of a span cannot fill \"{}\": not a text", rule.to);
+            return Err(self.error(line, problem));
+        }
+        let condition = self.condition(rule.when.as_ref(), line)?;
+        for name in &rule.name.0 {
+            if name.matches('*').count() != 1 {
+                let problem = format!("the pattern \"{name}\" needs one `*`: it fills the field");
+                return Err(self.error(line, problem));
+            }
+            let name = Glob::new(name);
+            self.tables.span_names.push(SpanNameRule { name, target, condition });
         }
         Ok(())
     }
@@ -437,9 +484,16 @@ impl Compiler<'_> {
             }
             let events = repeated.value.events.iter().flat_map(|names| &names.0);
             self.tables.repeated_events.extend(events.map(|name| Glob::new(name)));
+            let families = self.families();
+            let spans = repeated.value.spans.iter().flat_map(|names| &names.0);
+            self.tables.repeated_spans.extend(spans.map(|name| (families, Glob::new(name))));
         }
         Ok(())
     }
+}
+
+fn globs(names: Option<&Names>) -> Vec<Glob> {
+    names.iter().flat_map(|names| &names.0).map(|name| Glob::new(name)).collect()
 }
 
 fn line<T>(value: &Spanned<T>) -> u64 {

@@ -1,7 +1,8 @@
 //! Events of a span: kept in the entry, and some of them mean more.
 
 use super::plain::some_if_any;
-use super::record::{Attributes, payload};
+use super::payload::payload;
+use super::record::Attributes;
 use super::table::{EventRule, Facts, Families, Tables};
 use super::values::Notes;
 use crate::entry::{Entry, Fields, Flag, Kind, SpanEvent, format_ns, is_plausible_ns};
