@@ -100,12 +100,14 @@ fn payloads(doc: Doc<'_>, told: &Explanation) -> Vec<Line> {
             (None, bytes) => format!("hashed, {} bytes", bytes.map(shown).unwrap_or_default()),
         };
         let source = of("source");
-        // The payload of an event is named `EVENT/ATTRIBUTE`.
-        let from = source.split_once('/').map_or_else(
-            || source.to_owned(),
-            |(event, attribute)| format!("{attribute} of {event}"),
-        );
-        let cause = told.payloads.iter().find(|taken| taken.cause.from == from);
+        // The payload of an event is named `EVENT/ATTRIBUTE`, what stands inside of an attribute
+        // `ATTRIBUTE/PLACE`.
+        let (before, behind) = source.split_once('/').unwrap_or((source, ""));
+        let of_event = format!("{behind} of {before}");
+        let cause = told
+            .payloads
+            .iter()
+            .find(|taken| [before, of_event.as_str()].contains(&taken.cause.from.as_str()));
         let why = cause.map_or_else(|| clean(source), |taken| because(&taken.cause));
         Line { name: format!("payload {}", of("kind")), value, why }
     };

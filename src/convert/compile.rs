@@ -4,9 +4,11 @@ use super::decode::Decoder;
 use super::error::{MappingError, nearest, unknown};
 use super::file::{self, File, Names};
 use super::table::{
-    BodyRule, Condition, EventRule, Families, Family, FieldRule, Format, Glob, KindRule,
-    MAX_FAMILIES, Member, Members, NestedRule, Origin, PayloadRule, Tables, kind_bit,
+    BodyRule, Condition, EventPayload, EventRule, Families, Family, FieldRule, Format, Glob, KindRule,
+    MAX_FAMILIES, Member, Members, NestedRule, Origin, PayloadRule, SpanNameRule, Tables,
+    kind_bit,
 };
+use super::path;
 use super::target::{Shape, Target};
 use crate::entry::{Kind, PayloadKind};
 use serde_saphyr::Spanned;
@@ -113,6 +115,11 @@ impl Compiler<'_> {
         for rule in &file.nested {
             self.nested(rule)?;
         }
+        for rule in &file.span_names {
+            self.span_name(rule)?;
+        }
+        let event_names = file.event_names.iter().flat_map(|names| &names.0);
+        self.tables.event_names.extend(event_names.map(|name| name.as_str().into()));
         for rule in &file.events {
             self.event(rule)?;
         }
@@ -132,7 +139,8 @@ impl Compiler<'_> {
             }
             let origin = self.origin(line(rule));
             for name in &rule.value.from.0 {
-                let member = Member { path: Vec::new(), target, decoder, origin };
+                let except = globs(rule.value.except.as_ref());
+                let member = Member { path: Vec::new(), target, decoder, except, origin };
                 self.tables.resource.entry(name.as_str().into()).or_default().push(member);
             }
         }
@@ -313,8 +321,9 @@ impl Compiler<'_> {
                 // Its meaning for this family is none for the others.
                 condition.families |= self.family;
             }
-            let rules = self.tables.names.at(&name);
-            rules.fields.push(FieldRule { target, decoder, priority, condition, origin });
+            let (except, otherwise) = (globs(rule.value.except.as_ref()), rule.value.otherwise);
+            let rule = FieldRule { target, decoder, priority, condition, except, otherwise, origin };
+            self.tables.names.at(&name).fields.push(rule);
         }
         Ok(())
     }
@@ -329,11 +338,17 @@ impl Compiler<'_> {
         }
         let condition = self.condition(rule.when.as_ref(), line)?;
         let origin = self.origin(line);
+        let decoders = [("plain", false), ("python", true)];
+        let decode = rule.decode.as_deref().unwrap_or("plain");
+        let python = self.word("decoder of a payload", &decoders, decode, line)?;
+        let inside: Vec<_> = rule.inside.iter().flat_map(|paths| &paths.0).collect();
+        let inside: Vec<_> = inside.into_iter().map(|path| path::parts(path)).collect();
         for name in &rule.from.0 {
             let priority = self.priority();
-            let kind_when = kind_when.clone();
+            let (kind_when, inside) = (kind_when.clone(), inside.clone());
             let rules = self.tables.names.at(name);
-            rules.payloads.push(PayloadRule { kind, kind_when, priority, condition, origin });
+            let rule = PayloadRule { kind, kind_when, inside, python, priority, condition, origin };
+            rules.payloads.push(rule);
             rules.payloads.sort_by_key(|rule| rule.priority);
         }
         Ok(())
@@ -364,8 +379,15 @@ impl Compiler<'_> {
                 for name in names {
                     let members = members.clone();
                     let only_with = only_with.clone();
+                    let priority = self.priority();
                     let rules = self.tables.names.at(name);
-                    rules.nested.push(NestedRule { format, only_with, members, condition });
+                    rules.nested.push(NestedRule {
+                        format,
+                        only_with,
+                        members,
+                        priority,
+                        condition,
+                    });
                 }
                 Ok(())
             }
@@ -380,10 +402,37 @@ impl Compiler<'_> {
         let (target, decoder) = self.target(rule)?;
         let origin = self.origin(line(rule));
         for path in &rule.value.from.0 {
-            let mut parts = path.split('.').map(Into::into);
-            let first: Box<str> = parts.next().unwrap_or_default();
-            let member = Member { path: parts.collect(), target, decoder, origin };
+            let mut parts = path::parts(path).into_iter();
+            let first = parts.next().unwrap_or_default();
+            let except = globs(rule.value.except.as_ref());
+            let member = Member { path: parts.collect(), target, decoder, except, origin };
+            if !member.path.is_empty() {
+                // A member may have a dot in its own name: `user.id` in baggage.
+                let flat = Member { path: Vec::new(), ..member.clone() };
+                members.entry(path.as_str().into()).or_default().push(flat);
+            }
             members.entry(first).or_default().push(member);
+        }
+        Ok(())
+    }
+
+    fn span_name(&mut self, rule: &Spanned<file::SpanNameRule>) -> Compiled<()> {
+        let (line, rule) = (line(rule), &rule.value);
+        let target = Target::at(&rule.to)
+            .map_err(|near| self.error(line, unknown("field", &rule.to, near)))?;
+        if target.shape() != Shape::Text {
+            let problem = format!("the name of a span cannot fill \"{}\": not a text", rule.to);
+            return Err(self.error(line, problem));
+        }
+        let condition = self.condition(rule.when.as_ref(), line)?;
+        let origin = self.origin(line);
+        for name in &rule.name.0 {
+            if name.matches('*').count() != 1 {
+                let problem = format!("the pattern \"{name}\" needs one `*`: it fills the field");
+                return Err(self.error(line, problem));
+            }
+            let name = Glob::new(name);
+            self.tables.span_names.push(SpanNameRule { name, target, condition, origin });
         }
         Ok(())
     }
@@ -406,6 +455,7 @@ impl Compiler<'_> {
             marks: kind(&rule.marks)?,
             fields: Vec::new(),
             payloads: Vec::new(),
+            priority: self.priority(),
             origin,
         };
         for field in &rule.fields {
@@ -414,15 +464,33 @@ impl Compiler<'_> {
             compiled.fields.extend(names.map(|name| (name.as_str().into(), target, decoder)));
         }
         for payload in &rule.payloads {
-            let kind = self.word("payload", PAYLOADS, &payload.value.kind, self::line(payload))?;
+            let taken = self.event_payload(payload)?;
             let names = payload.value.from.0.iter();
-            compiled.payloads.extend(names.map(|name| (name.as_str().into(), kind)));
+            compiled.payloads.extend(names.map(|name| (name.as_str().into(), taken.clone())));
         }
         for name in &rule.name.0 {
             let rules = self.tables.span_events.entry(name.as_str().into()).or_default();
             rules.push(compiled.clone());
+            // The family that knows better is asked first, whatever its file is called.
+            rules.sort_by_key(|rule| rule.priority);
         }
         Ok(())
+    }
+
+    /// What an attribute of an event is a payload of, on which kinds of span.
+    fn event_payload(&self, rule: &Spanned<file::PayloadRule>) -> Compiled<EventPayload> {
+        let (line, rule) = (line(rule), &rule.value);
+        if rule.inside.is_some() || rule.decode.is_some() || rule.when.is_some() {
+            let problem = "payloads of an event have no `inside`, `as` or `when`";
+            return Err(self.error(line, problem.into()));
+        }
+        let kind = self.word("payload", PAYLOADS, &rule.kind, line)?;
+        let mut kind_when = Vec::with_capacity(rule.kind_when.len());
+        for (on, payload) in &rule.kind_when {
+            kind_when
+                .push((self.kind_word(on, line)?, self.word("payload", PAYLOADS, payload, line)?));
+        }
+        Ok(EventPayload { kind, kind_when })
     }
 
     fn body(&mut self, rule: &Spanned<file::BodyRule>) -> Compiled<()> {
@@ -452,9 +520,16 @@ impl Compiler<'_> {
             }
             let events = repeated.value.events.iter().flat_map(|names| &names.0);
             self.tables.repeated_events.extend(events.map(|name| Glob::new(name)));
+            let families = self.families();
+            let spans = repeated.value.spans.iter().flat_map(|names| &names.0);
+            self.tables.repeated_spans.extend(spans.map(|name| (families, Glob::new(name))));
         }
         Ok(())
     }
+}
+
+fn globs(names: Option<&Names>) -> Vec<Glob> {
+    names.iter().flat_map(|names| &names.0).map(|name| Glob::new(name)).collect()
 }
 
 fn line<T>(value: &Spanned<T>) -> u64 {

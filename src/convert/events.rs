@@ -1,7 +1,8 @@
 //! Events of a span: kept in the entry, and some of them mean more.
 
 use super::plain::some_if_any;
-use super::record::{Attributes, payload};
+use super::payload::payload;
+use super::record::Attributes;
 use super::table::{EventRule, Facts, Families, Tables};
 use super::values::Notes;
 use crate::entry::{Entry, Fields, Flag, Kind, SpanEvent, format_ns, is_plausible_ns};
@@ -46,9 +47,10 @@ impl<'r, 'v, 't: 'r> Events<'r, 'v, 't> {
             };
             for attribute in event.attributes.iter().filter(is_payload) {
                 let known = payloads.iter().find(|(name, _)| **name == *attribute.key.as_str());
-                let Some((key, kind)) = known else { continue };
+                let Some((key, taken)) = known else { continue };
                 let source = Cow::Owned(format!("{name}/{key}"));
-                entry.audit.payload.push(payload(*kind, source, &attribute.value, notes));
+                let kind = taken.kind_on(entry.audit.kind);
+                entry.audit.payload.push(payload(kind, source, &attribute.value, notes));
             }
             let left: Vec<_> = event.attributes.iter().filter(|a| !is_payload(a)).collect();
             let attributes = notes.fields(left.iter().copied(), "");

@@ -8,12 +8,15 @@ use super::context::{ResourceContext, ScopeContext};
 use super::events::Events;
 use super::inside;
 use super::record::{Attributes, is_nothing};
-use super::table::{EventRule, Facts, Families, Member, NameRules, Origin, Sign, Tables};
+use super::table::{
+    EventRule, Facts, Families, FieldRule, Member, NameRules, NestedRule, Origin, Sign, Tables,
+    is_excepted,
+};
 use super::target::Target;
 use super::values::Notes;
 use super::{Mappings, signs};
 use crate::entry::{Json, Kind, PayloadKind};
-use crate::span::{LogRecord, Record, Span};
+use crate::span::{Event, LogRecord, Record, Span};
 
 /// What the mappings made of one record, and why.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -80,7 +83,7 @@ impl Mappings {
         let mut told = Teller { tables: &self.tables, set: Vec::new(), told: Explanation::default() };
         match record {
             Record::Span(span) => told.span(scope, span),
-            Record::Log(log) => told.log(scope, log),
+            Record::Log(log) => told.log(scope, log, self.event_name(log)),
         }
         for (target, key, origin) in resource.fills() {
             told.fill(target, origin, format!("resource {key}"));
@@ -114,18 +117,22 @@ impl<'t> Teller<'t> {
         self.families(facts.families);
         self.attributes(&attributes, facts);
         for (event, rule) in events.ruled().filter(|(_, rule)| rule.becomes.is_none()) {
-            self.event(event, rule);
+            self.event(event, rule, kind);
+        }
+        for rule in self.tables.span_names.iter().filter(|rule| rule.condition.holds(facts)) {
+            if rule.name.star(span.name.as_str()).is_some() {
+                self.fill(rule.target, rule.origin, "the span's name".into());
+            }
         }
         let mut found = Vec::new();
         let state = span.trace_state.as_str();
         inside::pairs(&self.tables.tracestate, state, &mut |member, value| {
-            found.push((member, member_fits(member, value)));
+            found.push((member, fits(member, value)));
         });
         self.members(&found, "tracestate");
     }
 
-    fn log(&mut self, scope: &ScopeContext, log: &LogRecord<'_>) {
-        let event = log.event_name.as_str();
+    fn log(&mut self, scope: &ScopeContext, log: &LogRecord<'_>, event: &str) {
         let (signs, families) = signs(&self.tables.events, event, scope.families);
         let attributes = Attributes::look_up(self.tables, &log.attributes, families);
         let kind = self.kind(&attributes, &signs, false, Kind::Log);
@@ -145,7 +152,7 @@ impl<'t> Teller<'t> {
             }
             let (mut found, mut notes) = (Vec::new(), Notes::default());
             inside::json(&rule.members, body, &mut notes, &mut |member, value| {
-                found.push((member, member_fits(member, value)));
+                found.push((member, fits(member, value)));
             });
             self.members(&found, "body");
         }
@@ -193,16 +200,24 @@ impl<'t> Teller<'t> {
     fn attributes(&mut self, attributes: &Attributes<'_, '_, 't>, facts: Facts) {
         let winners = attributes.winners(facts);
         let mut used = vec![false; attributes.len()];
+        let mut otherwise: Vec<(&FieldRule, String, bool)> = Vec::new();
         for (at, attribute, rules) in attributes.known() {
             let (key, value) = (attribute.key.as_str(), &attribute.value);
             let limit = rules.limit(facts.families);
-            let holding = |rule: &&super::table::FieldRule| rule.priority <= limit && rule.condition.holds(facts);
+            let holding = |rule: &&FieldRule| {
+                rule.priority <= limit
+                    && rule.condition.holds(facts)
+                    && !is_excepted(&rule.except, value.as_str())
+            };
             let mut spoken = false;
             for rule in rules.fields.iter().filter(holding) {
                 spoken = true;
-                let won = rule.target.takes_many() || winners.won(rule.target, rule.priority, at).is_some();
-                if won && rule.decoder.fits(rule.target.shape(), value) {
-                    self.fill(rule.target, rule.origin, key.to_owned());
+                let (target, fits) = (rule.target, rule.decoder.fits(rule.target.shape(), value));
+                let won = target.takes_many() || winners.won(target, rule.priority, at).is_some();
+                if rule.otherwise {
+                    otherwise.push((rule, key.to_owned(), fits));
+                } else if won && fits {
+                    self.fill(target, rule.origin, key.to_owned());
                 }
             }
             let payload = rules.payloads.iter().find(|rule| rule.condition.holds(facts));
@@ -217,10 +232,12 @@ impl<'t> Teller<'t> {
             }
         }
         for (at, attribute, rules) in attributes.known() {
-            for rule in rules.nested.iter().filter(|rule| rule.condition.holds(facts)) {
+            let limit = rules.limit(facts.families);
+            let holding = |rule: &&NestedRule| rule.priority <= limit && rule.condition.holds(facts);
+            for rule in rules.nested.iter().filter(holding) {
                 let (mut found, mut notes) = (Vec::new(), Notes::default());
                 inside::nested(rule, &attribute.value, &mut notes, &mut |member, value| {
-                    found.push((member, member_fits(member, value)));
+                    found.push((member, fits(member, value)));
                 });
                 if let Some(used) = used.get_mut(at) {
                     *used |= !found.is_empty();
@@ -228,16 +245,21 @@ impl<'t> Teller<'t> {
                 self.members(&found, attribute.key.as_str());
             }
         }
+        otherwise.sort_by_key(|(rule, ..)| rule.priority);
+        for (rule, key, _) in otherwise.into_iter().filter(|(.., fits)| *fits) {
+            self.fill(rule.target, rule.origin, key);
+        }
         let unclaimed = attributes.keys().zip(used).filter(|(_, used)| !used);
         self.told.unclaimed = unclaimed.map(|(key, _)| key.to_owned()).collect();
     }
 
-    fn event(&mut self, event: &crate::span::Event<'_>, rule: &EventRule) {
+    fn event(&mut self, event: &Event<'_>, rule: &EventRule, kind: Kind) {
         let name = event.name.as_str();
         for attribute in &event.attributes {
             let (key, from) = (attribute.key.as_str(), || format!("{} of {name}", attribute.key.as_str()));
-            if let Some((_, kind)) = rule.payloads.iter().find(|(payload, _)| **payload == *key) {
-                self.told.payloads.push(Taken { kind: *kind, cause: self.cause(rule.origin, from()) });
+            if let Some((_, taken)) = rule.payloads.iter().find(|(payload, _)| **payload == *key) {
+                let (kind, cause) = (taken.kind_on(kind), self.cause(rule.origin, from()));
+                self.told.payloads.push(Taken { kind, cause });
             }
             for (_, target, decoder) in rule.fields.iter().filter(|(field, ..)| **field == *key) {
                 if decoder.fits(target.shape(), &attribute.value) {
@@ -270,8 +292,9 @@ impl<'t> Teller<'t> {
     }
 }
 
-fn member_fits(member: &Member, value: Json<'_>) -> bool {
-    member.decoder.json(member.target.shape(), value).is_some()
+fn fits(member: &Member, value: Json<'_>) -> bool {
+    !is_excepted(&member.except, value.as_str())
+        && member.decoder.json(member.target.shape(), value).is_some()
 }
 
 /// Whether a value of the attribute is one that tells a kind.

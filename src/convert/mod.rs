@@ -9,7 +9,8 @@
 //! | `target.rs`, `decode.rs` | the fields that a mapping can fill, and the ways to read a value |
 //! | `context.rs` | [`ResourceContext`], [`ScopeContext`]: made once, borrowed by every entry |
 //! | `plain.rs` | what a record says by itself: ids, times, status |
-//! | `record.rs`, `inside.rs` | attributes into fields; members of JSON and baggage |
+//! | `record.rs`, `inside.rs`, `path.rs` | attributes into fields; members of JSON and baggage; the way to one |
+//! | `payload.rs`, `python.rs` | attributes as payloads, unwrapped where a mapping says so; Python literals |
 //! | `events.rs` | events of a span, and those that are entries of their own |
 //! | `explain.rs` | [`Explanation`]: which rule filled which field, for people who write a mapping |
 //! | `finish.rs` | what follows: forms of ids, actor, outcome, action |
@@ -35,7 +36,10 @@ pub(crate) mod fuzzing;
 pub mod ids;
 mod inside;
 mod names;
+mod path;
+mod payload;
 mod plain;
+mod python;
 mod record;
 mod table;
 mod target;
@@ -69,7 +73,7 @@ const BUILTIN: &[(&str, &str)] = &[
 ];
 
 /// Counted up when the code gives another entry for the same mapping.
-const CODE_VERSION: u8 = 2;
+const CODE_VERSION: u8 = 3;
 
 /// All mappings, compiled. Made once at start-up, shared by every request.
 ///
@@ -206,6 +210,7 @@ impl Mappings {
         plain::span(span, &mut entry, &mut notes);
         attributes.write(facts, &mut entry, &mut notes);
         events.write(&mut entry, &mut notes);
+        self.span_name(span, facts, &mut entry);
         inside::pairs(&tables.tracestate, span.trace_state.as_str(), &mut |member, value| {
             record::put_member(&mut entry, member, value);
         });
@@ -215,6 +220,7 @@ impl Mappings {
         }
         self.finish(resource, scope, facts, &mut entry);
         let mut further = events.further(tables, facts, &entry);
+        finish::repeated_span(tables, facts.families, span.name.as_str(), &mut entry);
         finish::finish(tables, &mut entry, chosen.action, &span.trace_id);
         finish::outcome(&mut entry, Some(span.status_code));
         notes.write(&mut entry);
@@ -231,15 +237,19 @@ impl Mappings {
         log: &'r LogRecord<'_>,
     ) -> Entry<'r> {
         let (tables, mut notes) = (&self.tables, Notes::default());
-        let (signs, families) = signs(&tables.events, log.event_name.as_str(), scope.families);
+        let event = self.event_name(log);
+        let (signs, families) = signs(&tables.events, event, scope.families);
         let attributes = Attributes::look_up(tables, &log.attributes, families);
         let chosen = attributes.choose_kind(&signs, false, Kind::Log);
         let facts = Facts { families: attributes.families, kind: chosen.kind, root: false };
 
         let mut entry = Entry::new(chosen.kind);
         plain::log(log, &mut entry, &mut notes);
+        if entry.log.event_name.is_none() && !event.is_empty() {
+            entry.log.event_name = Some(Cow::Borrowed(event));
+        }
         attributes.write(facts, &mut entry, &mut notes);
-        self.body(log, facts, &mut entry, &mut notes);
+        self.body(log, event, facts, &mut entry, &mut notes);
         self.finish(resource, scope, facts, &mut entry);
         finish::finish(tables, &mut entry, chosen.action, &log.trace_id);
         finish::outcome(&mut entry, None);
@@ -247,16 +257,43 @@ impl Mappings {
         entry
     }
 
+    /// Fields that the name of the span fills where nothing else did.
+    fn span_name<'r>(&'r self, span: &'r Span<'_>, facts: Facts, entry: &mut Entry<'r>) {
+        for rule in &self.tables.span_names {
+            if !rule.condition.holds(facts) || rule.target.is_set(entry) {
+                continue;
+            }
+            let part = rule.name.star(span.name.as_str()).filter(|part| !part.is_empty());
+            if let Some(part) = part {
+                rule.target.put(entry, target::Decoded::Text(Cow::Borrowed(part)));
+            }
+        }
+    }
+
+    /// The name of the event that a log record is: a field of OTLP since 1.5, before that an
+    /// attribute.
+    fn event_name<'r>(&self, log: &'r LogRecord<'_>) -> &'r str {
+        let name = log.event_name.as_str();
+        if !name.is_empty() {
+            return name;
+        }
+        let named = log
+            .attributes
+            .iter()
+            .find(|sent| self.tables.event_names.iter().any(|name| **name == *sent.key.as_str()));
+        named.and_then(|sent| sent.value.as_str()).unwrap_or_default()
+    }
+
     /// The body of a log record: a payload, a text for people, or a value with members.
     fn body<'r>(
         &'r self,
         log: &'r LogRecord<'_>,
+        event: &'r str,
         facts: Facts,
         entry: &mut Entry<'r>,
         notes: &mut Notes<'r>,
     ) {
         let Some(body) = &log.body else { return };
-        let event = log.event_name.as_str();
         let rules = self.tables.bodies.iter().filter(|rule| {
             (rule.families == 0 || rule.families & facts.families != 0)
                 && (rule.events.is_empty() || rule.events.iter().any(|glob| glob.matches(event)))
@@ -273,7 +310,7 @@ impl Mappings {
         match (payload, body) {
             (_, Value::Empty) => entry.body = Some(Json::Null),
             (Some(kind), body) => {
-                let payload = record::payload(kind, Cow::Borrowed("body"), body, notes);
+                let payload = payload::payload(kind, Cow::Borrowed("body"), body, notes);
                 entry.audit.payload.push(payload);
             }
             (None, Value::Text(text)) => {

@@ -15,7 +15,7 @@ models:
   - type: main
     engine: openai
     model: {it.MODEL}
-    parameters: {{openai_api_base: "{it.BASE_URL}", base_url: "{it.BASE_URL}"}}
+    parameters: {{base_url: "{it.BASE_URL}"}}
 rails:
   input:
     flows: [check blocked terms]
