@@ -3,11 +3,11 @@
 use super::decode::Decoder;
 use super::error::{MappingError, nearest, unknown};
 use super::file::{self, File, Names};
+use super::path;
 use super::table::{
     BodyRule, Condition, EventRule, Families, Family, FieldRule, Format, Glob, KindRule,
     MAX_FAMILIES, Member, Members, NestedRule, PayloadRule, SpanNameRule, Tables, kind_bit,
 };
-use super::path;
 use super::target::{Shape, Target};
 use crate::entry::{Kind, PayloadKind};
 use serde_saphyr::Spanned;
@@ -334,7 +334,8 @@ impl Compiler<'_> {
             let priority = self.priority();
             let (kind_when, inside) = (kind_when.clone(), inside.clone());
             let rules = self.tables.names.at(name);
-            let rule = PayloadRule { kind, kind_when, inside, python, priority, condition };
+            let except = globs(rule.except.as_ref());
+            let rule = PayloadRule { kind, kind_when, inside, python, except, priority, condition };
             rules.payloads.push(rule);
             rules.payloads.sort_by_key(|rule| rule.priority);
         }

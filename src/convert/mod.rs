@@ -60,13 +60,27 @@ use values::Notes;
 
 /// The mappings that are compiled in: file name and text.
 const BUILTIN: &[(&str, &str)] = &[
+    ("agent_framework.yaml", include_str!("../../config/mappings/agent_framework.yaml")),
+    (
+        "agent_governance_toolkit.yaml",
+        include_str!("../../config/mappings/agent_governance_toolkit.yaml"),
+    ),
     ("audit_target.yaml", include_str!("../../config/mappings/audit_target.yaml")),
     ("axonflow.yaml", include_str!("../../config/mappings/axonflow.yaml")),
+    ("google_adk.yaml", include_str!("../../config/mappings/google_adk.yaml")),
+    ("langfuse.yaml", include_str!("../../config/mappings/langfuse.yaml")),
     ("langsmith.yaml", include_str!("../../config/mappings/langsmith.yaml")),
+    ("openai_agents.yaml", include_str!("../../config/mappings/openai_agents.yaml")),
     ("openinference.yaml", include_str!("../../config/mappings/openinference.yaml")),
+    (
+        "openinference_langchain.yaml",
+        include_str!("../../config/mappings/openinference_langchain.yaml"),
+    ),
     ("otel_genai.yaml", include_str!("../../config/mappings/otel_genai.yaml")),
+    ("pydantic_ai.yaml", include_str!("../../config/mappings/pydantic_ai.yaml")),
     ("spanledger.yaml", include_str!("../../config/mappings/spanledger.yaml")),
     ("traceloop.yaml", include_str!("../../config/mappings/traceloop.yaml")),
+    ("vercel_ai.yaml", include_str!("../../config/mappings/vercel_ai.yaml")),
 ];
 
 /// Counted up when the code gives another entry for the same mapping.
