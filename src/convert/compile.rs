@@ -3,12 +3,12 @@
 use super::decode::Decoder;
 use super::error::{MappingError, nearest, unknown};
 use super::file::{self, File, Names};
+use super::path;
 use super::table::{
     BodyRule, Condition, EventPayload, EventRule, Families, Family, FieldRule, Format, Glob, KindRule,
     MAX_FAMILIES, Member, Members, NestedRule, Origin, PayloadRule, SpanNameRule, Tables,
     kind_bit,
 };
-use super::path;
 use super::target::{Shape, Target};
 use crate::entry::{Kind, PayloadKind};
 use serde_saphyr::Spanned;
@@ -347,7 +347,17 @@ impl Compiler<'_> {
             let priority = self.priority();
             let (kind_when, inside) = (kind_when.clone(), inside.clone());
             let rules = self.tables.names.at(name);
-            let rule = PayloadRule { kind, kind_when, inside, python, priority, condition, origin };
+            let except = globs(rule.except.as_ref());
+            let rule = PayloadRule {
+                kind,
+                kind_when,
+                inside,
+                python,
+                except,
+                priority,
+                condition,
+                origin,
+            };
             rules.payloads.push(rule);
             rules.payloads.sort_by_key(|rule| rule.priority);
         }

@@ -1,7 +1,7 @@
 //! Events of a span: kept in the entry, and some of them mean more.
 
-use super::plain::some_if_any;
 use super::payload::payload;
+use super::plain::some_if_any;
 use super::record::Attributes;
 use super::table::{EventRule, Facts, Families, Tables};
 use super::values::Notes;

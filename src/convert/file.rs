@@ -108,6 +108,7 @@ pub(super) struct PayloadRule {
     pub inside: Option<Names>,
     #[serde(rename = "as")]
     pub decode: Option<String>,
+    pub except: Option<Names>,
     pub when: Option<When>,
 }
 

@@ -110,11 +110,15 @@ pub(super) fn outcome(entry: &mut Entry<'_>, status: Option<i32>) {
 }
 
 /// Marks the tokens of a span that only sums up what spans inside it report, as its name tells.
-pub(super) fn repeated_span(tables: &Tables, families: Families, name: &str, entry: &mut Entry<'_>) {
+pub(super) fn repeated_span(
+    tables: &Tables,
+    families: Families,
+    name: &str,
+    entry: &mut Entry<'_>,
+) {
     let usage = &mut entry.gen_ai.usage;
-    let repeats = |(of, glob): &(Families, Glob)| {
-        (*of == 0 || of & families != 0) && glob.matches(name)
-    };
+    let repeats =
+        |(of, glob): &(Families, Glob)| (*of == 0 || of & families != 0) && glob.matches(name);
     if !usage.is_empty() && tables.repeated_spans.iter().any(repeats) {
         usage.repeated = Some(true);
     }

@@ -166,14 +166,13 @@ mod tests {
     fn wanted(path: &str) -> Members {
         let mut parts = path.split('.').map(Into::into);
         let first = parts.next().unwrap();
-        let member =
-            Member {
-                path: parts.collect(),
-                target: Target::External,
-                decoder: Decoder::Plain,
-                except: Vec::new(),
-                origin: crate::convert::table::Origin(0),
-            };
+        let member = Member {
+            path: parts.collect(),
+            target: Target::External,
+            decoder: Decoder::Plain,
+            except: Vec::new(),
+            origin: crate::convert::table::Origin(0),
+        };
         let mut members = Members::default();
         members.insert(first, vec![member]);
         members

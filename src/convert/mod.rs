@@ -3,6 +3,7 @@
 //! | file | holds |
 //! |---|---|
 //! | `mod.rs` | [`Mappings`] and the way of one record through the other files |
+//! | `builtin.rs` | the mappings that are compiled in |
 //! | `file.rs`, `compile.rs`, `error.rs` | a mapping as people write it, and how it becomes tables, with the line of each mistake |
 //! | `table.rs` | the tables |
 //! | `names.rs` | what an attribute's name means: one look-up for each attribute |
@@ -23,6 +24,7 @@
 //! An attribute that fills a field word for word moves there; one that was decoded or interpreted
 //! stays in `attributes` too, as does one that no mapping claims. Payloads go to `audit.payload`.
 
+mod builtin;
 mod compile;
 mod context;
 mod decode;
@@ -60,17 +62,6 @@ use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use table::{Facts, Sign, Tables};
 use values::Notes;
-
-/// The mappings that are compiled in: file name and text.
-const BUILTIN: &[(&str, &str)] = &[
-    ("audit_target.yaml", include_str!("../../config/mappings/audit_target.yaml")),
-    ("axonflow.yaml", include_str!("../../config/mappings/axonflow.yaml")),
-    ("langsmith.yaml", include_str!("../../config/mappings/langsmith.yaml")),
-    ("openinference.yaml", include_str!("../../config/mappings/openinference.yaml")),
-    ("otel_genai.yaml", include_str!("../../config/mappings/otel_genai.yaml")),
-    ("spanledger.yaml", include_str!("../../config/mappings/spanledger.yaml")),
-    ("traceloop.yaml", include_str!("../../config/mappings/traceloop.yaml")),
-];
 
 /// Counted up when the code gives another entry for the same mapping.
 const CODE_VERSION: u8 = 3;
@@ -364,7 +355,7 @@ fn unreadable(path: &Path) -> impl FnOnce(std::io::Error) -> MappingError {
 }
 
 fn builtin_files() -> Vec<(String, String)> {
-    BUILTIN.iter().map(|(name, text)| ((*name).into(), (*text).into())).collect()
+    builtin::FILES.iter().map(|(name, text)| ((*name).into(), (*text).into())).collect()
 }
 
 /// The signs of a name, and the families that they add to those known already.

@@ -5,7 +5,7 @@ use super::decode::compact;
 use super::path;
 use super::python;
 use super::record::is_nothing;
-use super::table::{Facts, NameRules, PayloadRule};
+use super::table::{Facts, NameRules, PayloadRule, is_excepted};
 use super::values::Notes;
 use crate::entry::{Entry, Json, Payload, PayloadKind};
 use crate::span::{Attribute, Value};
@@ -20,7 +20,10 @@ pub(super) fn place_payload<'r>(
     notes: &mut Notes<'r>,
 ) -> bool {
     let rule = rules.payloads.iter().find(|rule| rule.condition.holds(facts));
-    let Some(rule) = rule.filter(|_| !is_nothing(&attribute.value)) else { return false };
+    let says = |rule: &&PayloadRule| {
+        !is_nothing(&attribute.value) && !is_excepted(&rule.except, attribute.value.as_str())
+    };
+    let Some(rule) = rule.filter(says) else { return false };
     let kind = rule.kind_on(facts.kind);
     let source = notes.text(&attribute.key, "attribute name");
     if let Some((place, text)) = unwrapped(rule, &attribute.value, notes) {

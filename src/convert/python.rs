@@ -185,7 +185,9 @@ mod tests {
 
     #[test]
     fn what_is_no_literal_stays_as_it_is() {
-        for text in ["None", "plain", "(Interrupt(value={'a': 1}),)", "{'a': <x>}", "{'a': 1", "[1] 2"] {
+        for text in
+            ["None", "plain", "(Interrupt(value={'a': 1}),)", "{'a': <x>}", "{'a': 1", "[1] 2"]
+        {
             assert_eq!(json(text), None, "{text}");
         }
         assert_eq!(json(&"[".repeat(100_000)), None, "deep nesting ends");

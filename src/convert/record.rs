@@ -170,8 +170,7 @@ impl<'r, 'v, 't: 'r> Attributes<'r, 'v, 't> {
             if target.is_set(entry) {
                 continue;
             }
-            let value =
-                rule.decoder.value(shape, &attribute.value, attribute.key.as_str(), notes);
+            let value = rule.decoder.value(shape, &attribute.value, attribute.key.as_str(), notes);
             if let Some((decoded, _)) = value {
                 target.put_noted(entry, decoded);
             }

@@ -80,6 +80,8 @@ pub(super) struct PayloadRule {
     pub inside: Vec<Vec<Box<str>>>,
     /// The payload is a Python literal.
     pub python: bool,
+    /// Texts that say nothing.
+    pub except: Vec<Glob>,
     pub priority: u32,
     pub condition: Condition,
     pub origin: Origin,
