@@ -81,7 +81,9 @@ class Model(Handler):
 
     def completion(self, request):
         messages = request["messages"]
-        results = sum(message["role"] == "tool" for message in messages)
+        # Some frameworks hand results over as words of the user.
+        observed = lambda message: message["role"] == "user" and "Observation:" in json.dumps(message)
+        results = sum(message["role"] == "tool" or observed(message) for message in messages)
         tools = [tool["function"]["name"] for tool in request.get("tools") or []]
         step = self.next_step(tools, results)
         usage = {"prompt_tokens": 100 + 20 * results, "completion_tokens": 12, "total_tokens": 112 + 20 * results}

@@ -34,7 +34,12 @@ def text(value):
 
 def scrub(message):
     """Every string of the message, at any depth."""
-    if message.DESCRIPTOR.name == "KeyValue" and message.key in REPLACED:
+    if message.DESCRIPTOR.name == "KeyValue" and message.key == "service.version":
+        # Logfire takes the commit of the folder that it runs in.
+        message.value.string_value = "1.4.2"
+        return
+    local = message.DESCRIPTOR.name == "KeyValue" and message.value.int_value != 443
+    if local and message.key in REPLACED:
         instead = REPLACED[message.key]
         if isinstance(instead, int):
             message.value.int_value = instead

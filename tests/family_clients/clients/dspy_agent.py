@@ -1,4 +1,4 @@
-"""DSPy, instrumented by OpenInference. Its model answers in JSON fields, so the script is its own."""
+"""DSPy, instrumented by OpenInference. Its prompts have a form of their own, so the script is here."""
 
 import dspy
 from openinference.instrumentation import using_attributes
@@ -14,7 +14,7 @@ STEPS = [
     {"next_thought": "done", "next_tool_name": "finish", "next_tool_args": {}},
     {"reasoning": "it was refunded", "answer": "Order 1042 is refunded: 59.90 EUR."},
 ]
-dspy.configure(lm=dspy.utils.DummyLM(STEPS), adapter=dspy.JSONAdapter())
+dspy.configure(lm=dspy.utils.DummyLM(STEPS))
 agent = dspy.ReAct("question -> answer", tools=[it.lookup_order, it.issue_refund], max_iters=4)
 with using_attributes(session_id=it.SESSION, user_id=it.USER, metadata={"external_trace_id": it.EXTERNAL_ID}):
     print(agent(question=it.QUESTION))
