@@ -59,7 +59,7 @@ fn json_is_one_entry_a_line_as_it_would_be_stored_and_secrets_are_out() {
     assert_eq!(entry["gen_ai"]["tool"]["name"], "issue_refund");
     assert_eq!(entry["event"]["outcome"], "success");
     assert_eq!(entry["attributes"]["shop.mood"], "calm", "what nothing claims is kept");
-    assert!(!lines[0].contains("tok_live_51Hx"), "protected like everything: {}", lines[0]);
+    assert!(!lines[0].contains("AKIAIOSFODNN7EXAMPLE"), "protected like everything: {}", lines[0]);
 }
 
 #[test]
