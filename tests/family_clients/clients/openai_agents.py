@@ -1,4 +1,4 @@
-"""OpenAI Agents: `python openai_agents.py logfire|official|openinference`, over both of OpenAI's APIs."""
+"""OpenAI Agents: `python openai_agents.py logfire|official|traceloop|openinference`, over both of OpenAI's APIs."""
 
 import sys
 
@@ -17,6 +17,11 @@ match sys.argv[1]:
         logfire.instrument_openai_agents()
         shutdown = logfire.shutdown
     case "official":
+        from opentelemetry.instrumentation.openai_agents import OpenAIAgentsInstrumentor
+
+        OpenAIAgentsInstrumentor().instrument(tracer_provider=provider)
+        shutdown = provider.shutdown
+    case "traceloop":
         from opentelemetry.instrumentation.openai_agents import OpenAIAgentsInstrumentor
 
         OpenAIAgentsInstrumentor().instrument(tracer_provider=provider)
