@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `mod.rs` | [`Mappings`] and the way of one record through the other files |
 //! | `builtin.rs` | the mappings that are compiled in |
-//! | `file.rs`, `compile.rs`, `error.rs` | a mapping as people write it, and how it becomes tables, with the line of each mistake |
+//! | `file.rs`, `compile.rs`, `compile/`, `error.rs` | a mapping as people write it, and how it becomes tables, with the line of each mistake |
 //! | `table.rs` | the tables |
 //! | `names.rs` | what an attribute's name means: one look-up for each attribute |
 //! | `target.rs`, `decode.rs` | the fields that a mapping can fill, and the ways to read a value |
@@ -18,7 +18,7 @@
 //! | `ids.rs` | the forms of a trace id |
 //! | `values.rs` | values, and what has to be noted on the way |
 //! | `fuzzing.rs` | what `fuzz/` reaches |
-//! | `tests.rs` | rules that hold for every record, and the messages for wrong mappings |
+//! | `tests.rs`, `language_tests.rs` | rules that hold for every record, what a mapping can say, and the messages for wrong ones |
 //!
 //! The code knows fields, decoders and conditions; names of attributes stand in the mappings only.
 //! An attribute that fills a field word for word moves there; one that was decoded or interpreted
@@ -37,6 +37,8 @@ mod finish;
 pub(crate) mod fuzzing;
 pub mod ids;
 mod inside;
+#[cfg(test)]
+mod language_tests;
 mod names;
 mod path;
 mod payload;

@@ -26,7 +26,7 @@ pub(super) fn place_payload<'r>(
     let Some(rule) = rule.filter(says) else { return false };
     let kind = rule.kind_on(facts.kind);
     let source = notes.text(&attribute.key, "attribute name");
-    if let Some((place, text)) = unwrapped(rule, &attribute.value, notes) {
+    if let Some((place, text)) = unwrapped(rule, &attribute.value, source, notes) {
         let source = Cow::Owned(format!("{source}/{place}"));
         entry.audit.payload.push(of_text(kind, source, text));
     }
@@ -62,12 +62,13 @@ fn text_of(value: Json<'_>) -> Cow<'_, str> {
 fn unwrapped<'r>(
     rule: &PayloadRule,
     value: &'r Value<'_>,
+    source: &str,
     notes: &mut Notes<'r>,
 ) -> Option<(String, Cow<'r, str>)> {
     if rule.inside.is_empty() && !rule.python {
         return None;
     }
-    let whole = notes.json(value, "");
+    let whole = notes.json(value, source);
     let (place, found) = if rule.inside.is_empty() {
         ("json".to_owned(), whole)
     } else {
