@@ -13,7 +13,9 @@ macro_rules! shipped {
 shipped! {
     "agent_framework",
     "agent_governance_toolkit",
+    "agno",
     "audit_target",
+    "autogen",
     "axonflow",
     "crewai",
     "dspy",
