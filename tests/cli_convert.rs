@@ -74,7 +74,8 @@ fn a_compressed_request_on_standard_input_is_read() {
 fn a_mistake_in_a_mapping_is_told_with_its_line_and_ends_with_2() {
     let folder = tempfile::tempdir().unwrap();
     let wrong = folder.path().join("wrong.yaml");
-    let text = std::fs::read_to_string(file("shop.yaml")).unwrap().replace("to: user.id", "to: user.di");
+    let text =
+        std::fs::read_to_string(file("shop.yaml")).unwrap().replace("to: user.id", "to: user.di");
     std::fs::write(&wrong, text).unwrap();
     let wrong = wrong.to_str().unwrap();
     let told = r#"wrong.yaml:14: unknown field "user.di", did you mean "user.id"?"#;

@@ -150,8 +150,9 @@ fn spans(request: &[u8]) -> Vec<(String, Vec<(String, String)>)> {
         Some((it.key, value))
     };
     let id = |id: &[u8]| id.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    let spans = spans
-        .map(|span| (id(&span.span_id), span.attributes.into_iter().filter_map(attribute).collect()));
+    let spans = spans.map(|span| {
+        (id(&span.span_id), span.attributes.into_iter().filter_map(attribute).collect())
+    });
     spans.collect()
 }
 
@@ -167,9 +168,7 @@ fn s0_1_spectra_tells_calls_branches_hand_overs_interrupts_and_who_it_was_for() 
         ("spectra.user.id", "u-77"),
     ];
     let span = |number: usize, name: &str, own: &[(&str, &str)]| {
-        let attribute = |(key, value): &(&str, &str)| {
-            serde_json::json!({"key": key, "value": {"stringValue": value}})
-        };
+        let attribute = |(key, value): &(&str, &str)| serde_json::json!({"key": key, "value": {"stringValue": value}});
         let attributes: Vec<_> = common.iter().chain(own).map(attribute).collect();
         serde_json::json!({
             "traceId": "4bf92f3577b34da6a3ce929d0e0e4736",

@@ -51,7 +51,11 @@ pub(super) fn text(entry: &Value, why: Option<&Explanation>, style: Style) -> St
         let _ = writeln!(text, "  {}", style.paint(Paint::Ask, "nothing claimed"));
         for line in &left {
             let name = pad(&fit(&line.name, width), width);
-            let _ = writeln!(text, "  {name}  {}", fit(&line.value, style.columns.saturating_sub(width).max(VALUE)));
+            let _ = writeln!(
+                text,
+                "  {name}  {}",
+                fit(&line.value, style.columns.saturating_sub(width).max(VALUE))
+            );
         }
     }
     for flag in doc.text("audit.flags").iter() {
@@ -119,7 +123,11 @@ fn left(doc: Doc<'_>, told: &Explanation) -> Vec<Line> {
     let attributes = doc.value("attributes").and_then(Value::as_object);
     let lines = told.unclaimed.iter().map(|name| {
         let value = attributes.and_then(|attributes| attributes.get(name)).map(shown);
-        Line { name: format!("  {}", clean(name)), value: value.unwrap_or_default(), why: String::new() }
+        Line {
+            name: format!("  {}", clean(name)),
+            value: value.unwrap_or_default(),
+            why: String::new(),
+        }
     });
     lines.collect()
 }

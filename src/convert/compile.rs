@@ -256,7 +256,8 @@ impl Compiler<'_> {
         }
         let (families, root, origin) = (self.families(), rule.root, self.origin(line));
         let action: Option<Box<str>> = rule.action.as_deref().map(Into::into);
-        let make = |kind| KindRule { kind, action: action.clone(), priority, families, root, origin };
+        let make =
+            |kind| KindRule { kind, action: action.clone(), priority, families, root, origin };
         let kind = rule.kind.as_deref().map(|word| self.kind_or_plain(word, line)).transpose()?;
         match (&rule.attribute, &rule.values, kind) {
             (Some(name), Some(values), None) => {
@@ -323,7 +324,8 @@ impl Compiler<'_> {
                 condition.families |= self.family;
             }
             let (except, otherwise) = (globs(rule.value.except.as_ref()), rule.value.otherwise);
-            let rule = FieldRule { target, decoder, priority, condition, except, otherwise, origin };
+            let rule =
+                FieldRule { target, decoder, priority, condition, except, otherwise, origin };
             self.tables.names.at(&name).fields.push(rule);
         }
         Ok(())

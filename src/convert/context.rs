@@ -105,7 +105,9 @@ impl ResourceContext {
 
     /// What it fills where the record itself says nothing: the field, the attribute and the rule.
     pub(super) fn fills(&self) -> impl Iterator<Item = (Target, &str, Origin)> {
-        self.values.iter().map(|Filled { target, from: (key, origin), .. }| (*target, key.as_str(), *origin))
+        self.values
+            .iter()
+            .map(|Filled { target, from: (key, origin), .. }| (*target, key.as_str(), *origin))
     }
 
     /// Writes the resource into an entry: its attributes, and the fields that they fill where

@@ -80,7 +80,8 @@ impl Mappings {
         scope: &ScopeContext,
         record: Record<'_, '_>,
     ) -> Explanation {
-        let mut told = Teller { tables: &self.tables, set: Vec::new(), told: Explanation::default() };
+        let mut told =
+            Teller { tables: &self.tables, set: Vec::new(), told: Explanation::default() };
         match record {
             Record::Span(span) => told.span(scope, span),
             Record::Log(log) => told.log(scope, log, self.event_name(log)),
@@ -89,7 +90,8 @@ impl Mappings {
             told.fill(target, origin, format!("resource {key}"));
         }
         let Explanation { families, kind, mut fields, payloads, unclaimed } = told.told;
-        fields.sort_by_key(|filled| Target::PATHS.iter().position(|(path, _)| *path == filled.field));
+        fields
+            .sort_by_key(|filled| Target::PATHS.iter().position(|(path, _)| *path == filled.field));
         Explanation { families, kind, fields, payloads, unclaimed }
     }
 }
@@ -111,7 +113,8 @@ impl<'t> Teller<'t> {
         let mut kind = self.kind(&attributes, &signs, root, Kind::Span);
         if let Some((event, rule)) = events.ruled().find(|(_, rule)| rule.marks.is_some()) {
             kind = rule.marks.unwrap_or(kind);
-            self.told.kind = Some(self.cause(rule.origin, format!("event {}", event.name.as_str())));
+            self.told.kind =
+                Some(self.cause(rule.origin, format!("event {}", event.name.as_str())));
         }
         let facts = Facts { families: attributes.families, kind, root };
         self.families(facts.families);
@@ -148,7 +151,9 @@ impl<'t> Teller<'t> {
         for rule in rules {
             if let Some(kind) = rule.payload.filter(|_| !payload) {
                 payload = true;
-                self.told.payloads.push(Taken { kind, cause: self.cause(rule.origin, "body".into()) });
+                self.told
+                    .payloads
+                    .push(Taken { kind, cause: self.cause(rule.origin, "body".into()) });
             }
             let (mut found, mut notes) = (Vec::new(), Notes::default());
             inside::json(&rule.members, body, &mut notes, &mut |member, value| {
@@ -160,7 +165,8 @@ impl<'t> Teller<'t> {
 
     fn cause(&self, origin: Origin, from: String) -> Cause {
         let place = self.tables.origins.get(usize::from(origin.0));
-        let (file, line) = place.map_or((String::new(), 0), |(file, line)| (file.to_string(), *line));
+        let (file, line) =
+            place.map_or((String::new(), 0), |(file, line)| (file.to_string(), *line));
         Cause { file, line, from }
     }
 
@@ -233,7 +239,8 @@ impl<'t> Teller<'t> {
         }
         for (at, attribute, rules) in attributes.known() {
             let limit = rules.limit(facts.families);
-            let holding = |rule: &&NestedRule| rule.priority <= limit && rule.condition.holds(facts);
+            let holding =
+                |rule: &&NestedRule| rule.priority <= limit && rule.condition.holds(facts);
             for rule in rules.nested.iter().filter(holding) {
                 let (mut found, mut notes) = (Vec::new(), Notes::default());
                 inside::nested(rule, &attribute.value, &mut notes, &mut |member, value| {
@@ -256,7 +263,8 @@ impl<'t> Teller<'t> {
     fn event(&mut self, event: &Event<'_>, rule: &EventRule, kind: Kind) {
         let name = event.name.as_str();
         for attribute in &event.attributes {
-            let (key, from) = (attribute.key.as_str(), || format!("{} of {name}", attribute.key.as_str()));
+            let (key, from) =
+                (attribute.key.as_str(), || format!("{} of {name}", attribute.key.as_str()));
             if let Some((_, taken)) = rule.payloads.iter().find(|(payload, _)| **payload == *key) {
                 let (kind, cause) = (taken.kind_on(kind), self.cause(rule.origin, from()));
                 self.told.payloads.push(Taken { kind, cause });

@@ -58,11 +58,7 @@ pub enum NotKept {
 /// assert_eq!(found[0].signal, Signal::Logs);
 /// # Ok::<(), spanledger::receiver::NotKept>(())
 /// ```
-pub fn kept(
-    bytes: Vec<u8>,
-    signal: Option<Signal>,
-    limits: &Limits,
-) -> Result<Vec<Kept>, NotKept> {
+pub fn kept(bytes: Vec<u8>, signal: Option<Signal>, limits: &Limits) -> Result<Vec<Kept>, NotKept> {
     if bytes.is_empty() {
         return Err(NotKept::Empty);
     }
@@ -167,7 +163,8 @@ mod tests {
 
     const SPAN: &str = r#"{"resourceSpans":[{"scopeSpans":[{"spans":[
         {"traceId":"4bf92f3577b34da6a3ce929d0e0e4736","spanId":"00f067aa0ba902b7","name":"x"}]}]}]}"#;
-    const LOG: &str = r#"{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"body":{"stringValue":"x"}}]}]}]}"#;
+    const LOG: &str =
+        r#"{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"body":{"stringValue":"x"}}]}]}]}"#;
 
     fn found(bytes: impl Into<Vec<u8>>) -> Vec<(Signal, Format)> {
         let found = kept(bytes.into(), None, &Limits::default()).unwrap();
@@ -210,7 +207,8 @@ mod tests {
 
     #[test]
     fn what_is_no_request_is_told_with_what_to_give() {
-        for bytes in [&b"hello"[..], b"{}", b"[1]", &[0x1f, 0x8b, 9], b"", b"{\"resourceSpans\":7}"] {
+        for bytes in [&b"hello"[..], b"{}", b"[1]", &[0x1f, 0x8b, 9], b"", b"{\"resourceSpans\":7}"]
+        {
             let error = kept(bytes.to_vec(), None, &Limits::default()).unwrap_err();
             assert!(!error.to_string().is_empty(), "{bytes:?}");
         }
