@@ -7,7 +7,8 @@
 use super::context::{ResourceContext, ScopeContext};
 use super::events::Events;
 use super::inside;
-use super::record::{Attributes, is_nothing};
+use super::payload::rule_for;
+use super::record::Attributes;
 use super::table::{
     EventRule, Facts, Families, FieldRule, Member, NameRules, NestedRule, Origin, Sign, Tables,
     is_excepted,
@@ -16,7 +17,7 @@ use super::target::Target;
 use super::values::Notes;
 use super::{Mappings, signs};
 use crate::entry::{Json, Kind, PayloadKind};
-use crate::span::{Event, LogRecord, Record, Span};
+use crate::span::{Attribute, Event, LogRecord, Record, Span, Value};
 
 /// What the mappings made of one record, and why.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -206,58 +207,58 @@ impl<'t> Teller<'t> {
     fn attributes(&mut self, attributes: &Attributes<'_, '_, 't>, facts: Facts) {
         let winners = attributes.winners(facts);
         let mut used = vec![false; attributes.len()];
-        let mut otherwise: Vec<(&FieldRule, String, bool)> = Vec::new();
+        let mut otherwise: Vec<(&FieldRule, String)> = Vec::new();
         for (at, attribute, rules) in attributes.known() {
             let (key, value) = (attribute.key.as_str(), &attribute.value);
-            let limit = rules.limit(facts.families);
-            let holding = |rule: &&FieldRule| {
-                rule.priority <= limit
-                    && rule.condition.holds(facts)
-                    && !is_excepted(&rule.except, value.as_str())
-            };
-            let mut spoken = false;
-            for rule in rules.fields.iter().filter(holding) {
+            let mut spoken = !rules.kinds.is_empty() || tells_kind(rules, value.as_str());
+            for rule in holding(rules, value, facts) {
                 spoken = true;
                 let (target, fits) = (rule.target, rule.decoder.fits(rule.target.shape(), value));
                 let won = target.takes_many() || winners.won(target, rule.priority, at).is_some();
-                if rule.otherwise {
-                    otherwise.push((rule, key.to_owned(), fits));
+                if rule.otherwise && fits {
+                    otherwise.push((rule, key.to_owned()));
                 } else if won && fits {
                     self.fill(target, rule.origin, key.to_owned());
                 }
             }
-            let payload = rules.payloads.iter().find(|rule| rule.condition.holds(facts));
-            if let Some(rule) = payload.filter(|_| !is_nothing(value)) {
-                spoken = true;
+            let payload = rule_for(rules, value, facts);
+            if let Some(rule) = payload {
                 let cause = self.cause(rule.origin, key.to_owned());
                 self.told.payloads.push(Taken { kind: rule.kind_on(facts.kind), cause });
             }
-            spoken |= !rules.kinds.is_empty() || tells_kind(rules, value.as_str());
             if let Some(used) = used.get_mut(at) {
-                *used = spoken;
+                *used = spoken || payload.is_some();
             }
         }
+        // Members fill what is still empty then.
         for (at, attribute, rules) in attributes.known() {
-            let limit = rules.limit(facts.families);
-            let holding =
-                |rule: &&NestedRule| rule.priority <= limit && rule.condition.holds(facts);
-            for rule in rules.nested.iter().filter(holding) {
-                let (mut found, mut notes) = (Vec::new(), Notes::default());
-                inside::nested(rule, &attribute.value, &mut notes, &mut |member, value| {
-                    found.push((member, fits(member, value)));
-                });
-                if let Some(used) = used.get_mut(at) {
-                    *used |= !found.is_empty();
-                }
-                self.members(&found, attribute.key.as_str());
+            let found = self.nested(attribute, rules, facts);
+            if let Some(used) = used.get_mut(at) {
+                *used |= found;
             }
         }
-        otherwise.sort_by_key(|(rule, ..)| rule.priority);
-        for (rule, key, _) in otherwise.into_iter().filter(|(.., fits)| *fits) {
+        otherwise.sort_by_key(|(rule, _)| rule.priority);
+        for (rule, key) in otherwise {
             self.fill(rule.target, rule.origin, key);
         }
         let unclaimed = attributes.keys().zip(used).filter(|(_, used)| !used);
         self.told.unclaimed = unclaimed.map(|(key, _)| key.to_owned()).collect();
+    }
+
+    /// Answers whether the attribute has members that a rule wants.
+    fn nested(&mut self, attribute: &Attribute<'_>, rules: &NameRules, facts: Facts) -> bool {
+        let limit = rules.limit(facts.families);
+        let holding = |rule: &&NestedRule| rule.priority <= limit && rule.condition.holds(facts);
+        let mut any = false;
+        for rule in rules.nested.iter().filter(holding) {
+            let (mut found, mut notes) = (Vec::new(), Notes::default());
+            inside::nested(rule, &attribute.value, &mut notes, &mut |member, value| {
+                found.push((member, fits(member, value)));
+            });
+            any |= !found.is_empty();
+            self.members(&found, attribute.key.as_str());
+        }
+        any
     }
 
     fn event(&mut self, event: &Event<'_>, rule: &EventRule, kind: Kind) {
@@ -298,6 +299,20 @@ impl<'t> Teller<'t> {
             self.told.fields.push(filled);
         }
     }
+}
+
+/// The rules of an attribute that may fill a field.
+fn holding<'t>(
+    rules: &'t NameRules,
+    value: &Value<'_>,
+    facts: Facts,
+) -> impl Iterator<Item = &'t FieldRule> {
+    let limit = rules.limit(facts.families);
+    rules.fields.iter().filter(move |rule| {
+        rule.priority <= limit
+            && rule.condition.holds(facts)
+            && !is_excepted(&rule.except, value.as_str())
+    })
 }
 
 fn fits(member: &Member, value: Json<'_>) -> bool {

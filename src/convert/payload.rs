@@ -11,6 +11,17 @@ use crate::entry::{Entry, Json, Payload, PayloadKind};
 use crate::span::{Attribute, Value};
 use std::borrow::Cow;
 
+/// The rule that takes a value as a payload.
+pub(super) fn rule_for<'t>(
+    rules: &'t NameRules,
+    value: &Value<'_>,
+    facts: Facts,
+) -> Option<&'t PayloadRule> {
+    let rule = rules.payloads.iter().find(|rule| rule.condition.holds(facts))?;
+    let says_nothing = is_nothing(value) || is_excepted(&rule.except, value.as_str());
+    (!says_nothing).then_some(rule)
+}
+
 /// Takes the attribute as a payload if a rule says so.
 pub(super) fn place_payload<'r>(
     attribute: &'r Attribute<'_>,
@@ -19,11 +30,7 @@ pub(super) fn place_payload<'r>(
     entry: &mut Entry<'r>,
     notes: &mut Notes<'r>,
 ) -> bool {
-    let rule = rules.payloads.iter().find(|rule| rule.condition.holds(facts));
-    let says = |rule: &&PayloadRule| {
-        !is_nothing(&attribute.value) && !is_excepted(&rule.except, attribute.value.as_str())
-    };
-    let Some(rule) = rule.filter(says) else { return false };
+    let Some(rule) = rule_for(rules, &attribute.value, facts) else { return false };
     let kind = rule.kind_on(facts.kind);
     let source = notes.text(&attribute.key, "attribute name");
     if let Some((place, text)) = unwrapped(rule, &attribute.value, source, notes) {
