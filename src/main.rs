@@ -56,6 +56,9 @@ async fn run(cli: Cli) -> Exit {
             }
             .await,
         ),
+        Command::Convert(args) => {
+            cli::end(cli::convert(&args, style, &mut std::io::stdin(), &mut out))
+        }
         Command::Verify(args) => cli::end(cli::verify(&args, &mut out)),
         Command::DeadLetters(args) => cli::end(
             async { cli::dead_letters(&args, &source(&args.source).await?, &mut out).await }.await,

@@ -17,9 +17,18 @@ fn the_help_of_the_program_says_where_to_start() {
 
 #[test]
 fn the_help_of_each_command_has_examples() {
-    for command in
-        ["serve", "demo", "search", "trace", "tail", "verify", "setup", "dead-letters", "keys"]
-    {
+    for command in [
+        "serve",
+        "demo",
+        "search",
+        "trace",
+        "tail",
+        "verify",
+        "setup",
+        "dead-letters",
+        "keys",
+        "convert",
+    ] {
         insta::assert_snapshot!(command, help(command));
     }
 }

@@ -14,6 +14,15 @@ mod documented_requests;
 #[path = "convert_goldens/captured.rs"]
 mod captured;
 
+#[path = "convert_goldens/columns.rs"]
+mod columns;
+
+#[path = "convert_goldens/lessons.rs"]
+mod lessons;
+
+#[path = "convert_goldens/said.rs"]
+mod said;
+
 use serde_json::{Value as JsonValue, json};
 use spanledger::convert::{Mappings, ResourceContext, ScopeContext};
 use spanledger::receiver::otlp::{self, Format, Signal};
@@ -169,15 +178,13 @@ fn a_request_in_json_becomes_the_entries_of_the_same_request_in_protobuf() {
 
 #[test]
 fn an_external_id_is_found_under_a_prefix_that_no_mapping_knows() {
-    let entries = entries("vercel-ai-sdk/json/001.traces.http-json.bin");
-    let named: Vec<_> =
-        entries.iter().filter(|entry| !entry["audit"]["external"].is_null()).collect();
-    assert!(named.len() > 1, "the SDK repeats the metadata on the spans of a call");
-    for entry in named {
-        assert_eq!(entry["audit"]["external"]["trace_id"], json!(["ext-7f3a-1042"]));
-        assert!(entry["trace_id"].as_array().unwrap().contains(&json!("ext-7f3a-1042")));
-        assert_eq!(entry["attributes"]["ai.telemetry.metadata.userId"], "u-77", "kept as sent");
-    }
+    let entry = columns::one(vec![
+        ("my.metadata.external_trace_id", documented_requests::text("ext-7f3a-1042")),
+        ("my.metadata.userId", documented_requests::text("u-77")),
+    ]);
+    assert_eq!(entry["audit"]["external"]["trace_id"], json!(["ext-7f3a-1042"]));
+    assert!(entry["trace_id"].as_array().unwrap().contains(&json!("ext-7f3a-1042")));
+    assert_eq!(entry["attributes"]["my.metadata.userId"], "u-77", "kept as sent");
 }
 
 #[test]

@@ -60,8 +60,48 @@ pub enum Command {
     DeadLetters(DeadLettersArgs),
     /// Who may write and read: make keys, list, rotate and revoke them
     Keys(KeysArgs),
+    /// Show what a request becomes: for whoever adds a family
+    Convert(ConvertArgs),
     /// Measure what a span costs on this machine
     Bench(BenchArgs),
+}
+
+/// `convert`.
+#[derive(Debug, Clone, Args)]
+#[command(
+    after_help = "Examples:\n  spanledger convert < request.json\n  spanledger convert --mapping mine.yaml --explain request.bin | less\n  spanledger convert --json request.bin | jq '[.audit.kind, .gen_ai.tool.name]'\n  spanledger convert --check mine.yaml\n\nA request is the body of a POST to /v1/traces or /v1/logs as it was sent: protobuf or JSON,\ncompressed or not, with gRPC's frames or without. Nothing is stored, and no server is asked.\ndocs/mappings.md says how to add a family.\nExit codes: 0 fine, 1 a record would be refused, 2 a mapping or the request is wrong."
+)]
+pub struct ConvertArgs {
+    /// File with the request; standard input when it is left out
+    pub request: Option<PathBuf>,
+
+    /// Mapping file beside those that are compiled in; it replaces the one of the same file name
+    #[arg(long, value_name = "FILE")]
+    pub mapping: Vec<PathBuf>,
+
+    /// Configuration file (YAML) whose protection and mappings are used
+    #[arg(long, value_name = "FILE", env = "SPANLEDGER_CONFIG", hide_env_values = true)]
+    pub config: Option<PathBuf>,
+
+    /// The request has traces, whatever it looks like
+    #[arg(long, conflicts_with = "logs")]
+    pub traces: bool,
+
+    /// The request has log records, whatever it looks like
+    #[arg(long)]
+    pub logs: bool,
+
+    /// Print one entry a line, as it would be stored; so it is where there is no terminal
+    #[arg(long, conflicts_with = "explain")]
+    pub json: bool,
+
+    /// Say for each field what filled it, and what nothing claimed; so it is on a terminal
+    #[arg(long)]
+    pub explain: bool,
+
+    /// Only say whether this mapping file is right
+    #[arg(long, value_name = "FILE", conflicts_with = "request")]
+    pub check: Option<PathBuf>,
 }
 
 /// `serve`.

@@ -1,6 +1,7 @@
 //! How a command ends: its exit code, and what it says on the way out.
 
 use super::client::SourceError;
+use super::convert::ConvertError;
 use super::demo::DemoError;
 use super::keys::KeysError;
 use crate::ledger::VerifyError;
@@ -69,6 +70,9 @@ pub enum CommandError {
     /// Keys were not changed.
     #[error(transparent)]
     Keys(#[from] KeysError),
+    /// Nothing was converted.
+    #[error(transparent)]
+    Convert(#[from] ConvertError),
     /// The demo's server could not be started or stopped.
     #[error("the demo's server failed")]
     Server(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -111,6 +115,7 @@ pub fn end(result: Result<Exit, CommandError>) -> Exit {
                 CommandError::Source(SourceError::Problem(problem)) if problem.status == 400 => {
                     Exit::Usage
                 }
+                CommandError::Convert(error) => error.exit(),
                 _ => Exit::Failed,
             }
         }

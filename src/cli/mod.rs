@@ -5,6 +5,7 @@
 //! | `args.rs` | [`Cli`]: commands, flags, environment variables, examples |
 //! | `search.rs`, `trace.rs`, `tail.rs` | what asks |
 //! | `keys.rs`, `keys_args.rs`, `keys_table.rs` | who may write and read |
+//! | `convert.rs`, `explained.rs` | what a request would become, and why |
 //! | `setup.rs`, `kibana.rs` | what has to be in Elasticsearch before the exporter writes; what people look at in Kibana |
 //! | `verify.rs` | the ledger computed again from the bytes on disk |
 //! | `exit.rs` | exit codes, and what is said on the way out |
@@ -29,12 +30,14 @@ mod args;
 pub mod bench;
 mod client;
 mod connect;
+mod convert;
 mod dead_letters;
 pub mod demo;
 mod display;
 mod doc;
 mod endpoints;
 mod exit;
+mod explained;
 mod exposure;
 mod keeper;
 mod keyring;
@@ -59,6 +62,7 @@ mod verify;
 pub use args::*;
 pub use client::{Source, SourceError};
 pub use connect::{ConnectArgs, ConnectError, KEY_VARIABLE};
+pub use convert::{ConvertError, convert};
 pub use dead_letters::dead_letters;
 pub use display::{Paint, Style, clean};
 pub use endpoints::{ENDPOINTS_FILE, Endpoints, EndpointsError};

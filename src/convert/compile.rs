@@ -1,11 +1,14 @@
 //! From mappings as written to tables: every word is resolved here, once, with its line.
 
+mod inside;
+
 use super::decode::Decoder;
 use super::error::{MappingError, nearest, unknown};
 use super::file::{self, File, Names};
+use super::path;
 use super::table::{
-    BodyRule, Condition, EventRule, Families, Family, FieldRule, Format, Glob, KindRule,
-    MAX_FAMILIES, Member, Members, NestedRule, PayloadRule, Tables, kind_bit,
+    Condition, Families, Family, FieldRule, Glob, KindRule, MAX_FAMILIES, Member, Origin,
+    PayloadRule, Tables, kind_bit,
 };
 use super::target::{Shape, Target};
 use crate::entry::{Kind, PayloadKind};
@@ -113,6 +116,11 @@ impl Compiler<'_> {
         for rule in &file.nested {
             self.nested(rule)?;
         }
+        for rule in &file.span_names {
+            self.span_name(rule)?;
+        }
+        let event_names = file.event_names.iter().flat_map(|names| &names.0);
+        self.tables.event_names.extend(event_names.map(|name| name.as_str().into()));
         for rule in &file.events {
             self.event(rule)?;
         }
@@ -130,8 +138,10 @@ impl Compiler<'_> {
                 let problem = format!("a resource cannot fill \"{}\": not a text", rule.value.to);
                 return Err(self.error(line(rule), problem));
             }
+            let origin = self.origin(line(rule));
             for name in &rule.value.from.0 {
-                let member = Member { path: Vec::new(), target, decoder };
+                let except = globs(rule.value.except.as_ref());
+                let member = Member { path: Vec::new(), target, decoder, except, origin };
                 self.tables.resource.entry(name.as_str().into()).or_default().push(member);
             }
         }
@@ -141,6 +151,15 @@ impl Compiler<'_> {
         }
         self.actions(file)?;
         file.detect.iter().try_for_each(|sign| self.detect(sign))
+    }
+
+    /// Remembers where a rule stands, for whoever asks why an entry is as it is.
+    fn origin(&mut self, line: u64) -> Origin {
+        let origins = &mut self.tables.origins;
+        if origins.last().is_none_or(|(file, at)| **file != *self.file || *at != line) {
+            origins.push((self.file.into(), line));
+        }
+        Origin(u16::try_from(origins.len().saturating_sub(1)).unwrap_or(u16::MAX))
     }
 
     fn error(&self, line: u64, problem: String) -> MappingError {
@@ -235,9 +254,10 @@ impl Compiler<'_> {
         if rule.otherwise {
             priority = priority.saturating_add(OTHERWISE);
         }
-        let (families, root) = (self.families(), rule.root);
+        let (families, root, origin) = (self.families(), rule.root, self.origin(line));
         let action: Option<Box<str>> = rule.action.as_deref().map(Into::into);
-        let make = |kind| KindRule { kind, action: action.clone(), priority, families, root };
+        let make =
+            |kind| KindRule { kind, action: action.clone(), priority, families, root, origin };
         let kind = rule.kind.as_deref().map(|word| self.kind_or_plain(word, line)).transpose()?;
         match (&rule.attribute, &rule.values, kind) {
             (Some(name), Some(values), None) => {
@@ -294,6 +314,7 @@ impl Compiler<'_> {
         let mut condition = self.condition(rule.value.when.as_ref(), line(rule))?;
         condition.kinds |= outer.kinds;
         condition.root = condition.root.or(outer.root);
+        let origin = self.origin(line(rule));
         for name in &rule.value.from.0 {
             let priority = self.priority();
             let name = format!("{prefix}{name}");
@@ -302,8 +323,10 @@ impl Compiler<'_> {
                 // Its meaning for this family is none for the others.
                 condition.families |= self.family;
             }
-            let rules = self.tables.names.at(&name);
-            rules.fields.push(FieldRule { target, decoder, priority, condition });
+            let (except, otherwise) = (globs(rule.value.except.as_ref()), rule.value.otherwise);
+            let rule =
+                FieldRule { target, decoder, priority, condition, except, otherwise, origin };
+            self.tables.names.at(&name).fields.push(rule);
         }
         Ok(())
     }
@@ -317,111 +340,30 @@ impl Compiler<'_> {
                 .push((self.kind_word(on, line)?, self.word("payload", PAYLOADS, payload, line)?));
         }
         let condition = self.condition(rule.when.as_ref(), line)?;
+        let origin = self.origin(line);
+        let decoders = [("plain", false), ("python", true)];
+        let decode = rule.decode.as_deref().unwrap_or("plain");
+        let python = self.word("decoder of a payload", &decoders, decode, line)?;
+        let inside: Vec<_> = rule.inside.iter().flat_map(|paths| &paths.0).collect();
+        let inside: Vec<_> = inside.into_iter().map(|path| path::parts(path)).collect();
         for name in &rule.from.0 {
             let priority = self.priority();
-            let kind_when = kind_when.clone();
+            let (kind_when, inside) = (kind_when.clone(), inside.clone());
             let rules = self.tables.names.at(name);
-            rules.payloads.push(PayloadRule { kind, kind_when, priority, condition });
+            let except = globs(rule.except.as_ref());
+            let rule = PayloadRule {
+                kind,
+                kind_when,
+                inside,
+                python,
+                except,
+                priority,
+                condition,
+                origin,
+            };
+            rules.payloads.push(rule);
             rules.payloads.sort_by_key(|rule| rule.priority);
         }
-        Ok(())
-    }
-
-    fn nested(&mut self, rule: &Spanned<file::NestedRule>) -> Compiled<()> {
-        let line = line(rule);
-        let rule = &rule.value;
-        let condition = self.condition(rule.when.as_ref(), line)?;
-        match (&rule.from, &rule.prefix, &rule.format) {
-            (None, Some(Names(prefixes)), None) => {
-                for prefix in prefixes {
-                    for field in &rule.fields {
-                        self.field(field, prefix, condition)?;
-                    }
-                }
-                Ok(())
-            }
-            (Some(Names(names)), None, format) => {
-                let formats = [("json", Format::Json), ("pairs", Format::Pairs)];
-                let format = format.as_deref().unwrap_or("json");
-                let format = self.word("format", &formats, format, line)?;
-                let mut members = Members::default();
-                for field in &rule.fields {
-                    self.members(field, &mut members)?;
-                }
-                let only_with = rule.only_with.as_deref().map(Into::into);
-                for name in names {
-                    let members = members.clone();
-                    let only_with = only_with.clone();
-                    let rules = self.tables.names.at(name);
-                    rules.nested.push(NestedRule { format, only_with, members, condition });
-                }
-                Ok(())
-            }
-            _ => {
-                let problem = "nested values need `from` (and `format`), or `prefix`";
-                Err(self.error(line, problem.into()))
-            }
-        }
-    }
-
-    fn members(&self, rule: &Spanned<file::FieldRule>, members: &mut Members) -> Compiled<()> {
-        let (target, decoder) = self.target(rule)?;
-        for path in &rule.value.from.0 {
-            let mut parts = path.split('.').map(Into::into);
-            let first: Box<str> = parts.next().unwrap_or_default();
-            let member = Member { path: parts.collect(), target, decoder };
-            members.entry(first).or_default().push(member);
-        }
-        Ok(())
-    }
-
-    fn event(&mut self, rule: &Spanned<file::EventRule>) -> Compiled<()> {
-        let line = line(rule);
-        let rule = &rule.value;
-        let kind = |word: &Option<String>| {
-            word.as_deref().map(|word| self.kind_word(word, line)).transpose()
-        };
-        let mut compiled = EventRule {
-            families: self.families(),
-            conditions: rule
-                .conditions
-                .iter()
-                .map(|(name, value)| (name.as_str().into(), Glob::new(value)))
-                .collect(),
-            becomes: kind(&rule.becomes)?,
-            marks: kind(&rule.marks)?,
-            fields: Vec::new(),
-            payloads: Vec::new(),
-        };
-        for field in &rule.fields {
-            let (target, decoder) = self.target(field)?;
-            let names = field.value.from.0.iter();
-            compiled.fields.extend(names.map(|name| (name.as_str().into(), target, decoder)));
-        }
-        for payload in &rule.payloads {
-            let kind = self.word("payload", PAYLOADS, &payload.value.kind, self::line(payload))?;
-            let names = payload.value.from.0.iter();
-            compiled.payloads.extend(names.map(|name| (name.as_str().into(), kind)));
-        }
-        for name in &rule.name.0 {
-            let rules = self.tables.span_events.entry(name.as_str().into()).or_default();
-            rules.push(compiled.clone());
-        }
-        Ok(())
-    }
-
-    fn body(&mut self, rule: &Spanned<file::BodyRule>) -> Compiled<()> {
-        let line = line(rule);
-        let payload = rule.value.payload.as_deref();
-        let payload = payload.map(|word| self.word("payload", PAYLOADS, word, line)).transpose()?;
-        let mut members = Members::default();
-        for field in &rule.value.fields {
-            self.members(field, &mut members)?;
-        }
-        let events = rule.value.event.iter().flat_map(|names| &names.0);
-        let events = events.map(|name| Glob::new(name)).collect();
-        let families = self.families();
-        self.tables.bodies.push(BodyRule { events, families, payload, members });
         Ok(())
     }
 
@@ -437,9 +379,16 @@ impl Compiler<'_> {
             }
             let events = repeated.value.events.iter().flat_map(|names| &names.0);
             self.tables.repeated_events.extend(events.map(|name| Glob::new(name)));
+            let families = self.families();
+            let spans = repeated.value.spans.iter().flat_map(|names| &names.0);
+            self.tables.repeated_spans.extend(spans.map(|name| (families, Glob::new(name))));
         }
         Ok(())
     }
+}
+
+fn globs(names: Option<&Names>) -> Vec<Glob> {
+    names.iter().flat_map(|names| &names.0).map(|name| Glob::new(name)).collect()
 }
 
 fn line<T>(value: &Spanned<T>) -> u64 {

@@ -1,6 +1,6 @@
 //! What stands around records, made once for each resource and scope and borrowed by its entries.
 
-use super::table::{Families, Tables};
+use super::table::{Families, Origin, Tables};
 use super::target::{Decoded, Target};
 use super::values::Notes;
 use crate::entry::{Entry, Fields, Flag, InvalidText, Json, ScopePart};
@@ -22,6 +22,8 @@ struct Filled {
     text: String,
     /// The attribute that moved there and is in `resource` no more.
     moved: Option<String>,
+    /// The attribute that said so, and the rule that took it.
+    from: (String, Origin),
 }
 
 /// A scope, ready for the entries of its records.
@@ -87,7 +89,9 @@ impl ResourceContext {
                         && member.target.is_of_service()
                         && sent.get(key).and_then(Json::as_str) == Some(&*text);
                     let moved = moved.then(|| key.to_owned());
-                    values.push(Filled { target: member.target, text: text.into_owned(), moved });
+                    let from = (key.to_owned(), member.origin);
+                    let (target, text) = (member.target, text.into_owned());
+                    values.push(Filled { target, text, moved, from });
                 }
             }
         }
@@ -99,11 +103,18 @@ impl ResourceContext {
         Self { fields, values, noted: Noted::of(notes) }
     }
 
+    /// What it fills where the record itself says nothing: the field, the attribute and the rule.
+    pub(super) fn fills(&self) -> impl Iterator<Item = (Target, &str, Origin)> {
+        self.values
+            .iter()
+            .map(|Filled { target, from: (key, origin), .. }| (*target, key.as_str(), *origin))
+    }
+
     /// Writes the resource into an entry: its attributes, and the fields that they fill where
     /// the record itself said nothing.
     pub(super) fn write<'r>(&'r self, entry: &mut Entry<'r>) {
         entry.resource = borrow_fields(&self.fields);
-        for Filled { target, text, moved } in &self.values {
+        for Filled { target, text, moved, .. } in &self.values {
             if !target.is_set(entry) {
                 target.put(entry, Decoded::Text(Cow::Borrowed(text)));
             } else if let Some(key) = moved {

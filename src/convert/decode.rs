@@ -24,6 +24,8 @@ pub(super) enum Decoder {
     Result,
     /// A list of pairs, or text of `a; b`, as its first word list.
     Joined,
+    /// A truth that says the opposite: a guardrail that was triggered did not allow.
+    Inverted,
 }
 
 impl Decoder {
@@ -35,6 +37,7 @@ impl Decoder {
         ("approval", Decoder::Approval),
         ("result", Decoder::Result),
         ("joined", Decoder::Joined),
+        ("inverted", Decoder::Inverted),
     ];
 
     /// Whether the decoder makes values of that shape.
@@ -44,6 +47,7 @@ impl Decoder {
             Decoder::Quoted => matches!(shape, Shape::Text | Shape::Id),
             Decoder::JsonText | Decoder::Approval | Decoder::Result => shape == Shape::Text,
             Decoder::Joined => shape == Shape::Words,
+            Decoder::Inverted => shape == Shape::Outcome,
         }
     }
 
@@ -113,6 +117,13 @@ impl Decoder {
                 Some((Decoded::Text(Cow::Borrowed(word)), false))
             }
             Decoder::Result => result(&value),
+            Decoder::Inverted => {
+                let Some((Decoded::Bool(truth), _)) = plain(Shape::Bool, value) else {
+                    return None;
+                };
+                let outcome = if truth { Outcome::Block } else { Outcome::Allow };
+                Some((Decoded::Outcome(Some(outcome), truth.to_string().into()), false))
+            }
             Decoder::Joined => match value {
                 Json::Text(text) => {
                     let words = text.split([';', ',']).map(str::trim).filter(|w| !w.is_empty());

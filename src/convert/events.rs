@@ -1,7 +1,8 @@
 //! Events of a span: kept in the entry, and some of them mean more.
 
+use super::payload::payload;
 use super::plain::some_if_any;
-use super::record::{Attributes, payload};
+use super::record::Attributes;
 use super::table::{EventRule, Facts, Families, Tables};
 use super::values::Notes;
 use crate::entry::{Entry, Fields, Flag, Kind, SpanEvent, format_ns, is_plausible_ns};
@@ -30,6 +31,11 @@ impl<'r, 'v, 't: 'r> Events<'r, 'v, 't> {
         self.list.iter().find_map(|(_, rule)| rule.and_then(|rule| rule.marks))
     }
 
+    /// Each event with the rule that it has.
+    pub(super) fn ruled(&self) -> impl Iterator<Item = (&'r Event<'v>, &'t EventRule)> {
+        self.list.iter().filter_map(|(event, rule)| Some((*event, (*rule)?)))
+    }
+
     /// Writes the events into the entry of their span.
     pub(super) fn write(&self, entry: &mut Entry<'r>, notes: &mut Notes<'r>) {
         entry.events.reserve(self.list.len());
@@ -41,9 +47,10 @@ impl<'r, 'v, 't: 'r> Events<'r, 'v, 't> {
             };
             for attribute in event.attributes.iter().filter(is_payload) {
                 let known = payloads.iter().find(|(name, _)| **name == *attribute.key.as_str());
-                let Some((key, kind)) = known else { continue };
+                let Some((key, taken)) = known else { continue };
                 let source = Cow::Owned(format!("{name}/{key}"));
-                entry.audit.payload.push(payload(*kind, source, &attribute.value, notes));
+                let kind = taken.kind_on(entry.audit.kind);
+                entry.audit.payload.push(payload(kind, source, &attribute.value, notes));
             }
             let left: Vec<_> = event.attributes.iter().filter(|a| !is_payload(a)).collect();
             let attributes = notes.fields(left.iter().copied(), "");

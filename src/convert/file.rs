@@ -33,6 +33,9 @@ pub(super) struct File {
     #[serde(default)]
     pub nested: Vec<Spanned<NestedRule>>,
     #[serde(default)]
+    pub span_names: Vec<Spanned<SpanNameRule>>,
+    pub event_names: Option<Names>,
+    #[serde(default)]
     pub events: Vec<Spanned<EventRule>>,
     #[serde(default)]
     pub bodies: Vec<Spanned<BodyRule>>,
@@ -79,6 +82,9 @@ pub(super) struct FieldRule {
     pub to: String,
     #[serde(rename = "as")]
     pub decode: Option<String>,
+    pub except: Option<Names>,
+    #[serde(default)]
+    pub otherwise: bool,
     pub when: Option<When>,
 }
 
@@ -99,6 +105,10 @@ pub(super) struct PayloadRule {
     pub kind: String,
     #[serde(default)]
     pub kind_when: BTreeMap<String, String>,
+    pub inside: Option<Names>,
+    #[serde(rename = "as")]
+    pub decode: Option<String>,
+    pub except: Option<Names>,
     pub when: Option<When>,
 }
 
@@ -111,6 +121,15 @@ pub(super) struct NestedRule {
     pub format: Option<String>,
     pub only_with: Option<String>,
     pub fields: Vec<Spanned<FieldRule>>,
+    pub when: Option<When>,
+}
+
+/// The part of a span's name that fills a field.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SpanNameRule {
+    pub name: Names,
+    pub to: String,
     pub when: Option<When>,
 }
 
@@ -145,6 +164,7 @@ pub(super) struct BodyRule {
 pub(super) struct Repeated {
     pub kinds: Option<Names>,
     pub events: Option<Names>,
+    pub spans: Option<Names>,
 }
 
 /// One name or a list of names.

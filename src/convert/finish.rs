@@ -2,7 +2,7 @@
 
 use super::ids::{further_forms, other_forms};
 use super::plain::{STATUS_ERROR, STATUS_OK};
-use super::table::{Tables, kind_bit};
+use super::table::{Families, Glob, Tables, kind_bit};
 use crate::entry::{Entry, Kind};
 use crate::span::TraceId;
 use std::borrow::Cow;
@@ -107,6 +107,21 @@ pub(super) fn outcome(entry: &mut Entry<'_>, status: Option<i32>) {
         None => return,
     };
     entry.event.outcome = Some(word.into());
+}
+
+/// Marks the tokens of a span that only sums up what spans inside it report, as its name tells.
+pub(super) fn repeated_span(
+    tables: &Tables,
+    families: Families,
+    name: &str,
+    entry: &mut Entry<'_>,
+) {
+    let usage = &mut entry.gen_ai.usage;
+    let repeats =
+        |(of, glob): &(Families, Glob)| (*of == 0 || of & families != 0) && glob.matches(name);
+    if !usage.is_empty() && tables.repeated_spans.iter().any(repeats) {
+        usage.repeated = Some(true);
+    }
 }
 
 /// Tokens that an inner record reports too are marked, so that nobody adds them up twice.

@@ -1,5 +1,6 @@
 //! Members of an attribute that holds several values: JSON in a string, a map, W3C baggage.
 
+use super::path;
 use super::table::{Format, Member, Members, NestedRule};
 use super::values::Notes;
 use crate::entry::Json;
@@ -80,15 +81,8 @@ fn show_all<'r, 't>(
     show: &mut dyn FnMut(&'t Member, Json<'r>),
 ) {
     for member in wanted {
-        let mut value = Some(value);
-        for name in &member.path {
-            value = match value {
-                Some(Json::Map(fields)) => fields.get(name),
-                _ => None,
-            };
-        }
-        if let Some(value) = value.filter(|value| **value != Json::Null) {
-            show(member, value.clone());
+        if let Some(value) = path::at(value, &member.path).filter(|value| *value != Json::Null) {
+            show(member, value);
         }
     }
 }
@@ -172,8 +166,13 @@ mod tests {
     fn wanted(path: &str) -> Members {
         let mut parts = path.split('.').map(Into::into);
         let first = parts.next().unwrap();
-        let member =
-            Member { path: parts.collect(), target: Target::External, decoder: Decoder::Plain };
+        let member = Member {
+            path: parts.collect(),
+            target: Target::External,
+            decoder: Decoder::Plain,
+            except: Vec::new(),
+            origin: crate::convert::table::Origin(0),
+        };
         let mut members = Members::default();
         members.insert(first, vec![member]);
         members
@@ -184,6 +183,7 @@ mod tests {
             format,
             only_with: None,
             members: wanted(path),
+            priority: 0,
             condition: crate::convert::table::Condition::default(),
         };
         let value = Value::Text(text.into());

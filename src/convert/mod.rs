@@ -3,37 +3,47 @@
 //! | file | holds |
 //! |---|---|
 //! | `mod.rs` | [`Mappings`] and the way of one record through the other files |
-//! | `file.rs`, `compile.rs`, `error.rs` | a mapping as people write it, and how it becomes tables, with the line of each mistake |
+//! | `builtin.rs` | the mappings that are compiled in |
+//! | `file.rs`, `compile.rs`, `compile/`, `error.rs` | a mapping as people write it, and how it becomes tables, with the line of each mistake |
 //! | `table.rs` | the tables |
 //! | `names.rs` | what an attribute's name means: one look-up for each attribute |
 //! | `target.rs`, `decode.rs` | the fields that a mapping can fill, and the ways to read a value |
 //! | `context.rs` | [`ResourceContext`], [`ScopeContext`]: made once, borrowed by every entry |
 //! | `plain.rs` | what a record says by itself: ids, times, status |
-//! | `record.rs`, `inside.rs` | attributes into fields; members of JSON and baggage |
+//! | `record.rs`, `inside.rs`, `path.rs` | attributes into fields; members of JSON and baggage; the way to one |
+//! | `payload.rs`, `python.rs` | attributes as payloads, unwrapped where a mapping says so; Python literals |
 //! | `events.rs` | events of a span, and those that are entries of their own |
+//! | `explain.rs` | [`Explanation`]: which rule filled which field, for people who write a mapping |
 //! | `finish.rs` | what follows: forms of ids, actor, outcome, action |
 //! | `ids.rs` | the forms of a trace id |
 //! | `values.rs` | values, and what has to be noted on the way |
 //! | `fuzzing.rs` | what `fuzz/` reaches |
-//! | `tests.rs` | rules that hold for every record, and the messages for wrong mappings |
+//! | `tests.rs`, `language_tests.rs` | rules that hold for every record, what a mapping can say, and the messages for wrong ones |
 //!
 //! The code knows fields, decoders and conditions; names of attributes stand in the mappings only.
 //! An attribute that fills a field word for word moves there; one that was decoded or interpreted
 //! stays in `attributes` too, as does one that no mapping claims. Payloads go to `audit.payload`.
 
+mod builtin;
 mod compile;
 mod context;
 mod decode;
 mod error;
 mod events;
+mod explain;
 mod file;
 mod finish;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
 pub mod ids;
 mod inside;
+#[cfg(test)]
+mod language_tests;
 mod names;
+mod path;
+mod payload;
 mod plain;
+mod python;
 mod record;
 mod table;
 mod target;
@@ -43,6 +53,7 @@ mod values;
 
 pub use context::{ResourceContext, ScopeContext};
 pub use error::MappingError;
+pub use explain::{Cause, Explanation, Filled, Taken};
 
 use crate::entry::{Entry, Flag, Json, Kind};
 use crate::span::{LogRecord, Record, Resource, Scope, Span, Value};
@@ -50,23 +61,12 @@ use events::Events;
 use record::Attributes;
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use table::{Facts, Sign, Tables};
 use values::Notes;
 
-/// The mappings that are compiled in: file name and text.
-const BUILTIN: &[(&str, &str)] = &[
-    ("audit_target.yaml", include_str!("../../config/mappings/audit_target.yaml")),
-    ("axonflow.yaml", include_str!("../../config/mappings/axonflow.yaml")),
-    ("langsmith.yaml", include_str!("../../config/mappings/langsmith.yaml")),
-    ("openinference.yaml", include_str!("../../config/mappings/openinference.yaml")),
-    ("otel_genai.yaml", include_str!("../../config/mappings/otel_genai.yaml")),
-    ("spanledger.yaml", include_str!("../../config/mappings/spanledger.yaml")),
-    ("traceloop.yaml", include_str!("../../config/mappings/traceloop.yaml")),
-];
-
 /// Counted up when the code gives another entry for the same mapping.
-const CODE_VERSION: u8 = 2;
+const CODE_VERSION: u8 = 3;
 
 /// All mappings, compiled. Made once at start-up, shared by every request.
 ///
@@ -117,18 +117,19 @@ impl Mappings {
     /// # Errors
     /// [`MappingError`] with file and line of the first mistake, or when the folder is not readable.
     pub fn load(folder: &Path) -> Result<Self, MappingError> {
-        let unreadable = |path: &Path| {
-            let path = path.to_owned();
-            move |source| MappingError::Read { path, source }
-        };
+        Self::with(&in_folder(folder)?)
+    }
+
+    /// The mappings that are compiled in, with these files: each replaces the one of the same name
+    /// and is added when there is none.
+    ///
+    /// # Errors
+    /// [`MappingError`] with file and line of the first mistake, or when a file is not readable.
+    pub fn with(paths: &[PathBuf]) -> Result<Self, MappingError> {
         let mut files = builtin_files();
-        for found in std::fs::read_dir(folder).map_err(unreadable(folder))? {
-            let path = found.map_err(unreadable(folder))?.path();
-            if path.extension().is_none_or(|extension| extension != "yaml") {
-                continue;
-            }
+        for path in paths {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let text = std::fs::read_to_string(&path).map_err(unreadable(&path))?;
+            let text = std::fs::read_to_string(path).map_err(unreadable(path))?;
             files.retain(|(there, _)| *there != name);
             files.push((name, text));
         }
@@ -202,6 +203,7 @@ impl Mappings {
         plain::span(span, &mut entry, &mut notes);
         attributes.write(facts, &mut entry, &mut notes);
         events.write(&mut entry, &mut notes);
+        self.span_name(span, facts, &mut entry);
         inside::pairs(&tables.tracestate, span.trace_state.as_str(), &mut |member, value| {
             record::put_member(&mut entry, member, value);
         });
@@ -211,6 +213,7 @@ impl Mappings {
         }
         self.finish(resource, scope, facts, &mut entry);
         let mut further = events.further(tables, facts, &entry);
+        finish::repeated_span(tables, facts.families, span.name.as_str(), &mut entry);
         finish::finish(tables, &mut entry, chosen.action, &span.trace_id);
         finish::outcome(&mut entry, Some(span.status_code));
         notes.write(&mut entry);
@@ -227,15 +230,19 @@ impl Mappings {
         log: &'r LogRecord<'_>,
     ) -> Entry<'r> {
         let (tables, mut notes) = (&self.tables, Notes::default());
-        let (signs, families) = signs(&tables.events, log.event_name.as_str(), scope.families);
+        let event = self.event_name(log);
+        let (signs, families) = signs(&tables.events, event, scope.families);
         let attributes = Attributes::look_up(tables, &log.attributes, families);
         let chosen = attributes.choose_kind(&signs, false, Kind::Log);
         let facts = Facts { families: attributes.families, kind: chosen.kind, root: false };
 
         let mut entry = Entry::new(chosen.kind);
         plain::log(log, &mut entry, &mut notes);
+        if entry.log.event_name.is_none() && !event.is_empty() {
+            entry.log.event_name = Some(Cow::Borrowed(event));
+        }
         attributes.write(facts, &mut entry, &mut notes);
-        self.body(log, facts, &mut entry, &mut notes);
+        self.body(log, event, facts, &mut entry, &mut notes);
         self.finish(resource, scope, facts, &mut entry);
         finish::finish(tables, &mut entry, chosen.action, &log.trace_id);
         finish::outcome(&mut entry, None);
@@ -243,16 +250,43 @@ impl Mappings {
         entry
     }
 
+    /// Fields that the name of the span fills where nothing else did.
+    fn span_name<'r>(&'r self, span: &'r Span<'_>, facts: Facts, entry: &mut Entry<'r>) {
+        for rule in &self.tables.span_names {
+            if !rule.condition.holds(facts) || rule.target.is_set(entry) {
+                continue;
+            }
+            let part = rule.name.star(span.name.as_str()).filter(|part| !part.is_empty());
+            if let Some(part) = part {
+                rule.target.put(entry, target::Decoded::Text(Cow::Borrowed(part)));
+            }
+        }
+    }
+
+    /// The name of the event that a log record is: a field of OTLP since 1.5, before that an
+    /// attribute.
+    fn event_name<'r>(&self, log: &'r LogRecord<'_>) -> &'r str {
+        let name = log.event_name.as_str();
+        if !name.is_empty() {
+            return name;
+        }
+        let named = log
+            .attributes
+            .iter()
+            .find(|sent| self.tables.event_names.iter().any(|name| **name == *sent.key.as_str()));
+        named.and_then(|sent| sent.value.as_str()).unwrap_or_default()
+    }
+
     /// The body of a log record: a payload, a text for people, or a value with members.
     fn body<'r>(
         &'r self,
         log: &'r LogRecord<'_>,
+        event: &'r str,
         facts: Facts,
         entry: &mut Entry<'r>,
         notes: &mut Notes<'r>,
     ) {
         let Some(body) = &log.body else { return };
-        let event = log.event_name.as_str();
         let rules = self.tables.bodies.iter().filter(|rule| {
             (rule.families == 0 || rule.families & facts.families != 0)
                 && (rule.events.is_empty() || rule.events.iter().any(|glob| glob.matches(event)))
@@ -269,7 +303,7 @@ impl Mappings {
         match (payload, body) {
             (_, Value::Empty) => entry.body = Some(Json::Null),
             (Some(kind), body) => {
-                let payload = record::payload(kind, Cow::Borrowed("body"), body, notes);
+                let payload = payload::payload(kind, Cow::Borrowed("body"), body, notes);
                 entry.audit.payload.push(payload);
             }
             (None, Value::Text(text)) => {
@@ -302,8 +336,28 @@ impl Mappings {
     }
 }
 
+/// The mapping files of a folder.
+///
+/// # Errors
+/// [`MappingError::Read`] when the folder is not readable.
+pub fn in_folder(folder: &Path) -> Result<Vec<PathBuf>, MappingError> {
+    let mut paths = Vec::new();
+    for found in std::fs::read_dir(folder).map_err(unreadable(folder))? {
+        let path = found.map_err(unreadable(folder))?.path();
+        if path.extension().is_some_and(|extension| extension == "yaml") {
+            paths.push(path);
+        }
+    }
+    Ok(paths)
+}
+
+fn unreadable(path: &Path) -> impl FnOnce(std::io::Error) -> MappingError {
+    let path = path.to_owned();
+    move |source| MappingError::Read { path, source }
+}
+
 fn builtin_files() -> Vec<(String, String)> {
-    BUILTIN.iter().map(|(name, text)| ((*name).into(), (*text).into())).collect()
+    builtin::FILES.iter().map(|(name, text)| ((*name).into(), (*text).into())).collect()
 }
 
 /// The signs of a name, and the families that they add to those known already.

@@ -7,15 +7,16 @@
 //! look in   members of JSON and baggage fill the fields that are still empty
 //! ```
 
-use super::decode::compact;
 use super::ids::MAX_ID_CHARS;
 use super::inside;
-use super::table::{Facts, Families, KindRule, Member, NameRules, NestedRule, Sign, Tables};
+use super::payload::place_payload;
+use super::table::{
+    Facts, Families, FieldRule, KindRule, Member, NameRules, NestedRule, Sign, Tables, is_excepted,
+};
 use super::target::{Decoded, Shape, TARGETS, Target};
 use super::values::Notes;
-use crate::entry::{Entry, Flag, Json, Kind, Payload};
+use crate::entry::{Entry, Flag, Json, Kind};
 use crate::span::{Attribute, Value};
-use std::borrow::Cow;
 
 impl NameRules {
     /// The families that an attribute of this name and value is a sign of.
@@ -63,14 +64,33 @@ impl<'r, 'v, 't: 'r> Attributes<'r, 'v, 't> {
         Self { list, rules, families }
     }
 
+    /// The name of each attribute.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &'r str> {
+        self.list.iter().map(|attribute| attribute.key.as_str())
+    }
+
+    /// How many attributes there are.
+    pub(super) fn len(&self) -> usize {
+        self.list.len()
+    }
+
     /// Each attribute that has rules.
-    fn known(&self) -> impl Iterator<Item = (usize, &'r Attribute<'v>, &'t NameRules)> {
+    pub(super) fn known(&self) -> impl Iterator<Item = (usize, &'r Attribute<'v>, &'t NameRules)> {
         let pairs = self.list.iter().zip(&self.rules).enumerate();
         pairs.filter_map(|(at, (attribute, rules))| rules.map(|rules| (at, attribute, rules)))
     }
 
     /// The kind that the strongest sign speaks for.
     pub(super) fn choose_kind(&self, signs: &[&'t Sign], root: bool, plain: Kind) -> Chosen<'t> {
+        let best = self.kind_rule(signs, root);
+        Chosen {
+            kind: best.and_then(|rule| rule.kind).unwrap_or(plain),
+            action: best.and_then(|rule| rule.action.as_deref()),
+        }
+    }
+
+    /// The strongest of the rules that say what kind of entry the record is.
+    pub(super) fn kind_rule(&self, signs: &[&'t Sign], root: bool) -> Option<&'t KindRule> {
         let mut best: Option<&'t KindRule> = None;
         let mut consider = |rules: &'t [KindRule]| {
             for rule in rules {
@@ -92,10 +112,7 @@ impl<'r, 'v, 't: 'r> Attributes<'r, 'v, 't> {
                 consider(of_value);
             }
         }
-        Chosen {
-            kind: best.and_then(|rule| rule.kind).unwrap_or(plain),
-            action: best.and_then(|rule| rule.action.as_deref()),
-        }
+        best
     }
 
     /// Writes the attributes into the entry.
@@ -110,7 +127,10 @@ impl<'r, 'v, 't: 'r> Attributes<'r, 'v, 't> {
             };
             let mut taken = place_fields(&winners, at, attribute, rules, facts, entry, notes);
             taken |= place_payload(attribute, rules, facts, entry, notes);
-            let inside = rules.nested.iter().filter(|rule| rule.condition.holds(facts));
+            let limit = rules.limit(facts.families);
+            let inside = rules.nested.iter();
+            let inside =
+                inside.filter(|rule| rule.priority <= limit && rule.condition.holds(facts));
             nested.extend(inside.map(|rule| (rule, attribute)));
             if !taken {
                 left.push(attribute);
@@ -128,16 +148,45 @@ impl<'r, 'v, 't: 'r> Attributes<'r, 'v, 't> {
                 notes.flag(Flag::IdTooLong);
             }
         }
+        self.write_otherwise(facts, entry, notes);
+    }
+
+    /// Fills what is still empty by the rules that speak only then. Their attributes stay.
+    fn write_otherwise(&self, facts: Facts, entry: &mut Entry<'r>, notes: &mut Notes<'r>) {
+        let mut found: Vec<(&'t FieldRule, &'r Attribute<'v>)> = Vec::new();
+        for (_, attribute, rules) in self.known() {
+            let limit = rules.limit(facts.families);
+            let applies = |rule: &&'t FieldRule| {
+                rule.otherwise
+                    && rule.priority <= limit
+                    && rule.condition.holds(facts)
+                    && !is_excepted(&rule.except, attribute.value.as_str())
+            };
+            found.extend(rules.fields.iter().filter(applies).map(|rule| (rule, attribute)));
+        }
+        found.sort_by_key(|(rule, _)| rule.priority);
+        for (rule, attribute) in found {
+            let (target, shape) = (rule.target, rule.target.shape());
+            if target.is_set(entry) {
+                continue;
+            }
+            let value = rule.decoder.value(shape, &attribute.value, attribute.key.as_str(), notes);
+            if let Some((decoded, _)) = value {
+                target.put_noted(entry, decoded);
+            }
+        }
     }
 
     /// For each field the attribute that fills it.
-    fn winners(&self, facts: Facts) -> Winners {
+    pub(super) fn winners(&self, facts: Facts) -> Winners {
         let mut winners = Winners([NOBODY; TARGETS]);
         for (at, attribute, rules) in self.known() {
             let limit = rules.limit(facts.families);
             for rule in &rules.fields {
-                let applies = rule.priority <= limit && rule.condition.holds(facts);
-                if rule.target.takes_many() || !applies {
+                let applies =
+                    !rule.otherwise && rule.priority <= limit && rule.condition.holds(facts);
+                let nothing = is_excepted(&rule.except, attribute.value.as_str());
+                if rule.target.takes_many() || !applies || nothing {
                     continue;
                 }
                 if rule.decoder.fits(rule.target.shape(), &attribute.value) {
@@ -154,7 +203,7 @@ const NOBODY: u64 = u64::MAX;
 
 /// For each field its winner: priority (32 bits), position of the attribute (31 bits), and
 /// whether the winning name was sent more than once (1 bit).
-struct Winners([u64; TARGETS]);
+pub(super) struct Winners([u64; TARGETS]);
 
 impl Winners {
     fn key(priority: u32, at: usize) -> u64 {
@@ -172,7 +221,7 @@ impl Winners {
     }
 
     /// Whether the attribute won, and whether it is the only one of its name.
-    fn won(&self, target: Target, priority: u32, at: usize) -> Option<bool> {
+    pub(super) fn won(&self, target: Target, priority: u32, at: usize) -> Option<bool> {
         let best = self.0.get(target as usize).copied().unwrap_or(NOBODY);
         (best & !1 == Self::key(priority, at)).then_some(best & 1 == 0)
     }
@@ -191,7 +240,11 @@ fn place_fields<'r>(
     let mut taken = false;
     let limit = rules.limit(facts.families);
     for rule in &rules.fields {
-        if rule.priority > limit || !rule.condition.holds(facts) {
+        if rule.otherwise
+            || rule.priority > limit
+            || !rule.condition.holds(facts)
+            || is_excepted(&rule.except, attribute.value.as_str())
+        {
             continue;
         }
         let (target, shape) = (rule.target, rule.target.shape());
@@ -222,7 +275,7 @@ fn place_fields<'r>(
 }
 
 /// Null and empty values fill no field and are no mistake.
-fn is_nothing(value: &Value<'_>) -> bool {
+pub(super) fn is_nothing(value: &Value<'_>) -> bool {
     match value {
         Value::Empty => true,
         Value::Text(text) => text.is_empty(),
@@ -230,37 +283,6 @@ fn is_nothing(value: &Value<'_>) -> bool {
         Value::Map(map) => map.is_empty(),
         _ => false,
     }
-}
-
-/// Takes the attribute as a payload if a rule says so.
-fn place_payload<'r>(
-    attribute: &'r Attribute<'_>,
-    rules: &NameRules,
-    facts: Facts,
-    entry: &mut Entry<'r>,
-    notes: &mut Notes<'r>,
-) -> bool {
-    let rule = rules.payloads.iter().find(|rule| rule.condition.holds(facts));
-    let Some(rule) = rule.filter(|_| !is_nothing(&attribute.value)) else { return false };
-    let source = Cow::Borrowed(notes.text(&attribute.key, "attribute name"));
-    let payload = payload(rule.kind_on(facts.kind), source, &attribute.value, notes);
-    entry.audit.payload.push(payload);
-    true
-}
-
-/// A value as a payload: text as it is, anything else as compact JSON text.
-pub(super) fn payload<'r>(
-    kind: crate::entry::PayloadKind,
-    source: Cow<'r, str>,
-    value: &'r Value<'_>,
-    notes: &mut Notes<'r>,
-) -> Payload<'r> {
-    let text = match notes.json(value, &source) {
-        Json::Text(text) => text,
-        other => Cow::Owned(compact(&other)),
-    };
-    let bytes = u64::try_from(text.len()).unwrap_or(u64::MAX);
-    Payload { kind, source, text: Some(text), hash: None, bytes }
 }
 
 /// Whether text is too long to be an id.
@@ -272,7 +294,7 @@ pub(super) fn is_too_long(id: &str) -> bool {
 /// member was an id that is too long.
 pub(super) fn put_member<'r>(entry: &mut Entry<'r>, member: &Member, value: Json<'r>) -> bool {
     let (target, shape) = (member.target, member.target.shape());
-    if target.is_set(entry) {
+    if target.is_set(entry) || is_excepted(&member.except, value.as_str()) {
         return false;
     }
     match member.decoder.json(shape, value) {

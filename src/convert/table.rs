@@ -48,6 +48,10 @@ pub(super) fn kind_bit(kind: Kind) -> u64 {
     1_u64.wrapping_shl(kind as u32)
 }
 
+/// Where a rule stands: an index into [`Tables::origins`], small enough to cost no rule a byte.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Origin(pub u16);
+
 /// Fills a field from an attribute. The smallest priority wins.
 #[derive(Debug, Clone)]
 pub(super) struct FieldRule {
@@ -55,6 +59,16 @@ pub(super) struct FieldRule {
     pub decoder: Decoder,
     pub priority: u32,
     pub condition: Condition,
+    /// Texts that say nothing: a placeholder is no value.
+    pub except: Vec<Glob>,
+    /// Fills the field only when no other rule and no member of a nested value did.
+    pub otherwise: bool,
+    pub origin: Origin,
+}
+
+/// Whether a text is one of those that say nothing.
+pub(super) fn is_excepted(except: &[Glob], text: Option<&str>) -> bool {
+    !except.is_empty() && text.is_some_and(|text| except.iter().any(|glob| glob.matches(text)))
 }
 
 /// Takes an attribute as a payload.
@@ -62,15 +76,21 @@ pub(super) struct FieldRule {
 pub(super) struct PayloadRule {
     pub kind: PayloadKind,
     pub kind_when: Vec<(Kind, PayloadKind)>,
+    /// Where in the value the payload itself stands; the whole value is kept beside it.
+    pub inside: Vec<Vec<Box<str>>>,
+    /// The payload is a Python literal.
+    pub python: bool,
+    /// Texts that say nothing.
+    pub except: Vec<Glob>,
     pub priority: u32,
     pub condition: Condition,
+    pub origin: Origin,
 }
 
 impl PayloadRule {
     /// What the payload is on a record of that kind.
     pub(super) fn kind_on(&self, kind: Kind) -> PayloadKind {
-        let special = self.kind_when.iter().find(|(on, _)| *on == kind);
-        special.map_or(self.kind, |(_, payload)| *payload)
+        kind_on(&self.kind_when, kind).unwrap_or(self.kind)
     }
 }
 
@@ -90,6 +110,7 @@ pub(super) struct NestedRule {
     /// Text that must occur in the value: spares parsing long inputs.
     pub only_with: Option<Box<str>>,
     pub members: Members,
+    pub priority: u32,
     pub condition: Condition,
 }
 
@@ -103,6 +124,18 @@ pub(super) struct Member {
     pub path: Vec<Box<str>>,
     pub target: Target,
     pub decoder: Decoder,
+    /// Texts that say nothing.
+    pub except: Vec<Glob>,
+    pub origin: Origin,
+}
+
+/// Fills a field from the name of a span: from what stands for the `*` of the pattern.
+#[derive(Debug, Clone)]
+pub(super) struct SpanNameRule {
+    pub name: Glob,
+    pub target: Target,
+    pub condition: Condition,
+    pub origin: Origin,
 }
 
 /// A kind that a sign speaks for. The smallest priority wins.
@@ -114,6 +147,7 @@ pub(super) struct KindRule {
     pub priority: u32,
     pub families: Families,
     pub root: Option<bool>,
+    pub origin: Origin,
 }
 
 /// What a name of an attribute means.
@@ -224,6 +258,12 @@ impl Glob {
         name.strip_prefix(&*self.first).is_some_and(|rest| self.matches_rest(rest))
     }
 
+    /// What stands for the only `*` of the pattern in a name.
+    pub(super) fn star<'n>(&self, name: &'n str) -> Option<&'n str> {
+        let [suffix] = &*self.rest else { return None };
+        name.strip_prefix(&*self.first)?.strip_suffix(&**suffix)
+    }
+
     /// Whether the text behind the prefix is what the pattern wants there.
     pub(super) fn matches_rest(&self, mut rest: &str) -> bool {
         let Some((last, middle)) = self.rest.split_last() else { return rest.is_empty() };
@@ -252,12 +292,34 @@ pub(super) struct EventRule {
     /// The span is of this kind.
     pub marks: Option<Kind>,
     pub fields: Vec<(Box<str>, Target, Decoder)>,
-    pub payloads: Vec<(Box<str>, PayloadKind)>,
+    pub payloads: Vec<(Box<str>, EventPayload)>,
+    /// The smallest is asked first.
+    pub priority: u32,
+    pub origin: Origin,
+}
+
+/// What an attribute of an event is a payload of.
+#[derive(Debug, Clone)]
+pub(super) struct EventPayload {
+    pub kind: PayloadKind,
+    pub kind_when: Vec<(Kind, PayloadKind)>,
+}
+
+impl EventPayload {
+    /// What the payload is on a span of that kind.
+    pub(super) fn kind_on(&self, kind: Kind) -> PayloadKind {
+        kind_on(&self.kind_when, kind).unwrap_or(self.kind)
+    }
+}
+
+fn kind_on(kind_when: &[(Kind, PayloadKind)], kind: Kind) -> Option<PayloadKind> {
+    kind_when.iter().find(|(on, _)| *on == kind).map(|(_, payload)| *payload)
 }
 
 /// What the body of a log record means.
 #[derive(Debug, Clone)]
 pub(super) struct BodyRule {
+    pub origin: Origin,
     /// Names of events that it is about; none for every log record.
     pub events: Vec<Glob>,
     pub families: Families,
@@ -276,12 +338,17 @@ pub(super) struct Family {
 #[derive(Debug, Default)]
 pub(super) struct Tables {
     pub families: Vec<Family>,
+    /// Name of the file and line of each rule.
+    pub origins: Vec<(Box<str>, u64)>,
     /// Names and patterns that are signs of a family, until all names are known.
     pub signs: Vec<(Box<str>, Families)>,
     pub names: Names,
     pub spans: Signs,
     pub scopes: Signs,
     pub events: Signs,
+    pub span_names: Vec<SpanNameRule>,
+    /// Attributes that name the event of a log record which has no name itself.
+    pub event_names: Vec<Box<str>>,
     pub span_events: Map<Vec<EventRule>>,
     pub bodies: Vec<BodyRule>,
     pub tracestate: Members,
@@ -292,6 +359,8 @@ pub(super) struct Tables {
     pub repeated_kinds: u64,
     /// Log events whose usage repeats that of their span.
     pub repeated_events: Vec<Glob>,
+    /// Spans, by family (0 for any) and name, whose usage repeats that of one inside them.
+    pub repeated_spans: Vec<(Families, Glob)>,
 }
 
 impl Tables {

@@ -324,6 +324,11 @@ impl Target {
             .ok_or_else(|| super::error::nearest(path, Self::PATHS.iter().map(|(known, _)| *known)))
     }
 
+    /// The path of the field.
+    pub(super) fn path(self) -> &'static str {
+        Self::PATHS.iter().find(|(_, target)| *target == self).map_or("", |(path, _)| path)
+    }
+
     /// Whether the field is of `service`, which is the resource under another name.
     pub(super) const fn is_of_service(self) -> bool {
         matches!(

@@ -6,6 +6,7 @@
 //! | `draft.rs` | [`Draft`]: the records of one request on their way to becoming entries |
 //! | `identity.rs` | the digest of a record, from which its entry's id is made |
 //! | `own.rs` | entries about what was done to spanledger itself |
+//! | `preview.rs` | [`Preview`]: what would be stored, shown instead |
 //! | `receipts.rs` | [`Receipts`]: what a client may keep of its records, when it asked |
 //! | `rejection.rs` | entries about requests that were refused, rate-limited |
 //!
@@ -16,11 +17,13 @@
 mod draft;
 mod identity;
 mod own;
+mod preview;
 mod receipts;
 mod rejection;
 
 pub use draft::Draft;
 pub use own::{OperatorAction, UNKNOWN_ACTOR};
+pub use preview::{Preview, Previewed};
 pub use receipts::Receipts;
 pub use rejection::{RefusedRequest, Whose};
 

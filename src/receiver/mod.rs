@@ -9,6 +9,7 @@
 //! | `http.rs`, `grpc.rs` | the two transports: routes, headers, framing, answers |
 //! | `request.rs` | the shape of a request, the same for all |
 //! | `inside.rs` | [`Receiver::take`]: requests of this very process |
+//! | `kept.rs` | [`kept`]: requests that were kept in a file |
 //! | `receipt.rs` | receipts for the records of a request, when a client asks |
 //! | `body.rs`, `inflate.rs` | bytes as they arrive, and decompression |
 //! | `budget.rs` | memory for all requests together |
@@ -31,6 +32,7 @@ mod handshake;
 mod http;
 mod inflate;
 mod inside;
+mod kept;
 mod limits;
 mod metrics;
 mod opened;
@@ -42,6 +44,7 @@ mod server;
 
 pub use budget::{Budget, OverBudget, Permit};
 pub use inside::NotTaken;
+pub use kept::{Kept, NotKept, kept};
 pub use limits::{Limits, MAX_RECEIPTS};
 pub use metrics::{HandshakeFailure, LimitHit, Metrics};
 pub use server::{Peer, Server};

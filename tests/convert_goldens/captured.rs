@@ -187,12 +187,12 @@ fn structured_messages_of_a_log_event_are_payload_and_the_call_is_counted_once()
 #[test]
 fn the_older_message_logs_have_their_bodies_as_payload() {
     let entries = entries("openai-v2/legacy/001.logs.http-protobuf.bin");
-    let user = of_kind(&entries, "llm_call", "gen_ai.user.message")[0];
+    let user = of_kind(&entries, "log", "gen_ai.user.message")[0];
     assert_eq!(payload(user, "prompt"), r#"{"content":"Please refund order 1042"}"#);
     assert!(user["body"].is_null(), "the body is kept once");
-    let choice = of_kind(&entries, "llm_call", "gen_ai.choice")[0];
+    let choice = of_kind(&entries, "log", "gen_ai.choice")[0];
     assert_eq!(choice["gen_ai"]["response"]["finish_reasons"], json!(["tool_calls"]));
-    let tool = of_kind(&entries, "tool_call", "gen_ai.tool.message")[0];
+    let tool = of_kind(&entries, "log", "gen_ai.tool.message")[0];
     assert_eq!(tool["gen_ai"]["tool"]["call"]["id"], "call_fake_1");
 }
 

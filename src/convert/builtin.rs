@@ -1,0 +1,58 @@
+//! The mappings that are compiled in.
+
+macro_rules! shipped {
+    ($($name:literal,)*) => {
+        /// File name and text of each.
+        pub(super) const FILES: &[(&str, &str)] = &[$((
+            concat!($name, ".yaml"),
+            include_str!(concat!("../../config/mappings/", $name, ".yaml")),
+        ),)*];
+    };
+}
+
+shipped! {
+    "agent_framework",
+    "agent_governance_toolkit",
+    "agno",
+    "audit_target",
+    "autogen",
+    "axonflow",
+    "crewai",
+    "dspy",
+    "google_adk",
+    "langfuse",
+    "langsmith",
+    "llamaindex",
+    "logfire",
+    "loongsuite",
+    "mastra",
+    "mcp",
+    "nemo_guardrails",
+    "openai_agents",
+    "openai_agents_otel",
+    "openinference",
+    "openinference_langchain",
+    "otel_genai",
+    "pydantic_ai",
+    "smolagents",
+    "spanledger",
+    "spectra",
+    "strands",
+    "traceloop",
+    "vercel_ai",
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_mapping_in_the_folder_is_compiled_in() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/config/mappings");
+        let there = std::fs::read_dir(folder).unwrap();
+        let there = there.map(|file| file.unwrap().file_name().into_string().unwrap());
+        let there: BTreeSet<_> = there.filter(|name| name.ends_with(".yaml")).collect();
+        assert_eq!(there, FILES.iter().map(|(name, _)| (*name).to_owned()).collect());
+    }
+}
