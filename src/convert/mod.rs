@@ -6,7 +6,7 @@
 //! | `file.rs`, `compile.rs`, `error.rs` | a mapping as people write it, and how it becomes tables, with the line of each mistake |
 //! | `table.rs` | the tables |
 //! | `names.rs` | what an attribute's name means: one look-up for each attribute |
-//! | `target.rs`, `decode.rs` | the fields that a mapping can fill, and the ways to read a value |
+//! | `target.rs`, `decode.rs`, `derived.rs` | the fields that a mapping can fill, and the ways to read a value |
 //! | `context.rs` | [`ResourceContext`], [`ScopeContext`]: made once, borrowed by every entry |
 //! | `plain.rs` | what a record says by itself: ids, times, status |
 //! | `record.rs`, `inside.rs` | attributes into fields; members of JSON and baggage |
@@ -24,6 +24,7 @@
 mod compile;
 mod context;
 mod decode;
+mod derived;
 mod error;
 mod events;
 mod file;
@@ -58,7 +59,11 @@ use values::Notes;
 const BUILTIN: &[(&str, &str)] = &[
     ("audit_target.yaml", include_str!("../../config/mappings/audit_target.yaml")),
     ("axonflow.yaml", include_str!("../../config/mappings/axonflow.yaml")),
+    ("cerbos.yaml", include_str!("../../config/mappings/cerbos.yaml")),
+    ("cordum.yaml", include_str!("../../config/mappings/cordum.yaml")),
     ("langsmith.yaml", include_str!("../../config/mappings/langsmith.yaml")),
+    ("langsmith_runs.yaml", include_str!("../../config/mappings/langsmith_runs.yaml")),
+    ("opa.yaml", include_str!("../../config/mappings/opa.yaml")),
     ("openinference.yaml", include_str!("../../config/mappings/openinference.yaml")),
     ("otel_genai.yaml", include_str!("../../config/mappings/otel_genai.yaml")),
     ("spanledger.yaml", include_str!("../../config/mappings/spanledger.yaml")),
@@ -237,6 +242,10 @@ impl Mappings {
         attributes.write(facts, &mut entry, &mut notes);
         self.body(log, facts, &mut entry, &mut notes);
         self.finish(resource, scope, facts, &mut entry);
+        let family = tables.best_family(facts.families);
+        if let Some(dataset) = family.and_then(|family| family.dataset.as_deref()) {
+            entry.event.dataset = Some(Cow::Borrowed(dataset));
+        }
         finish::finish(tables, &mut entry, chosen.action, &log.trace_id);
         finish::outcome(&mut entry, None);
         notes.write(&mut entry);
