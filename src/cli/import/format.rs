@@ -1,7 +1,8 @@
 //! What a line is, where it is sent, and how lines are put together.
 
 use super::args::ImportFormat;
-use serde_json::Value;
+use serde::de::IgnoredAny;
+use std::collections::HashMap;
 
 /// Members by which the first line of a file tells its format: all of one list have to be there.
 /// The first that applies is taken.
@@ -23,9 +24,32 @@ const SIGNS: &[(ImportFormat, &[&str])] = &[
     (ImportFormat::Entries, &["request_type", "workflow_id"]),
 ];
 
+/// The names of a line's members, of the first one's when the line is a list. Values are passed over
+/// and not judged: the server takes text that a strict reader does not.
+#[derive(Debug)]
+pub(super) struct Members(HashMap<String, IgnoredAny>);
+
+impl Members {
+    /// Reads a line.
+    ///
+    /// # Errors
+    /// It is no JSON, or neither an object nor a list of them.
+    pub(super) fn of(line: &[u8]) -> serde_json::Result<Self> {
+        if line.first() != Some(&b'[') {
+            return serde_json::from_slice(line).map(Self);
+        }
+        let list: Vec<HashMap<String, IgnoredAny>> = serde_json::from_slice(line)?;
+        Ok(Self(list.into_iter().next().unwrap_or_default()))
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+}
+
 /// The format that a line is of.
-pub(super) fn detect(line: &Value) -> Option<ImportFormat> {
-    let has = |name: &&str| line.get(name).is_some();
+pub(super) fn detect(line: &Members) -> Option<ImportFormat> {
+    let has = |name: &&str| line.has(name);
     SIGNS.iter().find(|(_, names)| names.iter().all(has)).map(|(format, _)| *format)
 }
 
@@ -39,7 +63,7 @@ pub(super) struct Destination {
 }
 
 /// Where a line of a format goes; nothing for a line that is none of it.
-pub(super) fn destination(format: ImportFormat, line: &Value) -> Option<Destination> {
+pub(super) fn destination(format: ImportFormat, line: &Members) -> Option<Destination> {
     const JSON: &str = "application/json";
     let lines = |path| Destination {
         path,
@@ -49,8 +73,8 @@ pub(super) fn destination(format: ImportFormat, line: &Value) -> Option<Destinat
     let whole = |path| Destination { path, content_type: JSON, together: None };
     match format {
         ImportFormat::Auto => destination(detect(line)?, line),
-        ImportFormat::OtlpJson if line.get("resourceSpans").is_some() => Some(whole("/v1/traces")),
-        ImportFormat::OtlpJson if line.get("resourceLogs").is_some() => Some(whole("/v1/logs")),
+        ImportFormat::OtlpJson if line.has("resourceSpans") => Some(whole("/v1/traces")),
+        ImportFormat::OtlpJson if line.has("resourceLogs") => Some(whole("/v1/logs")),
         ImportFormat::OtlpJson => None,
         ImportFormat::Entries => Some(lines("/logs/entries")),
         ImportFormat::Opa => Some(lines("/logs")),
@@ -100,15 +124,19 @@ mod tests {
             (json!({ "run_type": "llm", "start_time": "" }), Some(ImportFormat::Langsmith)),
             (json!({ "run_id": "r", "decision": "stop" }), Some(ImportFormat::Entries)),
             (json!({ "hello": 1 }), None),
-            (json!([1]), None),
+            (json!([{ "callId": "c" }]), Some(ImportFormat::Cerbos)),
+            (json!([]), None),
         ] {
-            assert_eq!(detect(&line), format, "{line}");
+            let members = Members::of(line.to_string().as_bytes()).unwrap();
+            assert_eq!(detect(&members), format, "{line}");
         }
+        assert!(Members::of(b"[1]").is_err());
+        assert!(Members::of(br#"{"a":"\ud83d"}"#).is_ok(), "half of a pair is for the server");
     }
 
     #[test]
     fn runs_are_put_together_as_a_batch() {
-        let to = destination(ImportFormat::Langsmith, &json!({})).unwrap();
+        let to = destination(ImportFormat::Langsmith, &Members::of(b"{}").unwrap()).unwrap();
         let body = to.body([&b"{}"[..], b"{\"a\":1}"].into_iter());
         assert_eq!(body, br#"{"post":[{},{"a":1}]}"#);
     }

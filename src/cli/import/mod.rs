@@ -25,11 +25,10 @@ use super::args::DEFAULT_HTTP;
 use super::display::clean;
 use super::endpoints::Endpoints;
 use super::exit::{CommandError, Exit};
-use format::{destination, detect};
+use format::{Members, destination, detect};
 use lines::{Line, Lines};
 use report::{Progress, Rejected, Tally};
 use send::{Batch, Sender};
-use serde_json::Value;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::pin::{Pin, pin};
@@ -233,15 +232,15 @@ impl<'a> Importing<'a> {
         if line.too_long {
             return Ok(Err("the line is longer than a request may be".to_owned()));
         }
-        let value: Value = match serde_json::from_slice(&line.text) {
-            Ok(value) => value,
-            Err(error) => return Ok(Err(format!("no JSON: {error}"))),
+        let members = match Members::of(&line.text) {
+            Ok(members) => members,
+            Err(error) => return Ok(Err(format!("no JSON object: {error}"))),
         };
         if self.format == ImportFormat::Auto {
             let unrecognised = || ImportError::Unrecognised(self.path.to_owned());
-            self.format = detect(&value).ok_or_else(unrecognised)?;
+            self.format = detect(&members).ok_or_else(unrecognised)?;
         }
-        let to = destination(self.format, &value);
+        let to = destination(self.format, &members);
         Ok(to.ok_or_else(|| "neither traces nor logs of OTLP".to_owned()))
     }
 }
