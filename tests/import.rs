@@ -16,7 +16,11 @@ use tempfile::TempDir;
 async fn import(server: &Server, arguments: &[&str]) -> Output {
     let endpoint = format!("http://{}", server.http());
     let mut command = Command::new(binary());
-    command.arg("import").args(arguments).args(["--endpoint", &endpoint]).env_remove("SPANLEDGER_KEY");
+    command
+        .arg("import")
+        .args(arguments)
+        .args(["--endpoint", &endpoint])
+        .env_remove("SPANLEDGER_KEY");
     tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
 }
 
@@ -27,7 +31,11 @@ fn file(folder: &TempDir, name: &str, content: &[u8]) -> PathBuf {
 }
 
 fn said(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
 }
 
 fn opa_lines(count: usize) -> String {
@@ -74,11 +82,10 @@ async fn what_is_imported_twice_packed_or_not_is_stored_once() {
         .collect();
     assert_eq!(results.len(), 3);
     for result in &results {
-        assert_eq!((&result["lines"], &result["accepted"], &result["refused"]), (
-            &json!(2_500),
-            &json!(2_500),
-            &json!(0),
-        ));
+        assert_eq!(
+            (&result["lines"], &result["accepted"], &result["refused"]),
+            (&json!(2_500), &json!(2_500), &json!(0),)
+        );
     }
     assert_eq!(server.metric("spanledger_intake_duplicates_total").await, 5_000);
     assert_eq!(found(&server, "decision_id:d-2499", 1).await.len(), 1);

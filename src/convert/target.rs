@@ -2,7 +2,9 @@
 //!
 //! This is all that the code knows about fields; names of attributes stand in the mappings.
 
-use crate::entry::{Change, Decision, Entry, External, Flag, Json, Outcome, OutputSafety, Redaction};
+use crate::entry::{
+    Change, Decision, Entry, External, Flag, Json, Outcome, OutputSafety, Redaction,
+};
 use std::borrow::Cow;
 
 /// A value on its way into a field, decoded to the field's shape.

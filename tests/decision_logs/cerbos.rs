@@ -117,7 +117,8 @@ fn entries_without_decisions_about_resources_are_kept_as_what_they_are() {
         },
     ]);
     let bodies = converted(Source::Cerbos, request.to_string().as_bytes()).bodies;
-    let said = |pointer: &str| -> Vec<_> { bodies.iter().map(|body| text(body, pointer)).collect() };
+    let said =
+        |pointer: &str| -> Vec<_> { bodies.iter().map(|body| text(body, pointer)).collect() };
     assert_eq!(said("/audit/kind"), ["log", "decision", "decision", "decision"]);
     assert_eq!(said("/audit/decision/raw"), ["", "KIND_ALWAYS_DENIED", "error", "EFFECT_ALLOW"]);
     assert_eq!(said("/error/message"), ["", "", "no policy", ""]);

@@ -35,29 +35,46 @@ fn a_job_has_its_state_pointers_and_output_safety() {
         "updated_at": "2026-04-01T14:10:32Z",
     }))[0];
     assert_eq!(
-        said(body, [
-            "/audit/kind",
-            "/audit/job/id",
-            "/audit/job/state",
-            "/audit/job/hash",
-            "/audit/job/context_ptr",
-            "/audit/job/result_ptr",
-            "/audit/run/id",
-            "/audit/workflow/id",
-            "/audit/step/id",
-            "/audit/output_safety/decision",
-            "/audit/output_safety/rule_id",
-            "/audit/decision/outcome",
-            "/audit/policy/rule_id",
-            "/audit/policy/snapshot",
-            "/audit/actor/id",
-            "/audit/claims/tenant_id",
-            "/@timestamp",
-        ]),
+        said(
+            body,
+            [
+                "/audit/kind",
+                "/audit/job/id",
+                "/audit/job/state",
+                "/audit/job/hash",
+                "/audit/job/context_ptr",
+                "/audit/job/result_ptr",
+                "/audit/run/id",
+                "/audit/workflow/id",
+                "/audit/step/id",
+                "/audit/output_safety/decision",
+                "/audit/output_safety/rule_id",
+                "/audit/decision/outcome",
+                "/audit/policy/rule_id",
+                "/audit/policy/snapshot",
+                "/audit/actor/id",
+                "/audit/claims/tenant_id",
+                "/@timestamp",
+            ]
+        ),
         [
-            "step", "job-123", "SUCCEEDED", "b3b5", "ctx:job-123", "res:job-123", "run-01", "wf-1",
-            "approve-change", "quarantine", "out-1", "require_approval", "prod-write-needs-approval",
-            "cfg:7f3d", "agent-7", "acme", "2026-04-01T14:10:32.000000000Z",
+            "step",
+            "job-123",
+            "SUCCEEDED",
+            "b3b5",
+            "ctx:job-123",
+            "res:job-123",
+            "run-01",
+            "wf-1",
+            "approve-change",
+            "quarantine",
+            "out-1",
+            "require_approval",
+            "prod-write-needs-approval",
+            "cfg:7f3d",
+            "agent-7",
+            "acme",
+            "2026-04-01T14:10:32.000000000Z",
         ]
     );
     assert_eq!(body["audit"]["external"]["trace_id"], json!(["trace-456"]));
@@ -78,18 +95,27 @@ fn decisions_of_a_job_take_its_id_from_what_stands_around_them() {
     });
     let bodies = cordum(&json!({ "job_id": "job-1", "next_cursor": "9", "decisions": [decision] }));
     assert_eq!(
-        said(&bodies[0], [
-            "/audit/kind",
-            "/audit/job/id",
-            "/audit/job/hash",
-            "/audit/decision/outcome",
-            "/audit/decision/reason",
-            "/audit/policy/rule_id",
-            "/audit/policy/snapshot",
-            "/@timestamp",
-        ]),
+        said(
+            &bodies[0],
+            [
+                "/audit/kind",
+                "/audit/job/id",
+                "/audit/job/hash",
+                "/audit/decision/outcome",
+                "/audit/decision/reason",
+                "/audit/policy/rule_id",
+                "/audit/policy/snapshot",
+                "/@timestamp",
+            ]
+        ),
         [
-            "decision", "job-1", "h1", "allow_with_constraints", "within limits", "r-1", "s1",
+            "decision",
+            "job-1",
+            "h1",
+            "allow_with_constraints",
+            "within limits",
+            "r-1",
+            "s1",
             "2026-04-01T14:10:32.000000000Z",
         ]
     );
@@ -125,30 +151,36 @@ fn approvals_pending_and_resolved_name_job_hash_snapshot_and_person() {
     let bodies = cordum(&json!({ "items": [approval("pending"), resolved], "next_cursor": null }));
     for (body, status) in bodies.iter().zip(["pending", "approved"]) {
         assert_eq!(
-            said(body, [
-                "/audit/kind",
-                "/audit/job/id",
-                "/audit/job/hash",
-                "/audit/policy/snapshot",
-                "/audit/policy/rule_id",
-                "/audit/approval/id",
-                "/audit/approval/status",
-                "/audit/run/id",
-                "/audit/step/id",
-            ]),
+            said(
+                body,
+                [
+                    "/audit/kind",
+                    "/audit/job/id",
+                    "/audit/job/hash",
+                    "/audit/policy/snapshot",
+                    "/audit/policy/rule_id",
+                    "/audit/approval/id",
+                    "/audit/approval/status",
+                    "/audit/run/id",
+                    "/audit/step/id",
+                ]
+            ),
             ["approval", "job-1", "h1", "s1", "r-1", "ap-1", status, "run-01", "step-1"]
         );
         assert_eq!(body["audit"]["external"]["trace_id"], json!(["t-1"]));
         assert_eq!(body["audit"]["approval"]["required"], true);
     }
     assert_eq!(
-        said(&bodies[1], [
-            "/audit/approval/resolved_by",
-            "/audit/approval/resolution",
-            "/audit/approval/comment",
-            "/audit/approval/resolved_at",
-            "/audit/actor/id",
-        ]),
+        said(
+            &bodies[1],
+            [
+                "/audit/approval/resolved_by",
+                "/audit/approval/resolution",
+                "/audit/approval/comment",
+                "/audit/approval/resolved_at",
+                "/audit/actor/id",
+            ]
+        ),
         ["manager-2", "approved", "ticket INC-123", "2026-04-01T14:12:00Z", "manager-2"]
     );
 }
@@ -162,8 +194,13 @@ fn the_timeline_of_a_run_is_its_steps_in_their_words() {
         })
     };
     let words = [
-        "step_dispatched", "step_waiting", "step_approved", "step_rejected", "step_completed",
-        "step_output_invalid", "run_status",
+        "step_dispatched",
+        "step_waiting",
+        "step_approved",
+        "step_rejected",
+        "step_completed",
+        "step_output_invalid",
+        "run_status",
     ];
     let bodies = cordum(&Value::Array(words.iter().map(|word| event(word)).collect()));
     for (body, word) in bodies.iter().zip(words) {
@@ -173,7 +210,10 @@ fn the_timeline_of_a_run_is_its_steps_in_their_words() {
         );
     }
     assert_eq!(text(&bodies[0], "/audit/kind"), "step");
-    assert_eq!(said(&bodies[6], ["/audit/kind", "/audit/workflow/status"]), ["workflow_run", "done"]);
+    assert_eq!(
+        said(&bodies[6], ["/audit/kind", "/audit/workflow/status"]),
+        ["workflow_run", "done"]
+    );
 }
 
 #[test]
@@ -191,13 +231,16 @@ fn publishing_and_rolling_back_a_policy_has_actor_and_both_snapshots() {
         .zip([("policy.publish", "alice", "s1", "s2"), ("policy.rollback", "bob", "s2", "s1")])
     {
         assert_eq!(
-            said(body, [
-                "/audit/kind",
-                "/event/action",
-                "/audit/actor/id",
-                "/audit/policy/snapshot_before",
-                "/audit/policy/snapshot_after",
-            ]),
+            said(
+                body,
+                [
+                    "/audit/kind",
+                    "/event/action",
+                    "/audit/actor/id",
+                    "/audit/policy/snapshot_before",
+                    "/audit/policy/snapshot_after",
+                ]
+            ),
             ["policy_change", action, actor, before, after]
         );
         assert_eq!(body["audit"].get("job"), None, "its id is not a job's");
@@ -218,17 +261,29 @@ fn flat_lines_of_a_runtime_journal_are_entries_too() {
     let bodies = converted(Source::Entries, lines.as_bytes()).bodies;
     for (body, phase) in bodies.iter().zip(["pre_exec", "post_exec"]) {
         assert_eq!(
-            said(body, [
-                "/audit/kind",
-                "/audit/run/id",
-                "/audit/decision/outcome",
-                "/audit/decision/reason",
-                "/audit/decision/phase",
-                "/audit/action/key",
-                "/audit/claims/tenant_id",
-                "/event/action",
-            ]),
-            ["decision", "run_981", "block", "rate_limited_tenant", phase, "k1", "t_42", "crm.search"]
+            said(
+                body,
+                [
+                    "/audit/kind",
+                    "/audit/run/id",
+                    "/audit/decision/outcome",
+                    "/audit/decision/reason",
+                    "/audit/decision/phase",
+                    "/audit/action/key",
+                    "/audit/claims/tenant_id",
+                    "/event/action",
+                ]
+            ),
+            [
+                "decision",
+                "run_981",
+                "block",
+                "rate_limited_tenant",
+                phase,
+                "k1",
+                "t_42",
+                "crm.search"
+            ]
         );
     }
 }

@@ -33,7 +33,10 @@ fn captured_decisions_keep_verdict_rule_and_trace() {
             assert!(text(body, "/@timestamp").starts_with("2026-11-21T06:"), "{body}");
         }
         let said = |at: usize| {
-            (text(&bodies[at], "/audit/policy/rule_id"), text(&bodies[at], "/audit/decision/outcome"))
+            (
+                text(&bodies[at], "/audit/policy/rule_id"),
+                text(&bodies[at], "/audit/decision/outcome"),
+            )
         };
         assert_eq!(said(0), ("agent/tools/decision", "allow"));
         assert_eq!(said(1), ("agent/tools/decision", "block"), "`allow` goes before `action`");
@@ -80,7 +83,11 @@ fn a_result_is_read_by_the_documented_order() {
         (json!("deny"), "block", "deny"),
         (json!({ "allow": true, "action": "deny" }), "allow", "true"),
         (json!({ "action": "deny", "allowed": true }), "allow", "true"),
-        (json!({ "effect": "deny", "decision": "require_approval" }), "require_approval", "require_approval"),
+        (
+            json!({ "effect": "deny", "decision": "require_approval" }),
+            "require_approval",
+            "require_approval",
+        ),
         (json!({ "allow": "soon", "outcome": "throttle" }), "throttle", "throttle"),
     ] {
         let decision = result(sent.clone());

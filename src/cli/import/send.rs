@@ -80,11 +80,18 @@ pub(super) struct Sender {
 
 /// What a server said once.
 enum Answer {
-    Taken { accepted: u64, refused: u64, message: String },
+    Taken {
+        accepted: u64,
+        refused: u64,
+        message: String,
+    },
     /// These lines never.
     Never(String),
     /// The same again, later.
-    Later { after: Duration, message: String },
+    Later {
+        after: Duration,
+        message: String,
+    },
 }
 
 impl Sender {

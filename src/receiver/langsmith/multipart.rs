@@ -128,9 +128,8 @@ mod tests {
 
     #[test]
     fn a_boundary_is_read_as_clients_write_it() {
-        let of = |value: &str| {
-            boundary(&HeaderMap::from_iter([(CONTENT_TYPE, value.parse().unwrap())]))
-        };
+        let of =
+            |value: &str| boundary(&HeaderMap::from_iter([(CONTENT_TYPE, value.parse().unwrap())]));
         assert_eq!(of("multipart/form-data; boundary=ab").as_deref(), Some("ab"));
         assert_eq!(of("Multipart/Form-Data; charset=x; Boundary=\"ab\"").as_deref(), Some("ab"));
         assert_eq!(of("multipart/form-data"), None);

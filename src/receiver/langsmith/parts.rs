@@ -41,7 +41,8 @@ impl Sent<'_> {
 
     /// Bytes of all of it that becomes an entry: of a file only its name and hash do.
     pub(super) fn bytes(&self) -> usize {
-        let of_members = self.members.iter().map(|(name, json)| name.len().saturating_add(json.len()));
+        let of_members =
+            self.members.iter().map(|(name, json)| name.len().saturating_add(json.len()));
         let of_files = self.attachments.iter().map(|it| it.name.len().saturating_add(256));
         of_members.chain(of_files).fold(self.object.len(), usize::saturating_add)
     }
@@ -145,11 +146,7 @@ fn batch(request: &[u8]) -> Result<Vec<Sent<'_>>, DecodeError> {
 }
 
 /// One object, or several behind one another.
-fn objects<'a>(
-    request: &'a [u8],
-    event: Event,
-    id: &'a str,
-) -> Result<Vec<Sent<'a>>, DecodeError> {
+fn objects<'a>(request: &'a [u8], event: Event, id: &'a str) -> Result<Vec<Sent<'a>>, DecodeError> {
     let mut all = Vec::new();
     let mut reader = Reader::new(request);
     loop {

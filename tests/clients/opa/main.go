@@ -37,7 +37,6 @@ func run(ctx context.Context, config string, policies []string) error {
 	params.Output = os.Stderr
 	params.Logging = runtime.LoggingConfig{Level: "info", Format: "json"}
 	params.GracefulShutdownPeriod = 5
-	params.SkipVersionCheck = true
 	rt, err := runtime.NewRuntime(ctx, params)
 	if err != nil {
 		return err
