@@ -8,18 +8,23 @@ use spanledger::access::Role;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use support::keys::{create, new};
 use support::server::{DEADLINE, Server, binary, look_until};
 use tempfile::TempDir;
 
 /// Runs the command against a server; the folder is where its files are.
 async fn import(server: &Server, arguments: &[&str]) -> Output {
-    let endpoint = format!("http://{}", server.http());
+    import_to(&format!("http://{}", server.http()), arguments).await
+}
+
+async fn import_to(endpoint: &str, arguments: &[&str]) -> Output {
     let mut command = Command::new(binary());
     command
         .arg("import")
         .args(arguments)
-        .args(["--endpoint", &endpoint])
+        .args(["--endpoint", endpoint])
         .env_remove("SPANLEDGER_KEY");
     tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
 }
@@ -173,4 +178,31 @@ async fn an_import_says_where_it_stopped_and_goes_on_there() {
     assert!(output.status.success(), "{}", said(&output));
     assert!(said(&output).contains("7 lines, 7 records"), "{}", said(&output));
     server.terminate().await;
+}
+
+#[tokio::test]
+async fn a_server_that_is_busy_is_asked_again_when_it_says() {
+    use axum::http::StatusCode;
+    use axum::response::IntoResponse as _;
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    let busy_once = move |lines: String| async move {
+        if count.fetch_add(1, Ordering::Relaxed) == 0 {
+            let message = axum::Json(json!({ "message": "no room" }));
+            return (StatusCode::SERVICE_UNAVAILABLE, [("retry-after", "1")], message)
+                .into_response();
+        }
+        axum::Json(json!({ "accepted": lines.lines().count() })).into_response()
+    };
+    let router = axum::Router::new().route("/logs", axum::routing::post(busy_once));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let served = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+    let folder = tempfile::tempdir().unwrap();
+    let input = file(&folder, "a.jsonl", opa_lines(5).as_bytes());
+    let output = import_to(&endpoint, &[path(&input)]).await;
+    assert!(output.status.success(), "{}", said(&output));
+    assert!(said(&output).contains("5 lines, 5 records"), "{}", said(&output));
+    assert_eq!(asked.load(Ordering::Relaxed), 2);
+    served.abort();
 }

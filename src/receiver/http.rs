@@ -117,11 +117,11 @@ where
 /// What a source is told that has no answer of a protocol to expect: how many records are durable,
 /// and how many never will be, and why.
 fn counts(accepted: &Accepted) -> Bytes {
-    let mut answer = serde_json::json!({ "accepted": accepted.accepted });
-    if let Some(message) = refusals(accepted) {
-        answer["refused"] = accepted.refused.into();
-        answer["message"] = message.into();
-    }
+    let (taken, refused) = (accepted.accepted, accepted.refused);
+    let answer = match refusals(accepted) {
+        None => serde_json::json!({ "accepted": taken }),
+        Some(why) => serde_json::json!({ "accepted": taken, "refused": refused, "message": why }),
+    };
     answer.to_string().into()
 }
 

@@ -3,7 +3,7 @@
 //! | path | takes | answers |
 //! |---|---|---|
 //! | `/v1/traces`, `/v1/logs` | OTLP | `Export…ServiceResponse` |
-//! | `/api/public/otel/v1/traces`, `…/logs` | OTLP, where Langfuse's SDK sends it | the same |
+//! | `/api/public/otel/v1/traces` | OTLP, where Langfuse's SDK sends it | the same |
 //! | `/logs/cerbos`, `/logs/cordum`, `/logs/entries` | decision logs of those | 200 and a count |
 //! | `/logs`, any other path below it | OPA's decision log, at its default and any other resource | the same |
 //! | `/runs/multipart`, `/runs/batch`, `/runs`, `PATCH /runs/ID` | `LangSmith`'s native runs | 202 |
@@ -65,14 +65,13 @@ fn at(path: &str) -> Result<(Method, &'static str, Takes), Refused> {
         "/api/public/otel/v1/traces" => {
             post("/api/public/otel/v1/traces", Takes::Otlp(Signal::Traces))
         }
-        "/api/public/otel/v1/logs" => post("/api/public/otel/v1/logs", Takes::Otlp(Signal::Logs)),
         "/logs/cerbos" => post("/logs/cerbos", Takes::DecisionLog(Source::Cerbos)),
         "/logs/cordum" => post("/logs/cordum", Takes::DecisionLog(Source::Cordum)),
         "/logs/entries" => post("/logs/entries", Takes::DecisionLog(Source::Entries)),
         "/runs/multipart" => post("/runs/multipart", Takes::Multipart),
         "/runs/batch" => post("/runs/batch", Takes::Runs(Runs::Batch)),
         "/runs" | "/runs/" => post("/runs", Takes::Runs(Runs::Post)),
-        "/v1/metrics" | "/api/public/otel/v1/metrics" => Err(Refused::new(
+        "/v1/metrics" => Err(Refused::new(
             Kind::NotFound,
             "spanledger takes traces and logs, no metrics: send those elsewhere",
         )),

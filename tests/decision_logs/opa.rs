@@ -9,12 +9,12 @@ use spanledger::receiver::otlp::{self, Format, Signal};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 
-fn opa(event: Value) -> Value {
+fn opa(event: &Value) -> Value {
     converted(Source::Opa, json!([event]).to_string().as_bytes()).bodies.remove(0)
 }
 
-fn result(result: Value) -> Value {
-    opa(json!({ "decision_id": "d", "path": "a/b", "result": result }))["audit"]["decision"].take()
+fn result(result: &Value) -> Value {
+    opa(&json!({ "decision_id": "d", "path": "a/b", "result": result }))["audit"]["decision"].take()
 }
 
 #[test]
@@ -90,14 +90,14 @@ fn a_result_is_read_by_the_documented_order() {
         ),
         (json!({ "allow": "soon", "outcome": "throttle" }), "throttle", "throttle"),
     ] {
-        let decision = result(sent.clone());
+        let decision = result(&sent);
         assert_eq!(
             (text(&decision, "/outcome"), text(&decision, "/raw")),
             (outcome, raw),
             "{sent}"
         );
     }
-    assert_eq!(result(json!({ "tier": "gold" })), json!({ "id": "d" }), "nothing is invented");
+    assert_eq!(result(&json!({ "tier": "gold" })), json!({ "id": "d" }), "nothing is invented");
 }
 
 #[test]
@@ -141,7 +141,7 @@ fn without_tracing_the_callers_traceparent_joins() {
 
 #[test]
 fn bundles_caller_and_everything_else_is_kept() {
-    let body = opa(json!({
+    let body = opa(&json!({
         "decision_id": "d1",
         "bundles": { "authz": { "revision": "v7" } },
         "path": "a/b",

@@ -1,8 +1,10 @@
 //! What a line is, where it is sent, and how lines are put together.
 
 use super::args::ImportFormat;
-use serde::de::IgnoredAny;
-use std::collections::HashMap;
+use serde::de::{IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use std::collections::HashSet;
+use std::fmt;
 
 /// Members by which the first line of a file tells its format: all of one list have to be there.
 /// The first that applies is taken.
@@ -26,8 +28,8 @@ const SIGNS: &[(ImportFormat, &[&str])] = &[
 
 /// The names of a line's members, of the first one's when the line is a list. Values are passed over
 /// and not judged: the server takes text that a strict reader does not.
-#[derive(Debug)]
-pub(super) struct Members(HashMap<String, IgnoredAny>);
+#[derive(Debug, Default)]
+pub(super) struct Members(HashSet<String>);
 
 impl Members {
     /// Reads a line.
@@ -36,14 +38,34 @@ impl Members {
     /// It is no JSON, or neither an object nor a list of them.
     pub(super) fn of(line: &[u8]) -> serde_json::Result<Self> {
         if line.first() != Some(&b'[') {
-            return serde_json::from_slice(line).map(Self);
+            return serde_json::from_slice(line);
         }
-        let list: Vec<HashMap<String, IgnoredAny>> = serde_json::from_slice(line)?;
-        Ok(Self(list.into_iter().next().unwrap_or_default()))
+        let list: Vec<Self> = serde_json::from_slice(line)?;
+        Ok(list.into_iter().next().unwrap_or_default())
     }
 
     fn has(&self, name: &str) -> bool {
-        self.0.contains_key(name)
+        self.0.contains(name)
+    }
+}
+
+impl<'de> Deserialize<'de> for Members {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OfObject;
+        impl<'de> Visitor<'de> for OfObject {
+            type Value = Members;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
+                let mut members = Members::default();
+                while let Some((name, IgnoredAny)) = map.next_entry()? {
+                    members.0.insert(name);
+                }
+                Ok(members)
+            }
+        }
+        deserializer.deserialize_map(OfObject)
     }
 }
 

@@ -5,6 +5,7 @@ use super::format::Destination;
 use super::lines::Line;
 use crate::cli::client::{Source, SourceError};
 use crate::cli::connect::ConnectArgs;
+use crate::cli::display::clean;
 use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
 use reqwest::{Client, StatusCode, Url};
 use serde_json::Value;
@@ -18,7 +19,7 @@ const PATIENCE: Duration = Duration::from_mins(5);
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Longest wait that a server may ask for.
-const MAX_PAUSE: Duration = Duration::from_secs(60);
+const MAX_PAUSE: Duration = Duration::from_mins(1);
 
 /// Lines that go to one place together.
 pub(super) struct Batch {
@@ -165,9 +166,9 @@ impl Sender {
         let request = self.client.post(url).header(CONTENT_TYPE, to.content_type).body(body);
         let answer = request.send().await?;
         let (status, after) = (answer.status(), retry_after(&answer));
-        let text = answer.bytes().await?;
-        let said: Value = serde_json::from_slice(&text).unwrap_or_default();
-        let message = super::super::display::clean(said["message"].as_str().unwrap_or_default());
+        let body = answer.bytes().await?;
+        let said: Value = serde_json::from_slice(&body).unwrap_or_default();
+        let message = text(said.get("message"));
         Ok(match status {
             StatusCode::OK | StatusCode::ACCEPTED => Ok(taken(&said, message)),
             StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE => Ok(Answer::Never(message)),
@@ -189,18 +190,21 @@ impl Sender {
     }
 }
 
+/// Text of an answer, harmless on a terminal.
+fn text(value: Option<&Value>) -> String {
+    clean(value.and_then(Value::as_str).unwrap_or_default())
+}
+
 /// What was taken, in the words of OTLP or of the other paths.
 fn taken(said: &Value, message: String) -> Answer {
     let number = |value: &Value| value.as_u64().or_else(|| value.as_str()?.parse().ok());
-    let partial = &said["partialSuccess"];
-    let refused = [&said["refused"], &partial["rejectedSpans"], &partial["rejectedLogRecords"]];
-    let refused = refused.into_iter().find_map(number).unwrap_or_default();
-    let message = match partial["errorMessage"].as_str() {
-        Some(text) => super::super::display::clean(text),
-        None => message,
-    };
+    let partial = said.get("partialSuccess");
+    let of_otlp = |name: &str| partial.and_then(|partial| partial.get(name));
+    let refused = [said.get("refused"), of_otlp("rejectedSpans"), of_otlp("rejectedLogRecords")];
+    let refused = refused.into_iter().flatten().find_map(number).unwrap_or_default();
+    let message = if partial.is_some() { text(of_otlp("errorMessage")) } else { message };
     // OTLP does not say how many: a line is counted as one.
-    let accepted = number(&said["accepted"]).unwrap_or(1);
+    let accepted = said.get("accepted").and_then(number).unwrap_or(1);
     Answer::Taken { accepted, refused, message }
 }
 

@@ -29,16 +29,13 @@ pub(super) fn of<'a>(form: &Form, members: &[Attribute<'_>]) -> LogRecord<'a> {
     let time = form.times.iter().find_map(|name| time_ns(get(members, name)?));
     log.time_ns = time.unwrap_or_default();
     let id = |name| get(members, name).and_then(Value::as_str);
-    match id("trace_id").and_then(hex_id) {
-        Some(trace_id) => {
-            log.trace_id = trace_id;
-            log.span_id = id("span_id").and_then(hex_id).unwrap_or_default();
-        }
-        None => {
-            let mut places = form.traceparents.iter();
-            let parent = places.find_map(|path| traceparent(at(members, path)?));
-            (log.trace_id, log.span_id) = parent.unwrap_or_default();
-        }
+    if let Some(trace_id) = id("trace_id").and_then(hex_id) {
+        log.trace_id = trace_id;
+        log.span_id = id("span_id").and_then(hex_id).unwrap_or_default();
+    } else {
+        let mut places = form.traceparents.iter();
+        let parent = places.find_map(|path| traceparent(at(members, path)?));
+        (log.trace_id, log.span_id) = parent.unwrap_or_default();
     }
     log
 }

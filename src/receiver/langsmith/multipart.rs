@@ -140,14 +140,14 @@ mod tests {
     proptest! {
         #[test]
         fn what_was_put_into_a_form_comes_out(contents in prop::collection::vec("[^b]{0,20}", 0..5)) {
-            let mut form = String::new();
-            for (number, content) in contents.iter().enumerate() {
-                form += &format!("--bbb\r\nContent-Disposition: form-data; name=\"{number}\"\r\n\r\n{content}\r\n");
-            }
+            let part = |(number, content): (usize, &String)| {
+                format!("--bbb\r\nContent-Disposition: form-data; name=\"{number}\"\r\n\r\n{content}\r\n")
+            };
+            let mut form: String = contents.iter().enumerate().map(part).collect();
             form += "--bbb--\r\n";
             let found = parts(form.as_bytes(), "bbb").unwrap();
             let found: Vec<_> = found.iter().map(|part| part.content).collect();
-            prop_assert_eq!(found, contents.iter().map(|it| it.as_bytes()).collect::<Vec<_>>());
+            prop_assert_eq!(found, contents.iter().map(String::as_bytes).collect::<Vec<_>>());
         }
     }
 }

@@ -25,14 +25,14 @@ pub(super) fn record(sent: &Sent<'_>, sink: &mut impl Sink) -> Result<(), Decode
     let members = members(sent)?;
     let ids = Ids::of(&members);
     let prefix = if sent.event == Event::Feedback { FEEDBACK } else { RUN };
-    match (sent.event, ids.trace_id, ids.span_id) {
+    match (sent.event, ids.trace, ids.span) {
         (Event::Post, Some(trace_id), Some(span_id)) => {
             let error = text(&members, "error").filter(|error| !error.is_empty());
             let end_ns = time(&members, &["end_time"]);
             let span = Span {
                 trace_id,
                 span_id,
-                parent_span_id: ids.parent_id.unwrap_or_default(),
+                parent_span_id: ids.parent.unwrap_or_default(),
                 name: text(&members, "name").unwrap_or_default().to_owned().into(),
                 kind: 1,
                 start_ns: time(&members, &["start_time"]),
@@ -121,9 +121,9 @@ fn whole(json: &[u8]) -> Option<Value<'_>> {
 
 /// Trace, span and parent of a run.
 struct Ids {
-    trace_id: Option<TraceId>,
-    span_id: Option<SpanId>,
-    parent_id: Option<SpanId>,
+    trace: Option<TraceId>,
+    span: Option<SpanId>,
+    parent: Option<SpanId>,
 }
 
 impl Ids {
@@ -133,8 +133,8 @@ impl Ids {
         let run = uuid("run_id").or_else(|| uuid("id"));
         let parent = uuid("parent_run_id");
         // A root that says no trace is one: its own.
-        let trace_id = uuid("trace_id").or(if parent.is_none() { run } else { None });
-        Self { trace_id, span_id: run.and_then(low), parent_id: parent.and_then(low) }
+        let trace = uuid("trace_id").or(if parent.is_none() { run } else { None });
+        Self { trace, span: run.and_then(low), parent: parent.and_then(low) }
     }
 }
 
