@@ -59,6 +59,7 @@ async fn run(cli: Cli) -> Exit {
         Command::Convert(args) => {
             cli::end(cli::convert(&args, style, &mut std::io::stdin(), &mut out))
         }
+        Command::Import(args) => cli::end(cli::import(&args, &mut out, told_to_stop()).await),
         Command::Verify(args) => cli::end(cli::verify(&args, &mut out)),
         Command::DeadLetters(args) => cli::end(
             async { cli::dead_letters(&args, &source(&args.source).await?, &mut out).await }.await,

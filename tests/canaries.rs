@@ -184,6 +184,36 @@ fn json_traces(serial: usize, secret: &str) -> Value {
     }] })
 }
 
+/// Where decision logs and runs have text, names of members included.
+fn decision_logs(serial: usize, secret: &str) -> [(&'static str, Value); 5] {
+    let id = format!("00000000-0000-7000-8000-{serial:012x}");
+    let inside = json!({ "text": secret, "list": [secret], secret.to_owned(): { "deep": secret } });
+    [
+        (
+            "/logs",
+            json!([{ "decision_id": id, "path": secret, "input": inside, "result": inside, "error": { "message": secret }, "labels": inside, "requested_by": secret }]),
+        ),
+        (
+            "/logs/cerbos",
+            json!({ "callId": id, "metadata": inside, "checkResources": {
+            "inputs": [{ "principal": { "id": "u", "attr": inside } }],
+            "outputs": [{ "actions": { secret.to_owned(): { "effect": secret, "policy": secret } } }] } }),
+        ),
+        (
+            "/logs/cordum",
+            json!({ "id": id, "state": secret, "message": secret, "labels": inside, "output_safety": { "reason": secret, "findings": [inside] } }),
+        ),
+        (
+            "/logs/entries",
+            json!({ "run_id": id, "decision": secret, "reason": secret, "args": inside }),
+        ),
+        (
+            "/runs",
+            json!({ "id": id, "name": secret, "run_type": "llm", "inputs": inside, "outputs": inside, "error": secret, "extra": { "metadata": inside }, "tags": [secret] }),
+        ),
+    ]
+}
+
 async fn send(server: &Server, path: &str, content_type: &str, body: Vec<u8>) -> (u16, String) {
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let answer = client
@@ -238,6 +268,11 @@ async fn send_all(server: &Server) {
         ] {
             let (status, said) = send(server, path, kind, body).await;
             assert_eq!(status, 200, "{said}");
+        }
+        for (path, body) in decision_logs(number, secret) {
+            let (status, said) =
+                send(server, path, "application/json", body.to_string().into()).await;
+            assert!(matches!(status, 200 | 202), "{path}: {said}");
         }
     }
 }

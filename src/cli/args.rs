@@ -2,6 +2,7 @@
 
 use super::bench::BenchArgs;
 use super::connect::ConnectArgs;
+use super::import::ImportArgs;
 use super::keys_args::KeysArgs;
 use super::setup::SetupArgs;
 use crate::api::{DEFAULT_LETTERS, MAX_LETTERS};
@@ -52,6 +53,8 @@ pub enum Command {
     Trace(TraceArgs),
     /// Follow entries as they become durable
     Tail(TailArgs),
+    /// Send files of JSON Lines to a running server: OTLP, decision logs, runs, audit lines
+    Import(ImportArgs),
     /// Check that nobody changed the ledger
     Verify(VerifyArgs),
     /// Prepare what spanledger writes to: Elasticsearch or OpenSearch

@@ -3,6 +3,7 @@
 use super::client::SourceError;
 use super::convert::ConvertError;
 use super::demo::DemoError;
+use super::import::ImportError;
 use super::keys::KeysError;
 use crate::ledger::VerifyError;
 use std::io;
@@ -67,6 +68,9 @@ pub enum CommandError {
     /// The ledger cannot be checked.
     #[error("the ledger cannot be checked; name its data folder with --data DIR")]
     Verify(#[from] VerifyError),
+    /// Files were not imported, or not to their end.
+    #[error(transparent)]
+    Import(#[from] ImportError),
     /// Keys were not changed.
     #[error(transparent)]
     Keys(#[from] KeysError),

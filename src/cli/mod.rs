@@ -6,6 +6,7 @@
 //! | `search.rs`, `trace.rs`, `tail.rs` | what asks |
 //! | `keys.rs`, `keys_args.rs`, `keys_table.rs` | who may write and read |
 //! | `convert.rs`, `explained.rs` | what a request would become, and why |
+//! | `import/` | JSON Lines to a running server |
 //! | `setup.rs`, `kibana.rs` | what has to be in Elasticsearch before the exporter writes; what people look at in Kibana |
 //! | `verify.rs` | the ledger computed again from the bytes on disk |
 //! | `exit.rs` | exit codes, and what is said on the way out |
@@ -39,6 +40,7 @@ mod endpoints;
 mod exit;
 mod explained;
 mod exposure;
+mod import;
 mod keeper;
 mod keyring;
 mod keys;
@@ -67,6 +69,7 @@ pub use dead_letters::dead_letters;
 pub use display::{Paint, Style, clean};
 pub use endpoints::{ENDPOINTS_FILE, Endpoints, EndpointsError};
 pub use exit::{CommandError, Exit, end, error_line};
+pub use import::{ImportArgs, ImportError, ImportFormat, SendError, import};
 pub use keys::{KeysError, access_dir, keys};
 pub use keys_args::*;
 pub use moment::{length, moment, offset};

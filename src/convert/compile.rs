@@ -103,7 +103,8 @@ impl Compiler<'_> {
             return Err(self.error(line(rule), problem.into()));
         }
         let name = file.name.value.as_str().into();
-        self.tables.families.push(Family { name, rank: self.rank });
+        let dataset = file.dataset.as_deref().map(Into::into);
+        self.tables.families.push(Family { name, rank: self.rank, dataset });
         for rule in &file.kinds {
             self.kind(rule)?;
         }

@@ -3,6 +3,7 @@
 //! Each answers with the decoded value and whether it is the attribute's value word for word. Only
 //! then does the attribute disappear from `attributes`: whatever was interpreted is kept raw too.
 
+use super::derived;
 use super::target::{Decoded, Shape};
 use super::values::Notes;
 use crate::entry::{Change, Fields, Json, Outcome};
@@ -26,6 +27,22 @@ pub(super) enum Decoder {
     Joined,
     /// A truth that says the opposite: a guardrail that was triggered did not allow.
     Inverted,
+    /// A truth and nothing else.
+    Boolean,
+    /// A word and nothing else.
+    Word,
+    /// That it is there: the decision is an error.
+    Error,
+    /// Nanoseconds as milliseconds.
+    Nanoseconds,
+    /// What lies inside, as one text.
+    Leaves,
+    /// Names of members.
+    Keys,
+    /// Places that the source removed.
+    Erased,
+    /// Places that the source changed.
+    Masked,
 }
 
 impl Decoder {
@@ -38,17 +55,34 @@ impl Decoder {
         ("result", Decoder::Result),
         ("joined", Decoder::Joined),
         ("inverted", Decoder::Inverted),
+        ("boolean", Decoder::Boolean),
+        ("word", Decoder::Word),
+        ("error", Decoder::Error),
+        ("nanoseconds", Decoder::Nanoseconds),
+        ("leaves", Decoder::Leaves),
+        ("keys", Decoder::Keys),
+        ("erased", Decoder::Erased),
+        ("masked", Decoder::Masked),
     ];
 
     /// Whether the decoder makes values of that shape.
     pub(super) fn suits(self, shape: Shape) -> bool {
         match self {
             Decoder::Plain => true,
-            Decoder::Quoted => matches!(shape, Shape::Text | Shape::Id),
+            Decoder::Quoted | Decoder::Leaves => matches!(shape, Shape::Text | Shape::Id),
             Decoder::JsonText | Decoder::Approval | Decoder::Result => shape == Shape::Text,
-            Decoder::Joined => shape == Shape::Words,
-            Decoder::Inverted => shape == Shape::Outcome,
+            Decoder::Joined | Decoder::Keys => shape == Shape::Words,
+            Decoder::Inverted | Decoder::Boolean | Decoder::Word | Decoder::Error => {
+                shape == Shape::Outcome
+            }
+            Decoder::Nanoseconds => shape == Shape::Float,
+            Decoder::Erased | Decoder::Masked => shape == Shape::Redactions,
         }
+    }
+
+    /// Whether it is for some types of values only, so that another one is no mistake.
+    pub(super) fn is_choosy(self) -> bool {
+        matches!(self, Decoder::Boolean | Decoder::Word)
     }
 
     /// Decodes a value of an attribute. `None` when it is of another type than the field needs.
@@ -124,6 +158,14 @@ impl Decoder {
                 let outcome = if truth { Outcome::Block } else { Outcome::Allow };
                 Some((Decoded::Outcome(Some(outcome), truth.to_string().into()), false))
             }
+            Decoder::Boolean => derived::boolean(&value),
+            Decoder::Word => derived::word(value),
+            Decoder::Error => derived::error(&value),
+            Decoder::Nanoseconds => derived::nanoseconds(&value),
+            Decoder::Leaves => derived::leaves(value),
+            Decoder::Keys => derived::keys(&value),
+            Decoder::Erased => derived::removed("source.erased", &value),
+            Decoder::Masked => derived::removed("source.masked", &value),
             Decoder::Joined => match value {
                 Json::Text(text) => {
                     let words = text.split([';', ',']).map(str::trim).filter(|w| !w.is_empty());
@@ -215,6 +257,8 @@ fn plain(shape: Shape, value: Json<'_>) -> Option<(Decoded<'_>, bool)> {
             _ => None,
         },
         Shape::Changes => changes(value),
+        // Which rule of the source it was, only a decoder says.
+        Shape::Redactions => None,
     }
 }
 

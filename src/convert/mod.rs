@@ -7,7 +7,7 @@
 //! | `file.rs`, `compile.rs`, `compile/`, `error.rs` | a mapping as people write it, and how it becomes tables, with the line of each mistake |
 //! | `table.rs` | the tables |
 //! | `names.rs` | what an attribute's name means: one look-up for each attribute |
-//! | `target.rs`, `decode.rs` | the fields that a mapping can fill, and the ways to read a value |
+//! | `target.rs`, `decode.rs`, `derived.rs` | the fields that a mapping can fill, and the ways to read a value |
 //! | `context.rs` | [`ResourceContext`], [`ScopeContext`]: made once, borrowed by every entry |
 //! | `plain.rs` | what a record says by itself: ids, times, status |
 //! | `record.rs`, `inside.rs`, `path.rs` | attributes into fields; members of JSON and baggage; the way to one |
@@ -28,6 +28,7 @@ mod builtin;
 mod compile;
 mod context;
 mod decode;
+mod derived;
 mod error;
 mod events;
 mod explain;
@@ -244,6 +245,10 @@ impl Mappings {
         attributes.write(facts, &mut entry, &mut notes);
         self.body(log, event, facts, &mut entry, &mut notes);
         self.finish(resource, scope, facts, &mut entry);
+        let family = tables.best_family(facts.families);
+        if let Some(dataset) = family.and_then(|family| family.dataset.as_deref()) {
+            entry.event.dataset = Some(Cow::Borrowed(dataset));
+        }
         finish::finish(tables, &mut entry, chosen.action, &log.trace_id);
         finish::outcome(&mut entry, None);
         notes.write(&mut entry);

@@ -252,7 +252,8 @@ fn place_fields<'r>(
             true
         } else {
             let Some(only) = winners.won(target, rule.priority, at) else {
-                if !is_nothing(&attribute.value) && !rule.decoder.fits(shape, &attribute.value) {
+                let is_mistake = !rule.decoder.is_choosy() && !is_nothing(&attribute.value);
+                if is_mistake && !rule.decoder.fits(shape, &attribute.value) {
                     notes.flag(Flag::UnexpectedType);
                 }
                 continue;

@@ -332,6 +332,8 @@ pub(super) struct BodyRule {
 pub(super) struct Family {
     pub name: Box<str>,
     pub rank: u8,
+    /// `event.dataset` of its log records.
+    pub dataset: Option<Box<str>>,
 }
 
 /// All mappings, compiled.

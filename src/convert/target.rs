@@ -2,7 +2,9 @@
 //!
 //! This is all that the code knows about fields; names of attributes stand in the mappings.
 
-use crate::entry::{Change, Decision, Entry, External, Flag, Json, Outcome, OutputSafety};
+use crate::entry::{
+    Change, Decision, Entry, External, Flag, Json, Outcome, OutputSafety, Redaction,
+};
 use std::borrow::Cow;
 
 /// A value on its way into a field, decoded to the field's shape.
@@ -17,6 +19,7 @@ pub(super) enum Decoded<'r> {
     /// The canonical outcome, if the word has one, and the word.
     Outcome(Option<Outcome>, Cow<'r, str>),
     Changes(Vec<Change<'r>>),
+    Redactions(Vec<Redaction<'r>>),
 }
 
 /// What a field takes.
@@ -32,6 +35,8 @@ pub(super) enum Shape {
     /// An id under which a person might search: many per entry, at most 255 characters.
     Id,
     Changes,
+    /// What was removed before it came here.
+    Redactions,
 }
 
 /// A place in an entry that takes a decoded value.
@@ -106,6 +111,17 @@ impl<'r> Slot<'r> for Vec<Change<'r>> {
     fn put(&mut self, value: Decoded<'r>) {
         if let Decoded::Changes(changes) = value {
             self.extend(changes);
+        }
+    }
+    fn is_set(&self) -> bool {
+        false
+    }
+}
+
+impl<'r> Slot<'r> for Vec<Redaction<'r>> {
+    fn put(&mut self, value: Decoded<'r>) {
+        if let Decoded::Redactions(removed) = value {
+            self.extend(removed);
         }
     }
     fn is_set(&self) -> bool {
@@ -307,6 +323,7 @@ targets! {
     GuardrailStatus Text "audit.guardrail.status" audit.guardrail.status;
     GuardrailTriggered Bool "audit.guardrail.triggered" audit.guardrail.triggered;
     ChangeList Changes "audit.change" audit.change;
+    RemovedBefore Redactions "audit.redactions" audit.redactions;
     ClaimTenant Text "audit.claims.tenant_id" audit.claims.tenant_id;
     ClaimClient Text "audit.claims.client_id" audit.claims.client_id;
     ClaimOrganization Text "audit.claims.organization_id" audit.claims.organization_id;
@@ -343,7 +360,7 @@ impl Target {
 
     /// Whether the field takes many values, so that no two rules compete for it.
     pub(super) const fn takes_many(self) -> bool {
-        matches!(self.shape(), Shape::Id | Shape::Changes)
+        matches!(self.shape(), Shape::Id | Shape::Changes | Shape::Redactions)
     }
 
     /// Puts a value, and marks an outcome that is not in the vocabulary.

@@ -22,6 +22,7 @@
 //!
 //! Source: gRPC over HTTP/2 (`grpc/doc/PROTOCOL-HTTP2.md`), OTLP specification 1.11.
 
+use super::content::Content;
 use super::http::protobuf_success;
 use super::inflate::{ACCEPTED, Encoding};
 use super::metrics::add;
@@ -86,7 +87,7 @@ where
     B: Body<Data: Buf>,
 {
     let (endpoint, signal) = route(request.uri().path())?;
-    let head = admit(shared, &request, endpoint, signal, Format::Protobuf)?;
+    let head = admit(shared, &request, endpoint, Content::Otlp(signal, Format::Protobuf))?;
     let declared = request.headers().get(ENCODING).map_or(&b""[..], HeaderValue::as_bytes);
     let Some(declared) = Encoding::from_header(declared) else {
         let message = format!("grpc-encoding must be one of {ACCEPTED}");

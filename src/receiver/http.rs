@@ -1,8 +1,8 @@
-//! OTLP over HTTP: `POST /v1/traces` and `POST /v1/logs`, protobuf and JSON.
+//! OTLP over HTTP, protobuf and JSON, and what else is posted to the same port (see `routes.rs`).
 //!
 //! | answer | when | may be sent again |
 //! |---|---|---|
-//! | 200 | everything is durable, or all but records that never will be (`partial_success`) | no |
+//! | 200, 202 | everything is durable, or all but records that never will be (`partial_success`) | no |
 //! | 400 | broken protobuf, JSON or compression | no |
 //! | 401, 403 | no credential, or one that is not known, expired, revoked or for something else | no |
 //! | 404, 405 | another path; another method | no |
@@ -13,7 +13,7 @@
 //! | 503 and `Retry-After` | no memory, no disk, a body that did not arrive in time | yes |
 //!
 //! Source: OTLP specification 1.11, section OTLP/HTTP. Bodies of answers have the content type of
-//! the request; those of refusals are a `google.rpc.Status`.
+//! the request; those of refusals are a `google.rpc.Status`, in JSON where the request is no OTLP.
 
 use super::inflate::{ACCEPTED, Encoding};
 use super::metrics::add;
@@ -21,7 +21,8 @@ use super::otlp::{Format, Signal};
 use super::receipt;
 use super::refused::{Kind, Refused};
 use super::request::{accept, admit, reject, reject_unread};
-use super::{Shared, body};
+use super::routes::{Answer, Route, format_of, route};
+use super::{Shared, body, langsmith};
 use crate::intake::Accepted;
 use bytes::{Buf, Bytes};
 use http::header::{
@@ -49,47 +50,52 @@ where
     B: Body<Data: Buf>,
 {
     add(&shared.metrics.requests, 1);
-    let format = format_of(request.headers());
-    match take(shared, request, format).await {
-        Ok((signal, accepted)) => {
-            let format = format.unwrap_or(Format::Protobuf);
-            let mut response = response(StatusCode::OK, format, success(signal, format, &accepted));
+    // Says nothing of anybody: no credential is asked for.
+    if *request.method() == Method::GET && request.uri().path() == "/info" {
+        return response(StatusCode::OK, Format::Json, langsmith::info(&shared.limits));
+    }
+    let refuse = |refused: Refused, format| {
+        add(&shared.metrics.requests_refused, 1);
+        refusal(&refused, format)
+    };
+    let route = match route(request.method(), request.uri().path()) {
+        Ok(route) => route,
+        Err(refused) => {
+            return refuse(refused, format_of(request.headers()).unwrap_or(Format::Json));
+        }
+    };
+    let answer = route.takes.answer(request.headers());
+    let refusal_format = route.takes.refusal_format(request.headers());
+    match take(shared, request, &route).await {
+        Ok(accepted) => {
+            let mut response = match answer {
+                Answer::Otlp(signal, format) => {
+                    response(StatusCode::OK, format, success(signal, format, &accepted))
+                }
+                Answer::Counts(status) => response(status, Format::Json, counts(&accepted)),
+            };
             receipt::put(&accepted.receipts, response.headers_mut(), &shared.metrics);
             response
         }
-        Err(refused) => {
-            add(&shared.metrics.requests_refused, 1);
-            refusal(&refused, format.unwrap_or(Format::Json))
-        }
+        Err(refused) => refuse(refused, refusal_format),
     }
 }
 
 async fn take<B>(
     shared: &Arc<Shared>,
     request: Request<B>,
-    format: Option<Format>,
-) -> Result<(Signal, Accepted), Refused>
+    route: &Route,
+) -> Result<Accepted, Refused>
 where
     B: Body<Data: Buf>,
 {
-    let (endpoint, signal) = route(request.uri().path())?;
-    if request.method() != Method::POST {
-        let message = format!("{endpoint} takes POST, not {}", request.method());
-        return Err(Refused::new(Kind::Method, message));
-    }
-    let format_or_default = format.unwrap_or(Format::Protobuf);
-    let head = admit(shared, &request, endpoint, signal, format_or_default)?;
-    let encoding = match (format, encoding_of(request.headers())) {
-        (Some(_), Ok(encoding)) => encoding,
-        (None, _) => {
-            let refused = Refused::new(
-                Kind::Unsupported,
-                "the content type must be application/x-protobuf or application/json",
-            );
-            reject(shared, &head, &refused, 0, None);
-            return Err(refused);
+    let mut head = admit(shared, &request, route.endpoint, route.takes.usual())?;
+    let encoding = match (route.takes.content(request.headers()), encoding_of(request.headers())) {
+        (Ok(content), Ok(encoding)) => {
+            head.content = content;
+            encoding
         }
-        (_, Err(refused)) => {
+        (Err(refused), _) | (_, Err(refused)) => {
             reject(shared, &head, &refused, 0, None);
             return Err(refused);
         }
@@ -99,7 +105,7 @@ where
     match body::read(request.into_body(), most, limits, &head.budget, &shared.metrics).await {
         Ok(received) => {
             let message = received.bytes.clone();
-            accept(shared, &head, received, message, encoding).await.map(|it| (signal, it))
+            accept(shared, &head, received, message, encoding).await
         }
         Err(unread) => {
             reject_unread(shared, &head, &unread);
@@ -108,32 +114,15 @@ where
     }
 }
 
-fn route(path: &str) -> Result<(&'static str, Signal), Refused> {
-    match path {
-        "/v1/traces" => Ok(("/v1/traces", Signal::Traces)),
-        "/v1/logs" => Ok(("/v1/logs", Signal::Logs)),
-        "/v1/metrics" => Err(Refused::new(
-            Kind::NotFound,
-            "spanledger takes traces and logs, no metrics: send those elsewhere",
-        )),
-        _ => Err(Refused::new(
-            Kind::NotFound,
-            "no such path: OTLP is received at /v1/traces and /v1/logs",
-        )),
-    }
-}
-
-fn format_of(headers: &HeaderMap) -> Option<Format> {
-    let value = headers.get(CONTENT_TYPE)?.to_str().ok()?;
-    let media_type = value.split(';').next().unwrap_or_default().trim();
-    let is = |name: &str| media_type.eq_ignore_ascii_case(name);
-    if is("application/x-protobuf") || is("application/protobuf") {
-        Some(Format::Protobuf)
-    } else if is("application/json") {
-        Some(Format::Json)
-    } else {
-        None
-    }
+/// What a source is told that has no answer of a protocol to expect: how many records are durable,
+/// and how many never will be, and why.
+fn counts(accepted: &Accepted) -> Bytes {
+    let (taken, refused) = (accepted.accepted, accepted.refused);
+    let answer = match refusals(accepted) {
+        None => serde_json::json!({ "accepted": taken }),
+        Some(why) => serde_json::json!({ "accepted": taken, "refused": refused, "message": why }),
+    };
+    answer.to_string().into()
 }
 
 fn encoding_of(headers: &HeaderMap) -> Result<Encoding, Refused> {
@@ -214,8 +203,8 @@ fn refusal(refused: &Refused, format: Format) -> Response<Full<Bytes>> {
         Kind::Denied(denied) if denied.http_status() == 401 => {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(CHALLENGE));
         }
-        Kind::Method => {
-            headers.insert(ALLOW, HeaderValue::from_static("POST"));
+        Kind::Method(allowed) => {
+            headers.insert(ALLOW, HeaderValue::from_static(allowed));
         }
         Kind::Unsupported => {
             headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(ACCEPTED));

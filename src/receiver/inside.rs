@@ -3,6 +3,7 @@
 
 use super::Receiver;
 use super::body::{NotReceived, Received};
+use super::content::Content;
 use super::http::refusals;
 use super::inflate::Encoding;
 use super::metrics::{LimitHit, add};
@@ -69,8 +70,7 @@ impl Receiver {
             principal: Principal::local(),
             budget: shared.budget.clone(),
             endpoint: ENDPOINT,
-            signal,
-            format: Format::Protobuf,
+            content: Content::Otlp(signal, Format::Protobuf),
             peer: None,
             receipts,
         };
@@ -140,7 +140,7 @@ mod tests {
         assert_eq!(of(Unavailable(after)), NotTaken::Later { after, reason: "why".into() });
         assert_eq!(of(TooLarge), NotTaken::TooLarge { reason: "why".into() });
         assert_eq!(of(Internal), NotTaken::Broken { reason: "why".into() });
-        for kind in [BadData, Unsupported, NotFound, Method] {
+        for kind in [BadData, Unsupported, NotFound, Method("POST")] {
             assert_eq!(of(kind), NotTaken::Never { reason: "why".into() });
         }
     }

@@ -1,4 +1,4 @@
-//! What writes: OTLP over gRPC and HTTP.
+//! What writes: OTLP over gRPC and HTTP, decision logs of governance engines, runs of `LangSmith`.
 //!
 //! | file | holds |
 //! |---|---|
@@ -6,7 +6,9 @@
 //! | `server.rs` | [`Server`]: one hardened accept loop for every port |
 //! | `connections.rs` | who is connected, and who makes room when all places are taken |
 //! | `handshake.rs`, `opened.rs` | a new connection: TLS, then HTTP/1.1 or HTTP/2 |
-//! | `http.rs`, `grpc.rs` | the two transports: routes, headers, framing, answers |
+//! | `http.rs`, `grpc.rs` | the two transports: headers, framing, answers |
+//! | `routes.rs` | which path of the HTTP port takes what |
+//! | `content.rs` | what a request holds, and the decoder for it |
 //! | `request.rs` | the shape of a request, the same for all |
 //! | `inside.rs` | [`Receiver::take`]: requests of this very process |
 //! | `kept.rs` | [`kept`]: requests that were kept in a file |
@@ -16,7 +18,10 @@
 //! | `refused.rs` | why a request was refused, as an HTTP status and a gRPC code |
 //! | `limits.rs`, `metrics.rs` | every bound with its reason; what is counted |
 //! | `fuzzing.rs` | what `fuzz/` reaches of the private decoders |
+//! | `json.rs` | JSON, token by token |
 //! | `otlp/` | protobuf and JSON to [`Sink`](crate::span::Sink) calls |
+//! | `decision_logs/` | the same for OPA, Cerbos, Cordum and flat audit lines |
+//! | `langsmith/` | the same for `LangSmith`'s native runs |
 //!
 //! A success is sent after [`Intake::commit`](crate::intake::Intake::commit) returned, which is
 //! after the fsync that covers every record of the request. A refusal says by its status whether
@@ -25,6 +30,8 @@
 mod body;
 mod budget;
 mod connections;
+mod content;
+pub mod decision_logs;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
 mod grpc;
@@ -32,7 +39,9 @@ mod handshake;
 mod http;
 mod inflate;
 mod inside;
+mod json;
 mod kept;
+pub mod langsmith;
 mod limits;
 mod metrics;
 mod opened;
@@ -40,6 +49,7 @@ pub mod otlp;
 mod receipt;
 mod refused;
 mod request;
+mod routes;
 mod server;
 
 pub use budget::{Budget, OverBudget, Permit};
@@ -96,7 +106,7 @@ impl Receiver {
         Self { shared: Arc::new(shared) }
     }
 
-    /// OTLP over HTTP, for port 4318: `POST /v1/traces` and `POST /v1/logs`.
+    /// OTLP over HTTP, decision logs and runs, for port 4318.
     pub fn http(
         &self,
     ) -> impl tower::Service<

@@ -28,8 +28,8 @@ pub(super) enum Kind {
     Unsupported,
     /// No such path. Never again.
     NotFound,
-    /// Not POST. Never again.
-    Method,
+    /// Another method than this one. Never again.
+    Method(&'static str),
     /// Something here broke over this request. Never again: it would break again.
     Internal,
     /// Not from this sender. Again only when it sends too fast.
@@ -49,7 +49,7 @@ impl Refused {
             Kind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Kind::Unsupported => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Kind::NotFound => StatusCode::NOT_FOUND,
-            Kind::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Kind::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
             Kind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Kind::Denied(denied) => StatusCode::from_u16(denied.http_status())
                 .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
@@ -63,7 +63,7 @@ impl Refused {
             // Source: OpenTelemetry protocol, "Failures": RESOURCE_EXHAUSTED is sent again when a
             // RetryInfo says so, which what is too large never has.
             Kind::TooLarge | Kind::Denied(Denied::TooFast) => tonic::Code::ResourceExhausted,
-            Kind::Unsupported | Kind::NotFound | Kind::Method => tonic::Code::Unimplemented,
+            Kind::Unsupported | Kind::NotFound | Kind::Method(_) => tonic::Code::Unimplemented,
             Kind::Internal => tonic::Code::Internal,
             Kind::Denied(Denied::Forbidden { .. }) => tonic::Code::PermissionDenied,
             Kind::Denied(_) => tonic::Code::Unauthenticated,
@@ -205,7 +205,7 @@ mod tests {
     #[test]
     fn no_refusal_for_ever_has_a_status_that_clients_retry() {
         use Kind::{BadData, Internal, Method, NotFound, TooLarge, Unsupported};
-        for kind in [BadData, TooLarge, Unsupported, NotFound, Method, Internal] {
+        for kind in [BadData, TooLarge, Unsupported, NotFound, Method("POST"), Internal] {
             let refused = Refused::new(kind, "");
             assert!(![429, 502, 503, 504].contains(&refused.http_status().as_u16()), "{kind:?}");
             // OTLP: these codes are retryable; RESOURCE_EXHAUSTED only with RetryInfo.

@@ -7,9 +7,9 @@
 
 use super::body::{NotReceived, Received};
 use super::budget::{Budget, OverBudget, Permit};
+use super::content::Content;
 use super::inflate::{Encoding, Inflate, InflateError};
 use super::metrics::{LimitHit, add};
-use super::otlp::{self, Format, Signal};
 use super::receipt;
 use super::refused::{Kind, Refused};
 use super::{Peer, Shared};
@@ -30,8 +30,7 @@ pub(super) struct Head {
     /// The memory that it may use.
     pub(super) budget: Budget,
     pub(super) endpoint: &'static str,
-    pub(super) signal: Signal,
-    pub(super) format: Format,
+    pub(super) content: Content,
     pub(super) peer: Option<IpAddr>,
     /// Whether the answer is to have receipts.
     pub(super) receipts: bool,
@@ -43,8 +42,7 @@ pub(super) fn admit<B>(
     shared: &Shared,
     request: &Request<B>,
     endpoint: &'static str,
-    signal: Signal,
-    format: Format,
+    content: Content,
 ) -> Result<Head, Refused> {
     let (headers, extensions) = (request.headers(), request.extensions());
     let peer = extensions.get::<Peer>().map(|peer| peer.0.ip());
@@ -74,7 +72,7 @@ pub(super) fn admit<B>(
     let owner = principal.credential().map(|credential| shared.budget.of(&credential.id));
     let budget = owner.unwrap_or_else(|| shared.budget.clone());
     let receipts = receipt::is_asked(headers);
-    Ok(Head { tenants, principal, budget, endpoint, signal, format, peer, receipts })
+    Ok(Head { tenants, principal, budget, endpoint, content, peer, receipts })
 }
 
 /// Takes the records of `message`, which is all or a part of `received`. Returns when they are
@@ -107,7 +105,7 @@ pub(super) async fn accept(
     };
     match result {
         Ok(accepted) => {
-            shared.metrics.accepted(head.signal, accepted.accepted, accepted.refused);
+            shared.metrics.accepted(head.content.signal(), accepted.accepted, accepted.refused);
             Ok(accepted)
         }
         Err(refused) => Err(reject_read(shared, head, refused, bytes).await),
@@ -241,10 +239,10 @@ impl Work {
     }
 
     fn decode(mut self, plain: &[u8]) -> Result<Drafted, Refused> {
-        let (signal, format) = (self.head.signal, self.head.format);
+        let content = &self.head.content;
         add(&self.shared.metrics.bytes_decoded, plain.len());
         let received = self.permit.held();
-        let shape = otlp::measure(signal, format, plain);
+        let shape = content.measure(plain);
         let expected = shape.estimate();
         self.permit.grow(expected).map_err(|error| self.over_budget(error))?;
 
@@ -255,8 +253,7 @@ impl Work {
         }
         // A record that makes conversion panic must cost its own request, not the connection and
         // with it the requests of others. The draft is dropped, so nothing half-made is seen.
-        let decoded =
-            catch_unwind(AssertUnwindSafe(|| otlp::decode(signal, format, plain, &mut draft)));
+        let decoded = catch_unwind(AssertUnwindSafe(|| content.decode(plain, &mut draft)));
         match decoded {
             Ok(Ok(())) => {}
             Ok(Err(error)) => return Err(Refused::new(Kind::BadData, error.to_string())),

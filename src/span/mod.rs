@@ -175,6 +175,9 @@ pub enum Refusal {
     /// The span id of a span is not 8 bytes, or all of them are zero.
     #[error("span id is not 8 bytes (16 hex digits) with one that is not zero")]
     SpanId,
+    /// What should be the JSON object of a record is something else.
+    #[error("record is not a JSON object")]
+    NotAnObject,
     /// The record is larger than the ledger takes.
     #[error("record is larger than an entry may be")]
     TooLarge,

@@ -7,10 +7,13 @@ use std::process::Command;
 pub fn command(client: &str) -> Command {
     let home = prepared().join(client);
     let (program, script) = match client {
-        "python" | "frameworks" => (home.join("venv/bin/python"), Some(home.join("client.py"))),
+        "python" | "frameworks" | "langsmith" => {
+            (home.join("venv/bin/python"), Some(home.join("client.py")))
+        }
         "js" => ("node".into(), Some(home.join("client.mjs"))),
         "go" => (home.join("client"), None),
         "collector" => (home.join("collector"), None),
+        "opa" => (home.join("opa"), None),
         _ => ("java".into(), Some(home.join("client-java.jar"))),
     };
     let needed = script.as_ref().unwrap_or(&program);

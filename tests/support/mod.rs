@@ -5,6 +5,7 @@
 //! | `authority.rs` | certificates for a test: made, expired, revoked |
 //! | `clients.rs` | the programs of `tests/clients/` |
 //! | `collector.rs` | an OpenTelemetry Collector on free ports |
+//! | `converted.rs` | what records become, without a server |
 //! | `export.rs` | whether what is in the ledger is in the cluster, counted |
 //! | `fault_proxy.rs` | a proxy that does to bulk requests what networks do |
 //! | `keys.rs` | credentials of a data folder |
@@ -21,6 +22,7 @@
 pub mod authority;
 pub mod clients;
 pub mod collector;
+pub mod converted;
 pub mod export;
 pub mod fault_proxy;
 pub mod keys;

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `json.rs` | a walk over the two requests |
 //! | `json/value.rs` | attributes, values, and scalars that come in more than one way |
-//! | `json/reader.rs` | JSON, token by token |
+//! | `../json.rs` | JSON, token by token |
 //!
 //! Accepted because SDKs send it: 64-bit integers as numbers or strings, integers beyond 64 bits,
 //! `"NaN"`, null anywhere, halves of surrogate pairs, names of enums, keys that come twice (later
@@ -13,13 +13,12 @@
 //!
 //! As in protobuf, what stands around records may come after them, and is looked up first.
 
-mod reader;
 mod value;
 
 use super::protobuf::{clear_log, clear_span};
 use super::{DecodeError, Shape, Signal};
+use crate::receiver::json::Reader;
 use crate::span::{Event, Link, LogRecord, Record, Refusal, Resource, Scope, Sink, Span, Value};
-use reader::Reader;
 use value::{Id, attributes, each, enumeration, u32, u64, value};
 
 type Result<T> = std::result::Result<T, DecodeError>;

@@ -21,6 +21,7 @@ mod value;
 mod wire;
 
 pub use shape::Shape;
+pub(super) use wire::MAX_DEPTH;
 
 use crate::span::Sink;
 

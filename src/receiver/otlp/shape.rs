@@ -41,7 +41,7 @@ impl Shape {
     }
 
     /// Adds one record.
-    pub(super) fn add(&mut self, bytes: usize, elements: usize) {
+    pub(in crate::receiver) fn add(&mut self, bytes: usize, elements: usize) {
         self.records = self.records.saturating_add(1);
         self.bytes = self.bytes.saturating_add(bytes);
         self.widest = self.widest.max(elements);
@@ -49,7 +49,12 @@ impl Shape {
 
     /// Adds what `inner` holds, with `context` bytes repeated in each of its records and
     /// `elements` alive beside them.
-    pub(super) fn add_with_context(&mut self, inner: Self, context: usize, elements: usize) {
+    pub(in crate::receiver) fn add_with_context(
+        &mut self,
+        inner: Self,
+        context: usize,
+        elements: usize,
+    ) {
         self.records = self.records.saturating_add(inner.records);
         let repeated = inner.records.saturating_mul(context);
         self.bytes = self.bytes.saturating_add(inner.bytes).saturating_add(repeated);

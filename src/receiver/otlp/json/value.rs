@@ -1,7 +1,7 @@
 //! Attributes and values of OTLP/JSON, and the scalars that come in more than one way.
 
 use super::super::DecodeError;
-use super::reader::{Number, Reader, parse_number};
+use crate::receiver::json::{Number, Reader, parse_number};
 use crate::span::{Attribute, Text, Value};
 use base64::Engine;
 use base64::alphabet::{STANDARD, URL_SAFE};

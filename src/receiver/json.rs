@@ -6,10 +6,10 @@
 //! than the 100 messages that protobuf allows. And its errors have a line, not an offset. In tests
 //! it is the oracle: what it accepts is accepted here.
 //!
-//! `null` as the value of a key means that the key is absent, so no caller ever sees it.
+//! In messages of OTLP `null` as the value of a key means that the key is absent, so no reader of
+//! those ever sees it. Maps of any JSON have their nulls.
 
-use super::super::DecodeError;
-use super::super::wire::MAX_DEPTH;
+use super::otlp::{DecodeError, MAX_DEPTH};
 use crate::span::Text;
 
 /// Brackets that may be open in something that is passed over.
@@ -91,16 +91,28 @@ impl<'a> Reader<'a> {
     }
 
     fn any_key(&mut self, open: &mut Open) -> Result<Option<Text<'a>>> {
-        loop {
-            if !self.more(open, b'}')? {
-                return Ok(None);
-            }
-            let key = self.string()?;
-            self.expect(b':', "no colon after a key")?;
+        while let Some(key) = self.member(open)? {
             if !self.null()? {
                 return Ok(Some(key));
             }
         }
+        Ok(None)
+    }
+
+    /// Opens an object that is no message: who reads it bounds its depth.
+    pub(super) fn map(&mut self) -> Result<Open> {
+        self.expect(b'{', "not an object")?;
+        Ok(Open { first: true })
+    }
+
+    /// The next key of such an object, whatever its value, or nothing where the object ends.
+    pub(super) fn member(&mut self, open: &mut Open) -> Result<Option<Text<'a>>> {
+        if !self.more(open, b'}')? {
+            return Ok(None);
+        }
+        let key = self.string()?;
+        self.expect(b':', "no colon after a key")?;
+        Ok(Some(key))
     }
 
     /// Opens a list.
@@ -168,8 +180,7 @@ impl<'a> Reader<'a> {
         let inner = inner.ok_or_else(|| self.error("nested deeper than 512"))?;
         match self.peek() {
             Some(b'{') => {
-                let mut open = Open { first: true };
-                self.expect(b'{', "")?;
+                let mut open = self.map()?;
                 while self.any_key(&mut open)?.is_some() {
                     self.skip_within(inner)?;
                 }
