@@ -223,13 +223,13 @@ fn state(attempt: &Attempt<'_>) -> ActionState {
     let refused = answer.is_some_and(|(_, status)| {
         !matches!(status, ApprovalStatus::Approved | ApprovalStatus::Decided)
     });
-    let verdict = attempt.decisions().next_back().and_then(|(_, verdict)| verdict);
+    let verdict = attempt.decisions().next_back().map_or(Verdict::Unknown, |(_, verdict)| verdict);
     match (verdict, answer) {
-        (Some(Verdict::Block), _) => ActionState::Blocked,
+        (Verdict::Block, _) => ActionState::Blocked,
         (_, Some(_)) if refused => ActionState::Rejected,
-        (Some(Verdict::Allow), _) | (Some(Verdict::Ask) | None, Some(_)) => ActionState::Allowed,
-        (Some(Verdict::Ask), None) => ActionState::Waiting,
-        (Some(Verdict::Error) | None, _) => ActionState::Unknown,
+        (Verdict::Allow, _) | (Verdict::Ask | Verdict::Unknown, Some(_)) => ActionState::Allowed,
+        (Verdict::Ask, None) => ActionState::Waiting,
+        (Verdict::Error | Verdict::Unknown, _) => ActionState::Unknown,
     }
 }
 

@@ -176,7 +176,7 @@ pub(super) fn of(attempt: &Attempt<'_>) -> Vec<Approval> {
 
 /// Whether the beat asked a person, or is an answer.
 fn concerns_a_person(beat: &Beat<'_>) -> bool {
-    matches!(beat.what, What::Approval(_) | What::Decision(Some(Verdict::Ask)))
+    matches!(beat.what, What::Approval(_) | What::Decision(Verdict::Ask))
 }
 
 fn approval(attempt: &Attempt<'_>, id: Option<&str>) -> Approval {
@@ -243,8 +243,8 @@ fn unanswered(attempt: &Attempt<'_>) -> ApprovalStatus {
     let mut asked = false;
     for beat in &attempt.beats {
         match beat.what {
-            What::Decision(Some(Verdict::Ask)) => asked = true,
-            What::Decision(Some(_)) | What::Execution(_) if asked => {
+            What::Decision(Verdict::Ask) => asked = true,
+            What::Decision(_) | What::Execution(_) if asked => {
                 return ApprovalStatus::Decided;
             }
             _ => {}

@@ -35,7 +35,7 @@ impl<'r> Attempt<'r> {
     /// Its decisions.
     pub(super) fn decisions(
         &self,
-    ) -> impl DoubleEndedIterator<Item = (&Beat<'r>, Option<Verdict>)> {
+    ) -> impl DoubleEndedIterator<Item = (&Beat<'r>, Verdict)> {
         self.beats.iter().filter_map(|beat| match beat.what {
             What::Decision(verdict) => Some((beat, verdict)),
             _ => None,
@@ -64,7 +64,7 @@ impl<'r> Attempt<'r> {
     }
 
     fn is_over(&self) -> bool {
-        let blocked = self.decisions().next_back().is_some_and(|(_, v)| v == Some(Verdict::Block));
+        let blocked = self.decisions().next_back().is_some_and(|(_, v)| v == Verdict::Block);
         self.executions().next().is_some() || (blocked && !self.is_answered())
     }
 

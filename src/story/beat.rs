@@ -27,8 +27,8 @@ pub(super) enum Execution {
 /// What a record tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum What {
-    /// A policy said this; `None`: a word that nobody knows.
-    Decision(Option<Verdict>),
+    /// A policy said this.
+    Decision(Verdict),
     /// A person said this.
     Approval(ApprovalStatus),
     /// Something was done.
@@ -46,6 +46,8 @@ pub(super) enum Verdict {
     Ask,
     /// The decision could not be made.
     Error,
+    /// A word that nobody knows, or none.
+    Unknown,
 }
 
 impl From<Outcome> for Verdict {
@@ -93,14 +95,14 @@ fn is_post_exec(record: &Record) -> bool {
 }
 
 /// The verdict that the record is evidence of. What stands behind an action repeats the one before.
-pub(super) fn decides(record: &Record) -> Option<Option<Verdict>> {
+pub(super) fn decides(record: &Record) -> Option<Verdict> {
     let audit = &record.doc.audit;
     if is_post_exec(record) || audit.kind == "approval" {
         return None;
     }
-    let outcome = record.outcome().map(Verdict::from);
+    let verdict = record.outcome().map_or(Verdict::Unknown, Verdict::from);
     let says = audit.decision.outcome.is_some() || audit.decision.raw.is_some();
-    (says || matches!(audit.kind.as_str(), "decision" | "workflow_step_gate")).then_some(outcome)
+    (says || matches!(audit.kind.as_str(), "decision" | "workflow_step_gate")).then_some(verdict)
 }
 
 /// The answer of a person that the record is evidence of, or that one is waited for.

@@ -150,7 +150,7 @@ fn executions(attempt: &Attempt<'_>, habits: &Habits<'_>, found: &mut Vec<Findin
             || (attempt.decided_within && !beat.succeeded() && kind != Execution::PostExec)
         {
             // Refused from within it, or nobody says that it got anywhere.
-            if verdict != Some(Verdict::Allow) {
+            if verdict != Verdict::Allow {
                 continue;
             }
         }
@@ -163,7 +163,7 @@ fn against_last_word(
     before: &[Beat<'_>],
     done: &Beat<'_>,
     decision: &Beat<'_>,
-    verdict: Option<Verdict>,
+    verdict: Verdict,
 ) -> Option<Finding> {
     let subject = subject(attempt);
     let why = why(decision.record);
@@ -182,22 +182,22 @@ fn against_last_word(
     }
     let on = [decision.record, done.record];
     match verdict {
-        Some(Verdict::Block) if !approved => {
+        Verdict::Block if !approved => {
             // Of several calls of one tool at once one may be allowed and another stopped.
             let keyed = decision.record.doc.audit.action.key.is_some();
-            let allowed = before.iter().any(|b| b.what == What::Decision(Some(Verdict::Allow)));
+            let allowed = before.iter().any(|b| b.what == What::Decision(Verdict::Allow));
             (keyed || !allowed).then(|| {
                 let words = format!("{subject} was executed after it had been stopped{why}.");
                 watched(Finding::new(Code::ExecutionAfterStop, words, on), decision.record)
             })
         }
-        Some(Verdict::Ask) if !approved => {
+        Verdict::Ask if !approved => {
             let words = format!(
                 "{subject} was executed, it needed an approval{why}, and no entry says that anybody gave it."
             );
             Some(watched(Finding::new(Code::ExecutionWithoutApproval, words, on), decision.record))
         }
-        Some(Verdict::Error) => {
+        Verdict::Error => {
             let words =
                 format!("{subject} was executed although its decision could not be made{why}.");
             Some(Finding::new(Code::ExecutionAfterFailedDecision, words, on))
@@ -231,12 +231,12 @@ fn decisions(attempt: &Attempt<'_>, habits: &Habits<'_>, found: &mut Vec<Finding
     for (beat, verdict) in attempt.decisions() {
         let record = beat.record;
         match verdict {
-            None => {
+            Verdict::Unknown => {
                 let raw = record.doc.audit.decision.raw.as_deref().unwrap_or("nothing");
                 let words = format!("A decision says {raw:?}, which is no word of the vocabulary.");
                 found.push(Finding::new(Code::DecisionNotUnderstood, words, [record]));
             }
-            Some(Verdict::Block | Verdict::Ask) if !names_policy(&record.doc.audit.policy) => {
+            Verdict::Block | Verdict::Ask if !names_policy(&record.doc.audit.policy) => {
                 let words = format!("The decision about {} names no policy.", subject(attempt));
                 found.push(Finding::new(Code::DecisionWithoutPolicy, words, [record]));
             }
@@ -245,7 +245,7 @@ fn decisions(attempt: &Attempt<'_>, habits: &Habits<'_>, found: &mut Vec<Finding
     }
     let last = attempt.decisions().next_back();
     let open = last.filter(|(beat, verdict)| {
-        *verdict == Some(Verdict::Allow)
+        *verdict == Verdict::Allow
             && attempt.executions().next().is_none()
             && habits.expects_outcome(beat.record)
     });
@@ -293,7 +293,7 @@ fn answers(attempt: &Attempt<'_>, found: &mut Vec<Finding>) {
             );
             let on = attempt.records().filter(|record| unanswered.entries.contains(&record.entry));
             let executed = attempt.executions().next().is_some();
-            let allowed = attempt.decisions().any(|(_, v)| v == Some(Verdict::Allow));
+            let allowed = attempt.decisions().any(|(_, v)| v == Verdict::Allow);
             // What was executed without any further decision is told as that.
             if allowed || !executed {
                 found.push(Finding::new(Code::ApprovalNotRecorded, words, on));

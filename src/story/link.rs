@@ -176,7 +176,7 @@ fn join_loose_answers(records: &[&Record], sets: &mut Sets) {
         }
         let before = records.get(..at).unwrap_or_default();
         let question = before.iter().rposition(|asked| {
-            decides(asked) == Some(Some(Verdict::Ask)) && may_be_meant(asked, answer)
+            decides(asked) == Some(Verdict::Ask) && may_be_meant(asked, answer)
         });
         if let Some(question) = question {
             sets.join(at, question);

@@ -90,18 +90,27 @@ impl Study {
     /// Studies these entries. Their order does not matter.
     pub fn of(mut records: Vec<Record>) -> Self {
         records.sort_by(|a, b| (a.event_ns, &a.entry.id).cmp(&(b.event_ns, &b.entry.id)));
+        records.dedup_by(|a, b| a.entry.id == b.entry.id);
         let attempts = attempt::attempts(&records);
         let mut findings = check::findings(&records, &attempts);
         findings.extend(sources::findings(&records));
         finding::order(&mut findings, &records);
-        let more_findings = findings.len().saturating_sub(MAX_FINDINGS);
-        findings.truncate(MAX_FINDINGS);
-        Self {
+        let mut study = Self {
             actions: attempts.iter().map(Action::of).collect(),
             approvals: attempts.iter().flat_map(approval::of).collect(),
-            findings,
-            more_findings,
             usage: usage::totals(&records),
-        }
+            ..Self::default()
+        };
+        study.add(findings);
+        study
+    }
+
+    /// Adds findings that took more than these entries to find.
+    pub fn add(&mut self, more: Vec<Finding>) {
+        self.findings.extend(more);
+        self.findings.sort_by_key(|finding| finding.severity);
+        let beyond = self.findings.len().saturating_sub(MAX_FINDINGS);
+        self.more_findings = self.more_findings.saturating_add(beyond);
+        self.findings.truncate(MAX_FINDINGS);
     }
 }

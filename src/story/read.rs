@@ -160,7 +160,7 @@ shape! {
 }
 shape! {
     /// `gen_ai.usage.*`
-    #[allow(missing_docs, reason = "see Document")]
+    #[allow(missing_docs, clippy::struct_field_names, reason = "the names of gen_ai.usage")]
     Tokens {
         input_tokens: Option<i64>, output_tokens: Option<i64>, total_tokens: Option<i64>,
         reasoning_tokens: Option<i64>, cache_read_input_tokens: Option<i64>,
