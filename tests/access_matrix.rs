@@ -188,7 +188,8 @@ fn store() -> Arc<MemoryStore> {
         (3, 3, "rival", r#""kind":"decision","run":{"id":"rival-run"}"#),
         (4, 2, "rival", r#""kind":"span","run":{"id":"run"}"#),
     ];
-    let governed = r#""kind":"decision","job":{"id":"job"},"decision":{"outcome":"require_approval"}"#;
+    let governed =
+        r#""kind":"decision","job":{"id":"job"},"decision":{"outcome":"require_approval"}"#;
     let changed = r#""kind":"policy_change","policy":{"snapshot_after":"p-2"}"#;
     let own = r#""kind":"decision","job":{"id":"rival-run"},"decision":{"outcome":"block"}"#;
     let governance = [

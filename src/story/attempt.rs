@@ -33,9 +33,7 @@ impl<'r> Attempt<'r> {
     }
 
     /// Its decisions.
-    pub(super) fn decisions(
-        &self,
-    ) -> impl DoubleEndedIterator<Item = (&Beat<'r>, Verdict)> {
+    pub(super) fn decisions(&self) -> impl DoubleEndedIterator<Item = (&Beat<'r>, Verdict)> {
         self.beats.iter().filter_map(|beat| match beat.what {
             What::Decision(verdict) => Some((beat, verdict)),
             _ => None,

@@ -175,9 +175,9 @@ fn join_loose_answers(records: &[&Record], sets: &mut Sets) {
             continue;
         }
         let before = records.get(..at).unwrap_or_default();
-        let question = before.iter().rposition(|asked| {
-            decides(asked) == Some(Verdict::Ask) && may_be_meant(asked, answer)
-        });
+        let question = before
+            .iter()
+            .rposition(|asked| decides(asked) == Some(Verdict::Ask) && may_be_meant(asked, answer));
         if let Some(question) = question {
             sets.join(at, question);
         }
