@@ -30,6 +30,7 @@ pub(super) struct Meaning {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
+#[allow(clippy::struct_field_names, reason = "the names of the API")]
 struct Action {
     action: Option<String>,
     action_key: Option<String>,

@@ -165,13 +165,13 @@ impl WebhookSink {
             if self.is_stopping() {
                 return Err("the process ends; the alert is posted after a restart".into());
             }
-            let sent = self
-                .client
-                .post(self.url.clone())
-                .header("content-type", "application/json")
-                .body(body.to_owned())
-                .send();
-            match self.runtime.block_on(sent) {
+            // Within the runtime: the library's timers need it from the first moment.
+            let sent = self.runtime.block_on(async {
+                let post = self.client.post(self.url.clone());
+                let post = post.header("content-type", "application/json").body(body.to_owned());
+                post.send().await
+            });
+            match sent {
                 Ok(answer) if answer.status().is_success() => return Ok(true),
                 Ok(answer) => self.note_failure(Some(answer.status()), None),
                 Err(error) => self.note_failure(None, Some(error.without_url())),

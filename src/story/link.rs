@@ -6,13 +6,14 @@
 //! | call of a tool | the model gave it one id in one trace |
 //! | action key | equal in one run, workflow, job or trace |
 //! | step | equal id or name in one of these, and neither names a key or a tool |
-//! | tool | equal name in one of these |
+//! | tool | equal name in one of these, and neither names a key |
 //! | job | equal id, and neither names a key or a tool |
 //! | span | a decision within the span that was executed, or around it |
 //!
-//! An answer that names none of these joins the latest question of its run or trace that is open.
+//! An answer that names none of these joins the latest question of its run or trace that it may mean,
+//! and a call of a tool that names no key the latest decision about that tool that nothing followed.
 
-use super::beat::{Verdict, answers, decides, executes, takes_part};
+use super::beat::{Execution, Verdict, answers, decides, executes, takes_part};
 use super::read::Record;
 use std::collections::HashMap;
 
@@ -56,6 +57,7 @@ pub(super) fn linked(records: &[Record]) -> Vec<Linked<'_>> {
     let mut sets = Sets((0..part.len()).collect());
     join_by_keys(&part, &mut sets);
     let within = join_by_spans(&part, &mut sets);
+    join_loose_calls(&part, &mut sets);
     join_loose_answers(&part, &mut sets);
     let mut found: Vec<Linked<'_>> = Vec::new();
     let mut places: HashMap<usize, usize> = HashMap::new();
@@ -118,7 +120,7 @@ fn keys(record: &Record) -> Vec<Key<'_>> {
     let by_step = key.is_none() && (is_gate || by_tool.is_none()) && !is_model(record);
     for (scope, id) in scopes(record) {
         keys.extend(key.map(|key| ("key", scope, id, key)));
-        keys.extend(by_tool.map(|tool| ("tool", scope, id, tool)));
+        keys.extend(by_tool.filter(|_| key.is_none()).map(|tool| ("tool", scope, id, tool)));
         if by_step {
             keys.extend(audit.step.id.as_deref().map(|step| ("step", scope, id, step)));
             keys.extend(audit.step.name.as_deref().map(|step| ("step name", scope, id, step)));
@@ -159,6 +161,41 @@ fn join_by_spans(records: &[&Record], sets: &mut Sets) -> Vec<bool> {
         }
     }
     within
+}
+
+/// Joins calls of tools, which instrumentation reports without a key, to decisions that have one.
+fn join_loose_calls(records: &[&Record], sets: &mut Sets) {
+    let mut decided: HashMap<usize, bool> = HashMap::new();
+    let mut executed: HashMap<usize, bool> = HashMap::new();
+    for (at, record) in records.iter().enumerate() {
+        let root = sets.root(at);
+        *decided.entry(root).or_default() |= decides(record).is_some();
+        *executed.entry(root).or_default() |= executes(record) == Some(Execution::Tool);
+    }
+    for (at, call) in records.iter().enumerate() {
+        let root = sets.root(at);
+        let is_call =
+            executes(call) == Some(Execution::Tool) && call.doc.audit.action.key.is_none();
+        if !is_call || decided.get(&root) == Some(&true) {
+            continue;
+        }
+        let tool = &call.doc.gen_ai.tool.name;
+        let found = (0..records.len()).rev().find(|other| {
+            let Some(decision) = records.get(*other) else { return false };
+            decides(decision).is_some()
+                && decision.event_ns <= call.end_ns
+                && tool.is_some()
+                && decision.doc.gen_ai.tool.name == *tool
+                && scopes(decision).any(|scope| scopes(call).any(|own| own == scope))
+                && executed.get(&sets.root(*other)) != Some(&true)
+        });
+        if let Some(found) = found {
+            sets.join(at, found);
+            let joined = sets.root(at);
+            decided.insert(joined, true);
+            executed.insert(joined, true);
+        }
+    }
 }
 
 /// Joins an answer that has no decision to the latest question before it that may be meant.

@@ -225,6 +225,22 @@ fn calls_of_one_tool_at_once_are_not_taken_for_each_other() {
 }
 
 #[test]
+fn a_call_without_a_key_belongs_to_one_of_the_decisions_that_have_one() {
+    let keyed = |second, key: &str, outcome: &str| {
+        let mut decision = tool_decision(second, "pay", outcome);
+        decision.doc.audit.action.key = Some(key.to_owned());
+        decision
+    };
+    let call = tool(3, "pay", "a");
+    let both = [keyed(1, "pay:1", "allow"), keyed(2, "pay:2", "allow"), call.clone()];
+    let found = study(&both);
+    assert_eq!(found.actions.len(), 2, "{:#?}", found.actions);
+    assert_eq!(codes(&found), [Code::DecisionWithoutOutcome], "one of them ran");
+    let stopped = [keyed(1, "pay:1", "block"), call];
+    assert_eq!(codes(&study(&stopped)), [Code::ExecutionAfterStop]);
+}
+
+#[test]
 fn a_tool_that_was_refused_from_within_its_own_span_did_not_run() {
     let decision = record(
         2,

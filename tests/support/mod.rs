@@ -13,6 +13,7 @@
 //! | `search_cluster.rs` | [`search_cluster::SearchCluster`]: three of them as one cluster |
 //! | `search_node.rs` | [`search_node::SearchNode`]: a real search engine on a free port |
 //! | `server.rs` | [`server::Server`]: the built binary, started on free ports |
+//! | `stories.rs` | the stories of the documents, as OTLP in JSON |
 
 // Each test binary uses its own part of this module.
 #![allow(dead_code, unreachable_pub)]
@@ -28,3 +29,4 @@ pub mod requests;
 pub mod search_cluster;
 pub mod search_node;
 pub mod server;
+pub mod stories;
