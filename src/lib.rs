@@ -59,4 +59,6 @@ pub mod receiver;
 #[cfg(feature = "server")]
 pub mod store;
 #[cfg(feature = "server")]
+pub mod story;
+#[cfg(feature = "server")]
 pub mod telemetry;

@@ -37,6 +37,15 @@ const TABLE: &[(&str, &str, Statuses)] = &[
     ("GET /api/v1/entries/{id}",       "/api/v1/entries/00000000000000000000000000000001",
                                                                                   [401,  403,  403,  200,  400,  403,  403]),
     ("GET /api/v1/traces/{id}",        "/api/v1/traces/shared",                   [401,  403,  403,  200,  400,  403,  403]),
+    ("GET /api/v1/jobs/{id}",          "/api/v1/jobs/job",                        [401,  403,  403,  200,  400,  403,  403]),
+    ("GET /api/v1/jobs/{id}/decisions", "/api/v1/jobs/job/decisions",             [401,  403,  403,  200,  400,  403,  403]),
+    ("GET /api/v1/jobs/{id}/evidence", "/api/v1/jobs/job/evidence",               [401,  403,  403,  200,  400,  403,  403]),
+    ("GET /api/v1/approvals",          "/api/v1/approvals",                       [401,  403,  403,  200,  400,  403,  403]),
+    ("GET /api/v1/workflow-runs/{id}/timeline", "/api/v1/workflow-runs/run/timeline",
+                                                                                  [401,  403,  403,  200,  400,  403,  403]),
+    ("GET /api/v1/workflow-runs/{id}/evidence", "/api/v1/workflow-runs/run/evidence",
+                                                                                  [401,  403,  403,  200,  400,  403,  403]),
+    ("GET /api/v1/policy/audit",       "/api/v1/policy/audit",                    [401,  403,  403,  200,  400,  403,  403]),
     ("GET /api/v1/keys",               "/api/v1/keys",                            [401,  403,  403,  403,  403,  200,  403]),
     ("POST /api/v1/keys",              "/api/v1/keys",                            [401,  403,  403,  403,  403,  400,  403]),
     ("POST /api/v1/keys/{id}/rotate",  "/api/v1/keys/0123456789abcdef/rotate",    [401,  403,  403,  403,  403,  404,  403]),
@@ -66,7 +75,7 @@ const EVIDENCE: &[(&str, &[&str], &[Pair])] = &[
                 "/api/v1/entries?q=event.id:00000000000000000000000000000003",
                 "/api/v1/entries?q=event.id:00000000000000000000000000000009",
             ),
-            ("/api/v1/entries?q=sequence:3", "/api/v1/entries?q=sequence:9"),
+            ("/api/v1/entries?q=sequence:3", "/api/v1/entries?q=sequence:99"),
             ("/api/v1/entries?q=tenant_id:rival", "/api/v1/entries?q=tenant_id:nobody"),
             ("/api/v1/entries?tenant=rival", "/api/v1/entries?tenant=nobody"),
             (
@@ -105,6 +114,68 @@ const EVIDENCE: &[(&str, &[&str], &[Pair])] = &[
             ("/api/v1/traces/shared?tenant=rival", "/api/v1/traces/shared?tenant=nobody"),
         ],
     ),
+    (
+        "GET /api/v1/jobs/{id}",
+        &["/api/v1/jobs/job"],
+        &[
+            ("/api/v1/jobs/rival-run", "/api/v1/jobs/nobody-run"),
+            ("/api/v1/jobs/job?tenant=rival", "/api/v1/jobs/job?tenant=nobody"),
+        ],
+    ),
+    (
+        "GET /api/v1/jobs/{id}/decisions",
+        &["/api/v1/jobs/job/decisions"],
+        &[
+            ("/api/v1/jobs/rival-run/decisions", "/api/v1/jobs/nobody-run/decisions"),
+            ("/api/v1/jobs/job/decisions?tenant=rival", "/api/v1/jobs/job/decisions?tenant=nobody"),
+        ],
+    ),
+    (
+        "GET /api/v1/jobs/{id}/evidence",
+        &["/api/v1/jobs/job/evidence"],
+        &[
+            ("/api/v1/jobs/rival-run/evidence", "/api/v1/jobs/nobody-run/evidence"),
+            ("/api/v1/jobs/job/evidence?tenant=rival", "/api/v1/jobs/job/evidence?tenant=nobody"),
+        ],
+    ),
+    (
+        "GET /api/v1/approvals",
+        &["/api/v1/approvals", "/api/v1/approvals?include_resolved=true"],
+        &[("/api/v1/approvals?tenant=rival", "/api/v1/approvals?tenant=nobody")],
+    ),
+    (
+        "GET /api/v1/workflow-runs/{id}/timeline",
+        &["/api/v1/workflow-runs/run/timeline", "/api/v1/workflow-runs/run/timeline?order=ledger"],
+        &[
+            (
+                "/api/v1/workflow-runs/rival-run/timeline",
+                "/api/v1/workflow-runs/nobody-run/timeline",
+            ),
+            (
+                "/api/v1/workflow-runs/run/timeline?tenant=rival",
+                "/api/v1/workflow-runs/run/timeline?tenant=nobody",
+            ),
+        ],
+    ),
+    (
+        "GET /api/v1/workflow-runs/{id}/evidence",
+        &["/api/v1/workflow-runs/run/evidence"],
+        &[
+            (
+                "/api/v1/workflow-runs/rival-run/evidence",
+                "/api/v1/workflow-runs/nobody-run/evidence",
+            ),
+            (
+                "/api/v1/workflow-runs/run/evidence?tenant=rival",
+                "/api/v1/workflow-runs/run/evidence?tenant=nobody",
+            ),
+        ],
+    ),
+    (
+        "GET /api/v1/policy/audit",
+        &["/api/v1/policy/audit"],
+        &[("/api/v1/policy/audit?tenant=rival", "/api/v1/policy/audit?tenant=nobody")],
+    ),
 ];
 
 /// Two tenants with the same ids: entry ids 1 and 2, trace id, and one entry that the rival alone has.
@@ -117,8 +188,21 @@ fn store() -> Arc<MemoryStore> {
         (3, 3, "rival", r#""kind":"decision","run":{"id":"rival-run"}"#),
         (4, 2, "rival", r#""kind":"span","run":{"id":"run"}"#),
     ];
-    for (sequence, id, tenant, audit) in entries {
-        let body = body(1, &["shared"], audit);
+    let governed =
+        r#""kind":"decision","job":{"id":"job"},"decision":{"outcome":"require_approval"}"#;
+    let changed = r#""kind":"policy_change","policy":{"snapshot_after":"p-2"}"#;
+    let own = r#""kind":"decision","job":{"id":"rival-run"},"decision":{"outcome":"block"}"#;
+    let governance = [
+        (5, 11, "acme", governed),
+        (6, 11, "rival", governed),
+        (7, 12, "acme", changed),
+        (8, 12, "rival", changed),
+        (9, 13, "rival", own),
+    ];
+    let all = entries.map(|entry| ("shared", entry)).into_iter();
+    let all = all.chain(governance.map(|entry| ("governed", entry)));
+    for (trace, (sequence, id, tenant, audit)) in all {
+        let body = body(1, &[trace], audit);
         let envelope = Envelope {
             sequence,
             id: u128::to_be_bytes(id),

@@ -1,5 +1,7 @@
 //! What the API answers, and what it may be asked.
 
+use super::told::Studied;
+use crate::story::{Action, Approval, Finding, Usage};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
@@ -102,6 +104,25 @@ pub struct TraceAnswer {
     pub truncated: bool,
     /// Order of the entries.
     pub order: StoryOrder,
+    /// What was done or tried, each with its decision, approval and outcome. This and the following
+    /// are made of the whole story and stand on its first page.
+    #[serde(default)]
+    pub actions: Vec<Action>,
+    /// Who was asked and who answered.
+    #[serde(default)]
+    pub approvals: Vec<Approval>,
+    /// What does not fit together, the most severe first.
+    #[serde(default)]
+    pub findings: Vec<Finding>,
+    /// Findings beyond the bound that are only counted.
+    #[serde(default)]
+    pub more_findings: usize,
+    /// Tokens by model, each call counted once.
+    #[serde(default)]
+    pub usage: Vec<Usage>,
+    /// Over how many entries all this was made.
+    #[serde(default)]
+    pub studied: Studied,
 }
 
 /// A page of entries.

@@ -35,6 +35,9 @@ pub const REPLAY_TIME: Duration = Duration::from_mins(1);
 /// How long the store may work on one page; then it ends the page early and says where to go on.
 pub const QUERY_BUDGET: Duration = Duration::from_secs(10);
 
+/// How long the numbers of a source are looked through for missing ones, on the way to a story.
+pub const STREAM_BUDGET: Duration = Duration::from_millis(500);
+
 /// How long one question may take before the caller is told so.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 

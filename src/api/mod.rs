@@ -4,6 +4,9 @@
 //! |---|---|
 //! | `routes.rs` | the table of paths, [`router`] |
 //! | `traces.rs`, `entries.rs` | the story of an id; search, and one entry |
+//! | `jobs.rs`, `runs.rs`, `approvals.rs`, `policy_audit.rs` | the five queries of an audit: state and decisions of a job, approvals, timeline, changes of policy |
+//! | `case.rs` | all of these joined, for a job or a run |
+//! | `told.rs` | what those share: ids in paths, a story and what it says |
 //! | `answer.rs` | parameters and answers, as the OpenAPI document describes them |
 //! | `who.rs` | who asks, and whose evidence he may ask for |
 //! | `keys.rs`, `key.rs` | credentials are made, listed, rotated, revoked; how they are shown |
@@ -24,38 +27,50 @@
 //! for one that reads every tenant's evidence from what is asked.
 
 mod answer;
+mod approvals;
 mod caller;
+mod case;
 mod dead_letters;
 mod entries;
 mod health;
 mod host;
+mod jobs;
 mod key;
 mod keys;
 mod limits;
 mod load;
 mod openapi;
 mod outgoing;
+mod policy_audit;
 mod probes;
 mod problem;
 mod routes;
+mod runs;
 mod service;
 mod shares;
+mod told;
 mod traces;
 mod who;
 
 pub use answer::*;
+pub use approvals::{ApprovalParams, Approvals};
+pub use case::Case;
 pub use dead_letters::{
     DeadLetterBox, DropAnswer, DropRequest, Dropping, Letter, LettersAnswer, ReplayAnswer,
     ReplayRequest, Replaying,
 };
 pub use health::{Health, Readiness};
 pub use host::HostCheck;
+pub use jobs::{Job, JobDecisions};
 pub use key::{
     CreateKey, DEFAULT_GRACE, Key, KeyForward, KeyMade, KeyState, KeysAnswer, RotateKey, expiry,
 };
 pub use keys::{Keeping, Keyring, KeyringError};
 pub use limits::*;
 pub use load::Load;
+pub use policy_audit::{PolicyAudit, PolicyChange};
 pub use problem::{PROBLEM_JSON, Problem};
 pub use routes::router;
+pub use runs::{Timeline, TimelineItem};
 pub use service::{Api, Bounds, Metrics};
+pub use told::{PageParams, Studied};

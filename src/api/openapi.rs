@@ -1,13 +1,20 @@
 //! The OpenAPI document, made of the handlers' own descriptions.
 
 use super::answer::{EntriesAnswer, TenantsAnswer, TraceAnswer, WhoAmI};
+use super::approvals::Approvals;
 use super::caller::Needs;
+use super::case::Case;
 use super::dead_letters::{DropAnswer, LettersAnswer, ReplayAnswer};
 use super::health::Readiness;
+use super::jobs::{Job, JobDecisions};
 use super::key::{KeyMade, KeysAnswer};
+use super::policy_audit::PolicyAudit;
 use super::problem::{PROBLEM_JSON, Problem};
 use super::routes::documented_needs;
-use super::{dead_letters, entries, keys, probes, traces, who};
+use super::runs::Timeline;
+use super::{
+    approvals, dead_letters, entries, jobs, keys, policy_audit, probes, runs, traces, who,
+};
 use axum::body::Bytes;
 use axum::http::header;
 use axum::response::{IntoResponse as _, Response};
@@ -31,6 +38,13 @@ use utoipa::openapi::{Components, ContentBuilder, Ref, ResponseBuilder};
         traces::trace,
         entries::search,
         entries::entry,
+        jobs::job,
+        jobs::decisions,
+        jobs::evidence,
+        approvals::list,
+        runs::timeline,
+        runs::evidence,
+        policy_audit::list,
         who::whoami,
         who::tenants,
         keys::list,
@@ -49,6 +63,12 @@ use utoipa::openapi::{Components, ContentBuilder, Ref, ResponseBuilder};
     components(schemas(
         TraceAnswer,
         EntriesAnswer,
+        Job,
+        JobDecisions,
+        Approvals,
+        Timeline,
+        PolicyAudit,
+        Case,
         LettersAnswer,
         ReplayAnswer,
         DropAnswer,
@@ -61,6 +81,7 @@ use utoipa::openapi::{Components, ContentBuilder, Ref, ResponseBuilder};
     )),
     tags(
         (name = "evidence", description = "Entries of the ledger"),
+        (name = "governance", description = "Decisions, approvals, runs, policies"),
         (name = "access", description = "Who may ask for what"),
         (name = "export", description = "What was not delivered to Elasticsearch"),
         (name = "process", description = "The process that serves them")

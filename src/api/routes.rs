@@ -6,7 +6,9 @@ use super::openapi::openapi;
 use super::outgoing::Outgoing;
 use super::problem::Problem;
 use super::service::{Api, guard};
-use super::{dead_letters, entries, keys, probes, traces, who};
+use super::{
+    approvals, dead_letters, entries, jobs, keys, policy_audit, probes, runs, traces, who,
+};
 use crate::access::Right;
 use axum::Router;
 use axum::middleware::from_fn_with_state;
@@ -32,6 +34,13 @@ fn table() -> Vec<Route> {
         ("/api/v1/traces/{*id}", read, get(traces::trace)),
         ("/api/v1/entries", read, get(entries::search)),
         ("/api/v1/entries/{id}", read, get(entries::entry)),
+        ("/api/v1/jobs/{id}", read, get(jobs::job)),
+        ("/api/v1/jobs/{id}/decisions", read, get(jobs::decisions)),
+        ("/api/v1/jobs/{id}/evidence", read, get(jobs::evidence)),
+        ("/api/v1/approvals", read, get(approvals::list)),
+        ("/api/v1/workflow-runs/{id}/timeline", read, get(runs::timeline)),
+        ("/api/v1/workflow-runs/{id}/evidence", read, get(runs::evidence)),
+        ("/api/v1/policy/audit", read, get(policy_audit::list)),
         ("/api/v1/tenants", read, get(who::tenants)),
         ("/api/v1/dead-letters", operate, get(dead_letters::list)),
         ("/api/v1/dead-letters/replay", operate, post(dead_letters::replay)),

@@ -2,10 +2,10 @@
 
 use super::answer::{StoryOrder, TraceAnswer, TraceParams};
 use super::caller::Caller;
-use super::limits::{MAX_ID_BYTES, QUERY_BUDGET};
 use super::problem::Problem;
 use super::service::{Api, Params, documents, json, page_size, read_cursor};
-use crate::store::{Order, TraceRequest};
+use super::told::{Told, id_in_path, tell};
+use crate::store::Order;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::Response;
@@ -15,6 +15,9 @@ use axum::response::Response;
 /// The id may be any form of any id: the orchestrator's trace id, OpenTelemetry's in hexadecimal,
 /// a run, workflow, job, decision or approval. Slashes and percent-encoded characters are part of
 /// it. An id that nothing carries has an empty story.
+///
+/// The first page also says what the story means: actions with their decisions, approvals, tokens,
+/// and what does not fit together, all over the whole story up to 1000 entries (`studied`).
 #[utoipa::path(get, path = "/api/v1/traces/{id}", tag = "evidence",
     params(("id" = String, Path, description = "Any form of any id, percent-encoded",
         example = "langsmith-run-abc123"), TraceParams),
@@ -29,13 +32,7 @@ pub(super) async fn trace(
     id: Result<Path<String>, PathRejection>,
     params: Params<TraceParams>,
 ) -> Result<Response, Problem> {
-    let Path(id) = id.map_err(|_| {
-        Problem::parameter("The id is not percent-encoded UTF-8: encode each byte of it as %XX.")
-    })?;
-    if id.len() > MAX_ID_BYTES {
-        let detail = format!("An id has at most {MAX_ID_BYTES} bytes; this one joins nothing.");
-        return Err(Problem::parameter(detail));
-    }
+    let id = id_in_path(id)?;
     let Params(params) = params;
     let by = caller.clone();
     let answer = api.ask(&by, move |api| story(api, &caller, &id, &params)).await?;
@@ -49,17 +46,14 @@ fn story(
     params: &TraceParams,
 ) -> Result<TraceAnswer, Problem> {
     let order = params.order.unwrap_or_default();
-    let story = api.store.trace(&TraceRequest {
-        tenant: caller.scope(params.tenant.as_deref(), None)?,
-        id: id.to_owned(),
-        order: match order {
-            StoryOrder::Story => Order::Story,
-            StoryOrder::Ledger => Order::Ledger,
-        },
-        limit: page_size(params.limit)?,
-        cursor: read_cursor(params.cursor.as_deref())?,
-        budget: QUERY_BUDGET,
-    })?;
+    let tenant = caller.scope(params.tenant.as_deref(), None)?;
+    let by = match order {
+        StoryOrder::Story => Order::Story,
+        StoryOrder::Ledger => Order::Ledger,
+    };
+    let cursor = read_cursor(params.cursor.as_deref())?;
+    let Told { story, study, studied } =
+        tell(api, &tenant, id, by, page_size(params.limit)?, cursor)?;
     let entries = documents(story.entries);
     Ok(TraceAnswer {
         trace_ids: story.trace_ids,
@@ -69,5 +63,11 @@ fn story(
         next_cursor: story.next_cursor.map(|cursor| cursor.to_string()),
         truncated: story.truncated,
         order,
+        actions: study.actions,
+        approvals: study.approvals,
+        findings: study.findings,
+        more_findings: study.more_findings,
+        usage: study.usage,
+        studied,
     })
 }

@@ -19,6 +19,7 @@
 //! | `offline.rs` | the data folder without its server |
 //! | `bench/` | what a span costs on this machine |
 //! | `demo/` | the agent run that the demo plays, and the check that its story is complete |
+//! | `meaning.rs` | chains and findings below a timeline |
 //! | `timeline.rs` | [`timeline`]: a story as a person reads it |
 //! | `table.rs` | one entry a line |
 //! | `verdict.rs` | the mark and the headline of an entry, what it is about, who did it |
@@ -49,6 +50,7 @@ mod keys_table;
 pub mod kibana;
 mod letters;
 mod listen;
+mod meaning;
 mod moment;
 mod offline;
 mod search;

@@ -133,6 +133,7 @@ pub async fn start(config: Config, mappings: Mappings) -> Result<Running, ServeE
         exporter: pipeline.exporter().cloned(),
         late: pipeline.late().cloned(),
         reader: pipeline.reader().cloned(),
+        alerts: pipeline.alerts().to_vec(),
         tls: tls.clone(),
         api: Arc::clone(&load),
     };

@@ -4,6 +4,7 @@ use super::args::{TraceArgs, TraceOrder};
 use super::client::Source;
 use super::display::{Style, clean};
 use super::exit::{CommandError, Exit};
+use super::meaning::Meaning;
 use super::search::unchanged;
 use super::timeline::{Story, timeline};
 use serde::Deserialize;
@@ -23,6 +24,8 @@ pub(super) struct StoryPage {
     next_cursor: Option<String>,
     #[serde(default)]
     pub(super) truncated: bool,
+    #[serde(flatten)]
+    meaning: Meaning,
 }
 
 /// Writes the story of an id.
@@ -54,9 +57,10 @@ pub async fn trace(
     if story.entries.is_empty() {
         return Err(CommandError::UnknownId { id: clean(&args.id) });
     }
-    let StoryPage { trace_ids, entries, truncated, .. } = &story;
+    let StoryPage { trace_ids, entries, truncated, meaning, .. } = &story;
     let story = Story { asked: &args.id, trace_ids, entries, truncated: *truncated };
     write!(out, "{}", timeline(&story, style))?;
+    write!(out, "{}", meaning.text(style))?;
     out.flush()?;
     Ok(Exit::Fine)
 }
@@ -86,6 +90,7 @@ pub(super) async fn story(source: &Source, asked: &Asked<'_>) -> Result<StoryPag
         let empty = more.entries.is_empty();
         story.entries.append(&mut more.entries);
         story.truncated |= more.truncated;
+        story.meaning.add(more.meaning);
         story.next_cursor = more.next_cursor;
         if story.next_cursor.is_none() || empty {
             return Ok(story);

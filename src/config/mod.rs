@@ -4,12 +4,14 @@
 //! |---|---|
 //! | `mod.rs` | [`Config`]: defaults, then the file, then flags and environment; validated once |
 //! | `raw.rs` | the file as it is written, key by key |
+//! | `alerts.rs` | the same of its list `alerts:`, and what it means |
 //! | `elasticsearch.rs` | the same of its section `elasticsearch:`, and what it means |
 //! | `tls.rs` | the same of its section `tls:` |
 //! | `units.rs` | sizes and durations as people write them |
 //! | `yaml.rs` | YAML with line numbers and the nearest known name |
 //! | `fuzzing.rs` | what `fuzz/` reaches |
 
+mod alerts;
 mod elasticsearch;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
@@ -18,6 +20,7 @@ mod tls;
 mod units;
 pub mod yaml;
 
+pub use alerts::MAX_ALERTS;
 pub use elasticsearch::Elasticsearch;
 pub use tls::Transport;
 pub use units::{Period, Size};
@@ -58,6 +61,8 @@ pub struct Config {
     pub correlation: Correlation,
     /// The cluster that entries are exported to, if there is one.
     pub elasticsearch: Option<Elasticsearch>,
+    /// What is told to webhooks.
+    pub alerts: Vec<crate::export::Alert>,
     /// Deadlines of an orderly end.
     pub shutdown: Shutdown,
     /// Filter of our own logs.
@@ -220,6 +225,7 @@ fn resolve(raw: Raw, overrides: &Overrides) -> Result<Config, ConfigError> {
             max_traces: raw.correlation.max_traces.max(1),
         },
         elasticsearch: raw.elasticsearch.resolve(&overrides.elasticsearch)?,
+        alerts: alerts::resolve(raw.alerts)?,
         shutdown: Shutdown {
             receivers: raw.shutdown.receivers.duration(),
             ledger: raw.shutdown.ledger.duration(),
@@ -274,7 +280,7 @@ mod tests {
 
     #[test]
     fn every_key_is_documented() {
-        let sections: [&[&str]; 12] = [
+        let sections: [&[&str]; 13] = [
             Raw::KEYS,
             raw::RawListen::KEYS,
             tls::RawTls::KEYS,
@@ -285,6 +291,7 @@ mod tests {
             elasticsearch::RawElasticsearch::KEYS,
             elasticsearch::RawCorrelator::KEYS,
             elasticsearch::RawReader::KEYS,
+            alerts::RawAlert::KEYS,
             raw::RawShutdown::KEYS,
             raw::RawLog::KEYS,
         ];
@@ -347,6 +354,32 @@ mod tests {
         let half = format!("{exporter}  reader:\n    username: auditor\n");
         let error = load(&half).unwrap_err().to_string();
         assert!(error.starts_with("elasticsearch.reader: give one of"), "{error}");
+    }
+
+    #[test]
+    fn an_alert_names_a_query_and_keeps_its_address_secret() {
+        let folder = tempfile::tempdir().unwrap();
+        let secret = folder.path().join("hook");
+        let with = |address: &str, rest: &str| {
+            std::fs::write(&secret, address).unwrap();
+            let path = secret.display();
+            load(&format!("alerts:\n  - {{name: blocked, {rest}, url: {{file: {path}}}}}\n"))
+        };
+        let hook = "https://hooks.example.com/services/geheim\n";
+        let config = with(hook, "query: 'decision:block', format: slack").unwrap();
+        assert_eq!(config.alerts[0].query.to_string(), "decision:block");
+        assert!(!format!("{config:?}").contains("geheim"));
+        for (address, rest, told) in [
+            ("http://hooks.example.com/geheim", "query: 'decision:block'", "alerts.url"),
+            ("geheim", "query: 'decision:block'", "alerts.url"),
+            (hook, "query: 'dicision:block'", "decision"),
+            (hook, "format: json", "alerts.query"),
+        ] {
+            let error = with(address, rest).unwrap_err().to_string();
+            assert!(error.contains(told) && !error.contains("geheim"), "{error}");
+        }
+        let error = load("alerts:\n  - {name: x, query: a, url: https://h/geheim}\n").unwrap_err();
+        assert!(!error.to_string().contains("geheim"), "{error}");
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! | `cursor.rs` | [`CursorFile`]: how far a sink is, durably |
 //! | `backoff.rs` | [`Backoff`]: how long to wait after a failure |
 //! | `status.rs` | [`ConsumerStatus`]: state and lag, plain numbers |
+//! | `webhook.rs`, `webhook_text.rs` | [`WebhookSink`]: alerts, and what they say |
 //! | `store_sink.rs` | [`StoreSink`]: any [`AuditStore`](crate::store::AuditStore) as a sink |
 //!
 //! ```text
@@ -25,12 +26,18 @@ mod consumer;
 mod cursor;
 mod status;
 mod store_sink;
+mod webhook;
+mod webhook_text;
 
 pub use backoff::Backoff;
 pub use consumer::{Consumer, ConsumerOptions, Stopped};
 pub use cursor::CursorFile;
 pub use status::{ConsumerState, ConsumerStatus};
 pub use store_sink::StoreSink;
+pub use webhook::{
+    Alert, AlertStatus, MAX_LINES, MAX_TRIES, WebhookSink, WebhookUrl, WebhookUrlError,
+};
+pub use webhook_text::Shape;
 
 use crate::ledger::Chunk;
 use std::sync::Arc;

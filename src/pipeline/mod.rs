@@ -11,6 +11,7 @@
 //! | `mod.rs` | [`Opened`], [`Pipeline`]: the start and the stop |
 //! | `folders.rs` | where things lie in a data folder; its keys and its ledger |
 //! | `answering.rs` | the store that answers, and the consumer that writes it |
+//! | `alerts.rs` | a consumer for each webhook |
 //! | `export.rs` | the export to Elasticsearch, and the correlator that follows it |
 //! | `health.rs` | [`Vitals`]: what is in the way of each part |
 //! | `error.rs` | [`PipelineError`] |
@@ -18,6 +19,7 @@
 //! Who listens, who may write and who may read is not known here: a server puts it around a
 //! pipeline, and an agent runs one within its own process.
 
+mod alerts;
 mod answering;
 mod error;
 mod export;
@@ -34,7 +36,7 @@ use crate::config::{Config, Shutdown};
 use crate::convert::{MappingError, Mappings};
 use crate::elasticsearch::late::LateStatus;
 use crate::elasticsearch::{Client, Exporter, StoreStatus};
-use crate::export::{Consumer, ConsumerStatus};
+use crate::export::{AlertStatus, Consumer, ConsumerStatus};
 use crate::intake::Intake;
 use crate::ledger::{Ledger, Recovery};
 use crate::protect::Protector;
@@ -106,11 +108,15 @@ impl Opened {
         let mut progress: Vec<_> = index.iter().map(|index| (INDEX, index.status())).collect();
         progress.extend(export.iter().map(|export| (ELASTICSEARCH, export.consumer.status())));
         progress.extend(correlator.iter().map(|late| (LATE_IDS, late.consumer.status())));
+        let alerting = alerts::start(config, &ledger)?;
+        progress.extend(alerting.iter().map(|alert| (alert.name, alert.consumer.status())));
+        let alerts = alerting.iter().map(|alert| Arc::clone(&alert.status)).collect();
         let late = correlator.as_ref().map(|late| Arc::clone(&late.status));
         let consumers = index
             .into_iter()
             .chain(export.map(|export| export.consumer))
             .chain(correlator.map(|late| late.consumer))
+            .chain(alerting.into_iter().map(|alert| alert.consumer))
             .collect();
         let shutdown = config.shutdown;
         Ok(Pipeline {
@@ -122,6 +128,7 @@ impl Opened {
             exporter,
             not_exported,
             late,
+            alerts,
             progress,
             consumers,
             shutdown,
@@ -139,6 +146,7 @@ pub struct Pipeline {
     exporter: Option<Exporter<Client>>,
     not_exported: Option<ExportError>,
     late: Option<Arc<LateStatus>>,
+    alerts: Vec<Arc<AlertStatus>>,
     progress: Vec<(&'static str, Arc<ConsumerStatus>)>,
     consumers: Vec<Consumer>,
     shutdown: Shutdown,
@@ -183,6 +191,11 @@ impl Pipeline {
     /// Numbers of what gives documents late ids, when it runs.
     pub fn late(&self) -> Option<&Arc<LateStatus>> {
         self.late.as_ref()
+    }
+
+    /// What became of alerts, one for each webhook.
+    pub fn alerts(&self) -> &[Arc<AlertStatus>] {
+        &self.alerts
     }
 
     /// How far each consumer is, by name, in the order of the data flow.

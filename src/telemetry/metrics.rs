@@ -9,7 +9,7 @@ use crate::elasticsearch::late::LateStatus;
 use crate::elasticsearch::{
     Client, Exporter, ExporterState, ExporterStatus, LATENCY_BUCKETS_MS, Latency, StoreStatus,
 };
-use crate::export::ConsumerStatus;
+use crate::export::{AlertStatus, ConsumerStatus};
 use crate::intake::Intake;
 use crate::ledger::{Ledger, Reader};
 use crate::receiver::{HandshakeFailure, LimitHit, Receiver};
@@ -44,6 +44,8 @@ pub struct Sources {
     pub late: Option<Arc<LateStatus>>,
     /// Questions answered from the cluster, if they are.
     pub reader: Option<Arc<StoreStatus>>,
+    /// What became of alerts.
+    pub alerts: Vec<Arc<AlertStatus>>,
     /// TLS of the listeners, if they speak it.
     pub tls: Option<Arc<Tls>>,
 }
@@ -65,6 +67,9 @@ impl Sources {
         }
         if let Some(reader) = &self.reader {
             reader_numbers(reader, &mut page);
+        }
+        if !self.alerts.is_empty() {
+            self.alert_numbers(&mut page);
         }
         if let Some(tls) = &self.tls {
             self.handshakes(&mut page);
@@ -160,6 +165,19 @@ impl Sources {
         );
         let denied: Vec<_> = self.api.denied.read().collect();
         page.counts("api_denied", "Questions that nobody may ask", "reason", &denied);
+    }
+
+    fn alert_numbers(&self, page: &mut Page) {
+        let sum = |of: fn(&AlertStatus) -> &AtomicU64| {
+            self.alerts.iter().map(|alert| load(of(alert))).fold(0, u64::saturating_add)
+        };
+        page.count("alerts_told", "Entries that webhooks were told of", sum(|a| &a.told));
+        page.count(
+            "alerts_not_told",
+            "Entries whose alert was given up, or that a message only counted",
+            sum(|a| &a.not_told),
+        );
+        page.count("alert_failures", "Posts that a webhook did not take", sum(|a| &a.failures));
     }
 
     fn handshakes(&self, page: &mut Page) {

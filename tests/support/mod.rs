@@ -15,6 +15,7 @@
 //! | `search_node.rs` | [`search_node::SearchNode`]: a real search engine on a free port |
 //! | `small_disk.rs` | [`small_disk::SmallDisk`]: a disk that is soon full |
 //! | `server.rs` | [`server::Server`]: the built binary, started on free ports |
+//! | `stories.rs` | the stories of the documents, as OTLP in JSON |
 
 // Each test binary uses its own part of this module.
 #![allow(dead_code, unreachable_pub)]
@@ -32,3 +33,4 @@ pub mod search_cluster;
 pub mod search_node;
 pub mod server;
 pub mod small_disk;
+pub mod stories;

@@ -1,0 +1,136 @@
+//! The beats of one action in order, cut where a new attempt begins.
+//!
+//! ```text
+//! require_approval ─ approved ─ allow ─ executed │ block │ allow ─ executed
+//! └──────────────── attempt 1 ──────────────────┘ └─ 2 ─┘ └────── 3 ──────┘
+//! ```
+
+use super::approval::ApprovalStatus;
+use super::beat::{Beat, Execution, Verdict, What, beats};
+use super::link::{Linked, linked};
+use super::read::Record;
+
+/// One attempt at an action.
+#[derive(Debug, Default)]
+pub(super) struct Attempt<'r> {
+    /// Its beats, by time.
+    pub(super) beats: Vec<Beat<'r>>,
+    /// Which attempt at this action it is, from 1.
+    pub(super) number: usize,
+    /// Whether something was decided within the execution: then it began before its decision.
+    pub(super) decided_within: bool,
+}
+
+impl<'r> Attempt<'r> {
+    /// Each of its records, once, by time.
+    pub(super) fn records(&self) -> impl Iterator<Item = &'r Record> {
+        let same = |a: &Record, b: &Record| std::ptr::eq(a, b);
+        let beats = self.beats.iter().enumerate();
+        let first = beats.filter(move |(at, beat)| {
+            !self.beats.iter().take(*at).any(|other| same(other.record, beat.record))
+        });
+        first.map(|(_, beat)| beat.record)
+    }
+
+    /// Its decisions.
+    pub(super) fn decisions(&self) -> impl DoubleEndedIterator<Item = (&Beat<'r>, Verdict)> {
+        self.beats.iter().filter_map(|beat| match beat.what {
+            What::Decision(verdict) => Some((beat, verdict)),
+            _ => None,
+        })
+    }
+
+    /// The answers of people, those that are waited for included.
+    pub(super) fn answers(&self) -> impl DoubleEndedIterator<Item = (&Beat<'r>, ApprovalStatus)> {
+        self.beats.iter().filter_map(|beat| match beat.what {
+            What::Approval(status) => Some((beat, status)),
+            _ => None,
+        })
+    }
+
+    /// What was done.
+    pub(super) fn executions(&self) -> impl DoubleEndedIterator<Item = (&Beat<'r>, Execution)> {
+        self.beats.iter().filter_map(|beat| match beat.what {
+            What::Execution(kind) => Some((beat, kind)),
+            _ => None,
+        })
+    }
+
+    /// The first value that a record of it gives.
+    pub(super) fn first<T>(&self, value: impl Fn(&'r Record) -> Option<T>) -> Option<T> {
+        self.records().find_map(value)
+    }
+
+    fn is_over(&self) -> bool {
+        let blocked = self.decisions().next_back().is_some_and(|(_, v)| v == Verdict::Block);
+        self.executions().next().is_some() || (blocked && !self.is_answered())
+    }
+
+    fn is_answered(&self) -> bool {
+        self.answers().any(|(_, status)| status == ApprovalStatus::Approved)
+    }
+
+    /// Whether the beat belongs to a further attempt.
+    fn is_followed_by(&self, beat: &Beat<'_>) -> bool {
+        match beat.what {
+            What::Approval(_) => false,
+            What::Decision(_) if self.decisions().next().is_none() => {
+                // Written down while it ran: the decision belongs to what was running.
+                self.executions().all(|(execution, _)| execution.record.end_ns < beat.at)
+                    && self.executions().next().is_some()
+            }
+            What::Decision(_) => self.is_over(),
+            What::Execution(kind) => {
+                let decided = self.decisions().count().max(1);
+                let done = self.executions().filter(|(_, other)| *other == kind);
+                let mut done = done.filter(|(other, _)| !is_one_call(other.record, beat.record));
+                done.nth(decided.saturating_sub(1)).is_some()
+            }
+        }
+    }
+}
+
+/// Whether two executions are one: the model numbered them alike, or one is within the other.
+fn is_one_call(a: &Record, b: &Record) -> bool {
+    let call = |record: &Record| record.doc.gen_ai.tool.call.id.clone();
+    let same_call = call(a).is_some() && call(a) == call(b);
+    let within = |inner: &Record, outer: &Record| {
+        outer.own_span().is_some() && inner.outer_span() == outer.own_span()
+    };
+    same_call || within(a, b) || within(b, a)
+}
+
+/// Every attempt at every action, by time. `records` are in order.
+pub(super) fn attempts(records: &[Record]) -> Vec<Attempt<'_>> {
+    let mut attempts: Vec<Attempt<'_>> = linked(records).iter().flat_map(cut).collect();
+    attempts.sort_by_key(|attempt| {
+        let first = attempt.beats.first();
+        first.map(|beat| (beat.record.event_ns, beat.record.entry.id.clone()))
+    });
+    attempts
+}
+
+/// The attempts of one action.
+fn cut<'r>(linked: &Linked<'r>) -> Vec<Attempt<'r>> {
+    let within = linked.records.iter().zip(&linked.decided_within);
+    let mut all: Vec<Beat<'r>> =
+        within.flat_map(|(record, within)| beats(record, *within)).collect();
+    all.sort_by(|a, b| (a.at, a.what, &a.record.entry.id).cmp(&(b.at, b.what, &b.record.entry.id)));
+    let decided_within = linked.decided_within.contains(&true);
+    let mut attempts: Vec<Attempt<'r>> = Vec::new();
+    for beat in all {
+        match attempts.last_mut().filter(|last| !last.is_followed_by(&beat)) {
+            Some(last) => last.beats.push(beat),
+            None => attempts.push(Attempt {
+                beats: vec![beat],
+                number: attempts.len().saturating_add(1),
+                decided_within,
+            }),
+        }
+    }
+    // A call of a model that nobody decided about is no action of its own.
+    attempts.retain(|attempt| {
+        attempt.beats.iter().any(|beat| beat.what != What::Execution(Execution::Model))
+    });
+    attempts
+}

@@ -1,0 +1,234 @@
+//! Which records are about one action.
+//!
+//! | joins | when |
+//! |---|---|
+//! | decision id, approval id | they are equal |
+//! | call of a tool | the model gave it one id in one trace |
+//! | action key | equal in one run, workflow, job or trace |
+//! | step | equal id or name in one of these, and neither names a key or a tool |
+//! | tool | equal name in one of these, and neither names a key |
+//! | job | equal id, and neither names a key or a tool |
+//! | span | a decision within the span that was executed, or around it |
+//!
+//! An answer that names none of these joins the latest question of its run or trace that it may mean,
+//! and a call of a tool that names no key the latest decision about that tool that nothing followed.
+
+use super::beat::{Execution, Verdict, answers, decides, executes, takes_part};
+use super::read::Record;
+use std::collections::HashMap;
+
+/// Sets of records, by their place in the list.
+struct Sets(Vec<usize>);
+
+impl Sets {
+    fn root(&mut self, mut at: usize) -> usize {
+        while let Some(&parent) = self.0.get(at).filter(|parent| **parent != at) {
+            // Path halving: each look makes the next one shorter.
+            let above = self.0.get(parent).copied().unwrap_or(parent);
+            if let Some(slot) = self.0.get_mut(at) {
+                *slot = above;
+            }
+            at = above;
+        }
+        at
+    }
+
+    fn join(&mut self, a: usize, b: usize) {
+        let (a, b) = (self.root(a), self.root(b));
+        // The earlier record stands for the set, so the order of joins does not matter.
+        if let Some(slot) = self.0.get_mut(a.max(b)) {
+            *slot = a.min(b);
+        }
+    }
+}
+
+/// One action: its records in their order, and those within which it was decided.
+#[derive(Debug)]
+pub(super) struct Linked<'r> {
+    /// Its records.
+    pub(super) records: Vec<&'r Record>,
+    /// Whether a decision was made within the execution, by the execution's entry.
+    pub(super) decided_within: Vec<bool>,
+}
+
+/// Records of one action each, in the order of their first ones. `records` are in order.
+pub(super) fn linked(records: &[Record]) -> Vec<Linked<'_>> {
+    let part: Vec<&Record> = records.iter().filter(|record| takes_part(record)).collect();
+    let mut sets = Sets((0..part.len()).collect());
+    join_by_keys(&part, &mut sets);
+    let within = join_by_spans(&part, &mut sets);
+    join_loose_calls(&part, &mut sets);
+    join_loose_answers(&part, &mut sets);
+    let mut found: Vec<Linked<'_>> = Vec::new();
+    let mut places: HashMap<usize, usize> = HashMap::new();
+    for (at, record) in part.iter().enumerate() {
+        let place = *places.entry(sets.root(at)).or_insert_with(|| {
+            found.push(Linked { records: Vec::new(), decided_within: Vec::new() });
+            found.len().saturating_sub(1)
+        });
+        if let Some(linked) = found.get_mut(place) {
+            linked.records.push(record);
+            linked.decided_within.push(within.get(at).copied().unwrap_or(false));
+        }
+    }
+    found
+}
+
+/// What two records of one action have in common.
+type Key<'r> = (&'static str, &'r str, &'r str, &'r str);
+
+fn join_by_keys<'r>(records: &[&'r Record], sets: &mut Sets) {
+    let mut first: HashMap<Key<'r>, usize> = HashMap::new();
+    for (at, record) in records.iter().enumerate() {
+        for key in keys(record) {
+            let joined = *first.entry(key).or_insert(at);
+            sets.join(joined, at);
+        }
+    }
+}
+
+/// Where an action happened: a key, a step or a tool means the same thing within one of these.
+pub(super) fn scopes(record: &Record) -> impl Iterator<Item = (&'static str, &str)> {
+    let audit = &record.doc.audit;
+    let trace = record.trace_id().map(|id| ("trace", id));
+    let inner = record.doc.trace.id.as_deref().map(|id| ("trace", id));
+    [
+        audit.run.id.as_deref().map(|id| ("run", id)),
+        audit.workflow.id.as_deref().map(|id| ("workflow", id)),
+        audit.job.id.as_deref().map(|id| ("job", id)),
+        trace,
+        inner.filter(|_| trace != inner),
+    ]
+    .into_iter()
+    .flatten()
+}
+
+fn keys(record: &Record) -> Vec<Key<'_>> {
+    let doc = &record.doc;
+    let audit = &doc.audit;
+    let mut keys: Vec<Key<'_>> = Vec::new();
+    let ids = [("decision", &audit.decision.id), ("approval", &audit.approval.id)];
+    keys.extend(ids.into_iter().filter_map(|(name, id)| Some((name, "", "", id.as_deref()?))));
+    if let (Some(trace), Some(call)) = (&doc.trace.id, &doc.gen_ai.tool.call.id) {
+        keys.push(("call", "", trace, call));
+    }
+    let key = audit.action.key.as_deref();
+    let tool = doc.gen_ai.tool.name.as_deref();
+    let is_gate = audit.kind.starts_with("workflow_step");
+    // A model may name the tools that it was offered, and a step may use several.
+    let by_tool = tool.filter(|_| !matches!(audit.kind.as_str(), "llm_call" | "retrieval"));
+    let by_step = key.is_none() && (is_gate || by_tool.is_none()) && !is_model(record);
+    for (scope, id) in scopes(record) {
+        keys.extend(key.map(|key| ("key", scope, id, key)));
+        keys.extend(by_tool.filter(|_| key.is_none()).map(|tool| ("tool", scope, id, tool)));
+        if by_step {
+            keys.extend(audit.step.id.as_deref().map(|step| ("step", scope, id, step)));
+            keys.extend(audit.step.name.as_deref().map(|step| ("step name", scope, id, step)));
+        }
+    }
+    if let Some(job) = audit.job.id.as_deref().filter(|_| key.is_none() && by_tool.is_none()) {
+        keys.push(("job", "", "", job));
+    }
+    keys
+}
+
+fn is_model(record: &Record) -> bool {
+    matches!(record.doc.audit.kind.as_str(), "llm_call" | "retrieval")
+}
+
+/// Joins decisions and executions that are within each other's spans; for each record whether
+/// something was decided within it.
+fn join_by_spans(records: &[&Record], sets: &mut Sets) -> Vec<bool> {
+    let mut executed: HashMap<(&str, &str), usize> = HashMap::new();
+    let mut decided: HashMap<(&str, &str), usize> = HashMap::new();
+    for (at, record) in records.iter().enumerate() {
+        let Some(span) = record.own_span() else { continue };
+        if executes(record).is_some() {
+            executed.insert(span, at);
+        } else {
+            decided.insert(span, at);
+        }
+    }
+    let mut within = vec![false; records.len()];
+    for (at, record) in records.iter().enumerate() {
+        let Some(outer) = record.outer_span() else { continue };
+        let around =
+            if executes(record).is_some() { decided.get(&outer) } else { executed.get(&outer) };
+        let Some(&around) = around else { continue };
+        sets.join(at, around);
+        if let Some(slot) = within.get_mut(around).filter(|_| executes(record).is_none()) {
+            *slot = true;
+        }
+    }
+    within
+}
+
+/// Joins calls of tools, which instrumentation reports without a key, to decisions that have one.
+fn join_loose_calls(records: &[&Record], sets: &mut Sets) {
+    let mut decided: HashMap<usize, bool> = HashMap::new();
+    let mut executed: HashMap<usize, bool> = HashMap::new();
+    for (at, record) in records.iter().enumerate() {
+        let root = sets.root(at);
+        *decided.entry(root).or_default() |= decides(record).is_some();
+        *executed.entry(root).or_default() |= executes(record) == Some(Execution::Tool);
+    }
+    for (at, call) in records.iter().enumerate() {
+        let root = sets.root(at);
+        let is_call =
+            executes(call) == Some(Execution::Tool) && call.doc.audit.action.key.is_none();
+        if !is_call || decided.get(&root) == Some(&true) {
+            continue;
+        }
+        let tool = &call.doc.gen_ai.tool.name;
+        let found = (0..records.len()).rev().find(|other| {
+            let Some(decision) = records.get(*other) else { return false };
+            decides(decision).is_some()
+                && decision.event_ns <= call.end_ns
+                && tool.is_some()
+                && decision.doc.gen_ai.tool.name == *tool
+                && scopes(decision).any(|scope| scopes(call).any(|own| own == scope))
+                && executed.get(&sets.root(*other)) != Some(&true)
+        });
+        if let Some(found) = found {
+            sets.join(at, found);
+            let joined = sets.root(at);
+            decided.insert(joined, true);
+            executed.insert(joined, true);
+        }
+    }
+}
+
+/// Joins an answer that has no decision to the latest question before it that may be meant.
+fn join_loose_answers(records: &[&Record], sets: &mut Sets) {
+    let loose = |at: usize, sets: &mut Sets| {
+        let own = sets.root(at);
+        let decided = (0..records.len()).any(|other| {
+            sets.root(other) == own && records.get(other).is_some_and(|r| decides(r).is_some())
+        });
+        !decided
+    };
+    for (at, answer) in records.iter().enumerate() {
+        if answers(answer).is_none() || decides(answer).is_some() || !loose(at, sets) {
+            continue;
+        }
+        let before = records.get(..at).unwrap_or_default();
+        let question = before
+            .iter()
+            .rposition(|asked| decides(asked) == Some(Verdict::Ask) && may_be_meant(asked, answer));
+        if let Some(question) = question {
+            sets.join(at, question);
+        }
+    }
+}
+
+/// Whether both are of one run or trace, and contradict each other in nothing.
+fn may_be_meant(asked: &Record, answer: &Record) -> bool {
+    let together = scopes(asked).any(|scope| scopes(answer).any(|other| other == scope));
+    let agree = |a: &Option<String>, b: &Option<String>| a.is_none() || b.is_none() || a == b;
+    let (asked, answer) = (&asked.doc, &answer.doc);
+    together
+        && agree(&asked.audit.step.id, &answer.audit.step.id)
+        && agree(&asked.audit.approval.id, &answer.audit.approval.id)
+        && agree(&asked.audit.action.key, &answer.audit.action.key)
+        && agree(&asked.gen_ai.tool.name, &answer.gen_ai.tool.name)
+}
