@@ -58,6 +58,7 @@ use values::Notes;
 const BUILTIN: &[(&str, &str)] = &[
     ("audit_target.yaml", include_str!("../../config/mappings/audit_target.yaml")),
     ("axonflow.yaml", include_str!("../../config/mappings/axonflow.yaml")),
+    ("axonflow_api.yaml", include_str!("../../config/mappings/axonflow_api.yaml")),
     ("langsmith.yaml", include_str!("../../config/mappings/langsmith.yaml")),
     ("openinference.yaml", include_str!("../../config/mappings/openinference.yaml")),
     ("otel_genai.yaml", include_str!("../../config/mappings/otel_genai.yaml")),

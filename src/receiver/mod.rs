@@ -1,4 +1,4 @@
-//! What writes: OTLP over gRPC and HTTP.
+//! What writes: OTLP over gRPC and HTTP, and the calls of AxonFlow's API.
 //!
 //! | file | holds |
 //! |---|---|
@@ -16,11 +16,13 @@
 //! | `limits.rs`, `metrics.rs` | every bound with its reason; what is counted |
 //! | `fuzzing.rs` | what `fuzz/` reaches of the private decoders |
 //! | `otlp/` | protobuf and JSON to [`Sink`](crate::span::Sink) calls |
+//! | `axonflow/` | what AxonFlow's clients report and ask; the engine that decides |
 //!
 //! A success is sent after [`Intake::commit`](crate::intake::Intake::commit) returned, which is
 //! after the fsync that covers every record of the request. A refusal says by its status whether
 //! the request may be sent again, and leaves a rejection entry.
 
+pub mod axonflow;
 mod body;
 mod budget;
 mod connections;
