@@ -8,6 +8,7 @@
 //! | `who.rs` | who asks, and whose evidence he may ask for |
 //! | `keys.rs`, `key.rs` | credentials are made, listed, rotated, revoked; how they are shown |
 //! | `dead_letters.rs` | what could not be exported |
+//! | `axonflow/` | AxonFlow's API: what its clients report, ask and read |
 //! | `probes.rs` | `/`, `/healthz`, `/readyz`, `/metrics` |
 //! | `openapi.rs` | the OpenAPI document |
 //! | `problem.rs` | [`Problem`]: errors as RFC 9457 problem details |
@@ -24,6 +25,7 @@
 //! for one that reads every tenant's evidence from what is asked.
 
 mod answer;
+mod axonflow;
 mod caller;
 mod dead_letters;
 mod entries;
@@ -44,6 +46,10 @@ mod traces;
 mod who;
 
 pub use answer::*;
+pub use axonflow::{
+    AuditAnswer, AuditSearch, AxonflowCalls, DecisionSummary, DecisionsAnswer, PendingAnswer,
+    PendingApproval, PlatformHealth, StepAnswer, UngatedStep, WorkflowAnswer, WorkflowsAnswer,
+};
 pub use dead_letters::{
     DeadLetterBox, DropAnswer, DropRequest, Dropping, Letter, LettersAnswer, ReplayAnswer,
     ReplayRequest, Replaying,

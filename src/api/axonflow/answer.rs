@@ -196,6 +196,19 @@ pub(super) fn gate_word(outcome: Option<Outcome>) -> &'static str {
     }
 }
 
+/// A decision in the words of AxonFlow's audit log; empty where nothing was decided.
+pub(super) fn decision_word(raw: Option<&str>) -> &str {
+    let Some(raw) = raw else { return "" };
+    match Outcome::from_word(raw) {
+        Some(Outcome::Allow) => "allowed",
+        Some(Outcome::Block) => "blocked",
+        Some(Outcome::Redact) => "redacted",
+        Some(Outcome::RequireApproval) => "needs_approval",
+        Some(outcome) => outcome.as_str(),
+        None => raw,
+    }
+}
+
 fn approval_word(status: Option<&str>, waits: bool) -> &'static str {
     match status.and_then(Outcome::from_word) {
         Some(Outcome::Allow) => "approved",

@@ -179,11 +179,10 @@ impl Call {
     /// What happened, for people.
     pub(super) fn sentence(&self, workflow: Option<&str>, step: Option<&str>) -> String {
         let mut sentence = self.operation.request_type().to_owned();
-        for name in [workflow.or(self.workflow.as_deref()), step.or(self.step.as_deref())] {
-            if let Some(name) = name {
-                // Writing to a string cannot fail.
-                let _ = write!(sentence, " {name}");
-            }
+        let names = [workflow.or(self.workflow.as_deref()), step.or(self.step.as_deref())];
+        for name in names.into_iter().flatten() {
+            // Writing to a string cannot fail.
+            let _ = write!(sentence, " {name}");
         }
         sentence
     }

@@ -69,8 +69,8 @@ pub fn new_id(prefix: &str, at_ns: u64) -> Result<String, getrandom::Error> {
     let bits = (millis << 80) | MARKS | (u128::from_be_bytes(random) & RANDOM);
     let hex = format!("{bits:032x}");
     let part = |range| hex.get::<std::ops::Range<usize>>(range).unwrap_or_default();
-    let [a, b, c, d, e] = [part(0..8), part(8..12), part(12..16), part(16..20), part(20..32)];
-    Ok(format!("{prefix}-{a}-{b}-{c}-{d}-{e}"))
+    let parts = [part(0..8), part(8..12), part(12..16), part(16..20), part(20..32)];
+    Ok(format!("{prefix}-{}", parts.join("-")))
 }
 
 #[cfg(test)]

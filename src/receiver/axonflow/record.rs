@@ -60,6 +60,8 @@ pub struct Report<'a> {
     pub sender: &'a Sender,
     /// What is known of the workflow.
     pub workflow: Option<&'a Known>,
+    /// What an earlier entry calls the step.
+    pub step_name: Option<&'a str>,
     /// Steps that were executed in all, where the call ends a workflow.
     pub total_steps: Option<u64>,
     /// What the client said.
@@ -100,7 +102,7 @@ fn log_record<'a>(report: &Report<'a>) -> LogRecord<'a> {
             attributes.text("axonflow.upstream.result", Some("error"));
         }
     }
-    let step = report.request.get("step_name").and_then(Json::as_str);
+    let step = report.request.get("step_name").and_then(Json::as_str).or(report.step_name);
     let workflow = report.workflow.and_then(|known| known.name.as_deref());
     LogRecord {
         time_ns: report.at_ns,
@@ -121,6 +123,7 @@ fn context<'a>(report: &Report<'a>, attributes: &mut Attributes<'a>) {
     let id = known.map(|known| known.id.as_str()).or(call.workflow.as_deref());
     attributes.text("axonflow.workflow.id", id);
     attributes.text("axonflow.step.id", call.step.as_deref());
+    attributes.text("axonflow.step.name", report.step_name);
     attributes.text("axonflow.checkpoint.id", call.checkpoint.as_deref());
     if let Some(known) = known {
         attributes.text("axonflow.workflow.name", known.name.as_deref());
