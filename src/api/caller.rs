@@ -21,8 +21,8 @@ use crate::access::{
 use crate::store::query::Query;
 use axum::body::{Body, to_bytes};
 use axum::extract::{FromRequestParts, MatchedPath, Request, State};
-use axum::http::{Method, header};
 use axum::http::request::Parts;
+use axum::http::{Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http_body::Body as _;
@@ -245,7 +245,10 @@ async fn whole(
     let (parts, body) = request.into_parts();
     let is_evidence = needs == Needs::Right(Right::Write);
     let most = if is_evidence { MAX_EVIDENCE_BYTES } else { MAX_BODY_BYTES };
-    let too_large = || Problem::too_large(format!("It has at most {most} bytes."));
+    let too_large = || {
+        let detail = format!("It has at most {most} bytes.");
+        if is_evidence { Problem::too_large(detail) } else { Problem::body(detail) }
+    };
     let held = if is_evidence {
         let bytes = body.size_hint().upper().unwrap_or(most as u64);
         if bytes > most as u64 {

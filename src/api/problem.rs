@@ -316,9 +316,7 @@ impl From<InvalidId> for Problem {
 /// A sentence of ours, with the letter that sentences begin with.
 fn capitalised(text: &str) -> String {
     let mut letters = text.chars();
-    letters.next().map_or_else(String::new, |first| {
-        first.to_uppercase().chain(letters).collect()
-    })
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
 impl From<ParseError> for Problem {

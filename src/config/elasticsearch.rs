@@ -392,7 +392,7 @@ fn auth(
 }
 
 /// The secret, without the line break that editors put behind it.
-fn read(key: &'static str, secret: &RawSecret) -> Result<Secret, ConfigError> {
+pub(super) fn read(key: &'static str, secret: &RawSecret) -> Result<Secret, ConfigError> {
     let text = match secret {
         RawSecret::File(path) => from_file(key, path)?,
         RawSecret::Env(name) => std::env::var(name).map_err(|_| ConfigError::Value {

@@ -5,11 +5,12 @@
 //! | `mod.rs` | [`Config`]: defaults, then the file, then flags and environment; validated once |
 //! | `raw.rs` | the file as it is written, key by key |
 //! | `elasticsearch.rs` | the same of its section `elasticsearch:`, and what it means |
-//! | `tls.rs` | the same of its section `tls:` |
+//! | `tls.rs`, `axonflow.rs` | the same of its sections `tls:` and `axonflow:` |
 //! | `units.rs` | sizes and durations as people write them |
 //! | `yaml.rs` | YAML with line numbers and the nearest known name |
 //! | `fuzzing.rs` | what `fuzz/` reaches |
 
+mod axonflow;
 mod elasticsearch;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
@@ -58,6 +59,8 @@ pub struct Config {
     pub correlation: Correlation,
     /// The cluster that entries are exported to, if there is one.
     pub elasticsearch: Option<Elasticsearch>,
+    /// The engine that decides, if calls of AxonFlow's API that ask for a decision have one.
+    pub axonflow: Option<receiver::axonflow::UpstreamSettings>,
     /// Deadlines of an orderly end.
     pub shutdown: Shutdown,
     /// Filter of our own logs.
@@ -220,6 +223,7 @@ fn resolve(raw: Raw, overrides: &Overrides) -> Result<Config, ConfigError> {
             max_traces: raw.correlation.max_traces.max(1),
         },
         elasticsearch: raw.elasticsearch.resolve(&overrides.elasticsearch)?,
+        axonflow: raw.axonflow.resolve()?,
         shutdown: Shutdown {
             receivers: raw.shutdown.receivers.duration(),
             ledger: raw.shutdown.ledger.duration(),
@@ -274,7 +278,7 @@ mod tests {
 
     #[test]
     fn every_key_is_documented() {
-        let sections: [&[&str]; 12] = [
+        let sections: [&[&str]; 14] = [
             Raw::KEYS,
             raw::RawListen::KEYS,
             tls::RawTls::KEYS,
@@ -285,6 +289,8 @@ mod tests {
             elasticsearch::RawElasticsearch::KEYS,
             elasticsearch::RawCorrelator::KEYS,
             elasticsearch::RawReader::KEYS,
+            axonflow::RawAxonflow::KEYS,
+            axonflow::RawUpstream::KEYS,
             raw::RawShutdown::KEYS,
             raw::RawLog::KEYS,
         ];

@@ -2,6 +2,7 @@
 //!
 //! `config/spanledger.yaml` documents each key; a test holds that file to the defaults here.
 
+use super::axonflow::RawAxonflow;
 use super::elasticsearch::RawElasticsearch;
 use super::tls::RawTls;
 use super::{Period, Size};
@@ -59,6 +60,8 @@ section! {
         correlation: RawCorrelation = RawCorrelation::default(),
         /// The cluster that entries are exported to.
         elasticsearch: RawElasticsearch = RawElasticsearch::default(),
+        /// AxonFlow's API.
+        axonflow: RawAxonflow = RawAxonflow::default(),
         /// Deadlines of an orderly end.
         shutdown: RawShutdown = RawShutdown::default(),
         /// Our own logs.

@@ -186,9 +186,9 @@ pub(super) fn step_type(kind: Option<&str>) -> &'static str {
 /// happen as it was asked, is a block to whoever asks.
 pub(super) fn gate_word(outcome: Option<Outcome>) -> &'static str {
     match outcome {
-        Some(
-            Outcome::Allow | Outcome::AllowWithConstraints | Outcome::Redact | Outcome::Warn,
-        ) => "allow",
+        Some(Outcome::Allow | Outcome::AllowWithConstraints | Outcome::Redact | Outcome::Warn) => {
+            "allow"
+        }
         Some(Outcome::RequireApproval) => "require_approval",
         Some(Outcome::Block | Outcome::Quarantine | Outcome::Throttle | Outcome::Error) | None => {
             "block"

@@ -136,8 +136,7 @@ pub(in crate::api) async fn of_tenant(
     let offset = offset(params.offset)?;
     let scope = if tenant == Tenant::nobody() { "none" } else { "tenant" };
     let query = log_only([]);
-    let answer =
-        api.ask(&caller, move |api| entries(api, &tenant, &query, limit, offset)).await?;
+    let answer = api.ask(&caller, move |api| entries(api, &tenant, &query, limit, offset)).await?;
     with_scope(&answer, scope)
 }
 
@@ -253,7 +252,7 @@ fn entry(found: &Found, tenant: &Tenant) -> Value {
     let (audit, gen_ai) = (&brief.audit, &brief.gen_ai);
     let workflow = audit.workflow.id.as_deref();
     let usage = &gen_ai.usage;
-    let in_and_out = usage.input_tokens.unwrap_or(0).saturating_add(usage.output_tokens.unwrap_or(0));
+    let in_and_out = usage.input.unwrap_or(0).saturating_add(usage.output.unwrap_or(0));
     let tenant_id = brief.organization.id.as_deref().unwrap_or(tenant.name());
     let request_type = audit.request_type.as_deref().unwrap_or(&audit.kind);
     let decision = decision_word(audit.decision.raw.as_deref());
@@ -264,17 +263,17 @@ fn entry(found: &Found, tenant: &Tenant) -> Value {
         "request_id": workflow.unwrap_or(&brief.event.id),
         "timestamp": brief.timestamp,
         "tenant_id": tenant_id,
-        "client_id": text(&audit.claims.client_id),
-        "user_id": text(&brief.user.id),
-        "user_email": text(&brief.user.email),
+        "client_id": text(audit.claims.client_id.as_ref()),
+        "user_id": text(brief.user.id.as_ref()),
+        "user_email": text(brief.user.email.as_ref()),
         "request_type": request_type,
         "policy_decision": decision,
         "policy_details": policy_details(brief),
         "provider": provider.unwrap_or_default(),
         "model": model.unwrap_or_default(),
-        "tokens_used": usage.total_tokens.unwrap_or(in_and_out).max(0),
+        "tokens_used": usage.total.unwrap_or(in_and_out).max(0),
         "response_time_ms": response_time_ms(brief),
-        "query_summary": text(&brief.message),
+        "query_summary": text(brief.message.as_ref()),
         "success": brief.event.outcome.as_deref() != Some("failure"),
         "blocked": decision == "blocked",
         "workflow_id": workflow,
@@ -284,8 +283,8 @@ fn entry(found: &Found, tenant: &Tenant) -> Value {
     })
 }
 
-fn text(value: &Option<String>) -> &str {
-    value.as_deref().unwrap_or_default()
+fn text(value: Option<&String>) -> &str {
+    value.map_or("", String::as_str)
 }
 
 fn response_time_ms(brief: &Brief) -> u64 {

@@ -145,7 +145,8 @@ pub(in crate::api) async fn explain(
     let query = all([Query::term("decision_id", &id), has("decision")]);
     let found = api.ask(&caller, move |api| newest(api, &tenant, &query, MOST)).await?;
     let decision = found.entries.iter().find_map(explanation);
-    let decision = decision.ok_or_else(|| Problem::not_found("No recorded decision has this id."))?;
+    let decision =
+        decision.ok_or_else(|| Problem::not_found("No recorded decision has this id."))?;
     scoped(&decision)
 }
 

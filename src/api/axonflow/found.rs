@@ -112,9 +112,12 @@ briefs! {
         kind: Option<String>,
     }
     Usage {
-        input_tokens: Option<i64>,
-        output_tokens: Option<i64>,
-        total_tokens: Option<i64>,
+        #[serde(rename = "input_tokens")]
+        input: Option<i64>,
+        #[serde(rename = "output_tokens")]
+        output: Option<i64>,
+        #[serde(rename = "total_tokens")]
+        total: Option<i64>,
     }
     Error { message: Option<String>, }
     /// Attributes that no field of an entry takes, as the calls of this API have them.

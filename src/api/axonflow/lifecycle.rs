@@ -1,10 +1,10 @@
 //! Calls that are answered here: what they report is recorded, and nothing is decided.
 
 use super::super::problem::Problem;
+use super::no_such_workflow;
 use super::state::{Status, WorkflowState};
 use super::take::{About, Taken, recorded, still_may};
 use super::workflows::load;
-use super::no_such_workflow;
 use crate::entry::format_ns;
 use crate::intake::IntakeError;
 use crate::receiver::axonflow::{Answered, Operation, new_id};

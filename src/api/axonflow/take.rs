@@ -9,10 +9,10 @@
 use super::super::caller::Caller;
 use super::super::problem::Problem;
 use super::super::service::Api;
+use super::AxonflowCalls;
 use super::body::{Incoming, needed, text};
 use super::lifecycle;
 use super::workflows::{load, load_step};
-use super::AxonflowCalls;
 use crate::access::{Principal, Right};
 use crate::intake::{IntakeError, RefusedRequest, Whose};
 use crate::receiver::axonflow::{
@@ -57,8 +57,12 @@ pub(super) async fn take(
         && call.operation != Operation::ListCheckpoints
     {
         let tenant = caller.principal().tenant();
-        let mut refused =
-            RefusedRequest::new(call.operation.path(), problem.status, problem.detail.clone(), None);
+        let mut refused = RefusedRequest::new(
+            call.operation.path(),
+            problem.status,
+            problem.detail.clone(),
+            None,
+        );
         refused.bytes = body.len() as u64;
         refused.hash = Some(Sha256::digest(&body).into());
         calls.intake.reject(Whose::Tenant(&tenant), refused);

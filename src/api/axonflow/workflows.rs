@@ -151,9 +151,7 @@ fn find(
             break;
         }
     }
-    workflows.sort_by(|a, b| {
-        (b.started_ns, &b.known.id).cmp(&(a.started_ns, &a.known.id))
-    });
+    workflows.sort_by(|a, b| (b.started_ns, &b.known.id).cmp(&(a.started_ns, &a.known.id)));
     Ok((workflows, is_whole))
 }
 
@@ -234,9 +232,8 @@ fn waiting(api: &Api, tenant: &Tenant, limit: usize) -> Result<PendingAnswer, Pr
         let Some(workflow) = audit.workflow.id.as_deref() else { continue };
         let step = audit.step.id.as_deref();
         // What is heard of a step, or the end of its workflow, ends its wait.
-        waiting.retain(|it| {
-            it.workflow_id != workflow || step.is_some_and(|step| it.step_id != step)
-        });
+        waiting
+            .retain(|it| it.workflow_id != workflow || step.is_some_and(|step| it.step_id != step));
         let outcome = audit.decision.raw.as_deref().and_then(Outcome::from_word);
         if outcome == Some(Outcome::RequireApproval)
             && audit.kind != "approval"
@@ -271,7 +268,7 @@ fn page(limit: Option<u32>, usual: u32) -> Result<usize, Problem> {
 
 fn status(word: &str) -> Result<Status, Problem> {
     let all = [Status::InProgress, Status::Completed, Status::Aborted, Status::Failed];
-    all.into_iter().find(|status| status.as_str() == word).ok_or_else(|| {
-        Problem::parameter("`status` is in_progress, completed, aborted or failed.")
-    })
+    all.into_iter()
+        .find(|status| status.as_str() == word)
+        .ok_or_else(|| Problem::parameter("`status` is in_progress, completed, aborted or failed."))
 }

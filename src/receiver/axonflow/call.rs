@@ -139,7 +139,9 @@ pub struct Call {
 
 /// Why an id in a path cannot be one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{name}` in the path has to be 1 to {MAX_ID_CHARS} characters, none of them a control character, and neither `.` nor `..`")]
+#[error(
+    "`{name}` in the path has to be 1 to {MAX_ID_CHARS} characters, none of them a control character, and neither `.` nor `..`"
+)]
 pub struct InvalidId {
     name: &'static str,
 }

@@ -89,7 +89,8 @@ fn claims(token: &str) -> Option<Value> {
 fn basic_user(headers: &HeaderMap) -> Option<String> {
     let text = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     let (scheme, rest) = text.trim().split_once(' ')?;
-    let pair = scheme.eq_ignore_ascii_case("basic").then(|| STANDARD.decode(rest.trim()).ok())??;
+    let pair =
+        scheme.eq_ignore_ascii_case("basic").then(|| STANDARD.decode(rest.trim()).ok())??;
     let pair = String::from_utf8(pair).ok()?;
     pair.split_once(':').map(|(user, _)| user.to_owned())
 }
@@ -114,7 +115,10 @@ mod tests {
     fn a_token_is_never_recorded_and_its_user_is() {
         let body = URL_SAFE_NO_PAD.encode(r#"{"sub":"u-77","email":"ada@acme.example"}"#);
         let user = User::of_token(&format!("e30.{body}.c2ln"));
-        assert_eq!((user.id.as_deref(), user.email.as_deref()), (Some("u-77"), Some("ada@acme.example")));
+        assert_eq!(
+            (user.id.as_deref(), user.email.as_deref()),
+            (Some("u-77"), Some("ada@acme.example"))
+        );
         for token in ["user-jwt", "a.b.c", "e30.e30.sig"] {
             let user = User::of_token(token);
             let id = user.id.unwrap();

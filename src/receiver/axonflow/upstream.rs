@@ -296,7 +296,8 @@ mod tests {
     #[test]
     fn a_key_of_ours_is_never_passed_on() {
         let mut headers = HeaderMap::new();
-        for name in ["authorization", "x-client-id", "x-user-token", "cookie", "host", "x-api-key"] {
+        for name in ["authorization", "x-client-id", "x-user-token", "cookie", "host", "x-api-key"]
+        {
             headers.insert(name, HeaderValue::from_static("v"));
         }
         let names = |settings: &UpstreamSettings, own_keys| {
@@ -313,6 +314,9 @@ mod tests {
         let own = HeaderValue::from_static("Basic eA==");
         let ours = UpstreamSettings { credentials: Some(("us".into(), own.clone())), ..open };
         let passed = ours.passed_on(&headers, false);
-        assert_eq!((passed.get("authorization"), passed.get("x-client-id").unwrap()), (Some(&own), "us"));
+        assert_eq!(
+            (passed.get("authorization"), passed.get("x-client-id").unwrap()),
+            (Some(&own), "us")
+        );
     }
 }
