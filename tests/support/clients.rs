@@ -7,7 +7,9 @@ use std::process::Command;
 pub fn command(client: &str) -> Command {
     let home = prepared().join(client);
     let (program, script) = match client {
-        "python" | "frameworks" => (home.join("venv/bin/python"), Some(home.join("client.py"))),
+        "python" | "frameworks" | "axonflow" => {
+            (home.join("venv/bin/python"), Some(home.join("client.py")))
+        }
         "js" => ("node".into(), Some(home.join("client.mjs"))),
         "go" => (home.join("client"), None),
         "collector" => (home.join("collector"), None),
