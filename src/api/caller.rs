@@ -9,21 +9,23 @@
 //! Every question to the store is about one tenant. Whoever reads one tenant's evidence asks about
 //! that tenant, whatever he names; whoever reads every tenant's names one for each question.
 
-use super::limits::{BODY_TIMEOUT, MAX_BODY_BYTES};
+use super::limits::{BODY_TIMEOUT, MAX_BODY_BYTES, MAX_EVIDENCE_BYTES, MAX_INCOMING_BYTES};
 use super::load::Load;
-use super::outgoing::Owner;
+use super::outgoing::{Owner, units};
 use super::problem::Problem;
 use super::service::Api;
+use super::shares::{Shares, Taken};
 use crate::access::{
     Credentials, Denied, PeerCertificate, Presented, Principal, Right, Role, Tenant,
 };
 use crate::store::query::Query;
 use axum::body::{Body, to_bytes};
 use axum::extract::{FromRequestParts, MatchedPath, Request, State};
-use axum::http::header;
 use axum::http::request::Parts;
+use axum::http::{Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use http_body::Body as _;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -36,6 +38,19 @@ pub(super) enum Needs {
     Credential,
     /// A credential of a role that may do this.
     Right(Right),
+    /// One that may read, for the methods that only read; one that may write, for all others.
+    ReadOrWrite,
+}
+
+impl Needs {
+    /// What a method of the path asks. Only a path that is read and written tells methods apart.
+    pub(super) fn of(self, method: &Method) -> Self {
+        match self {
+            Self::ReadOrWrite if method.is_safe() => Self::Right(Right::Read),
+            Self::ReadOrWrite => Self::Right(Right::Write),
+            needs => needs,
+        }
+    }
 }
 
 /// Who may ask for what: the credentials in effect and the table of paths. Cheap to clone.
@@ -44,6 +59,8 @@ pub(super) struct Access {
     credentials: Option<Credentials>,
     load: Arc<Load>,
     rules: Arc<HashMap<&'static str, Needs>>,
+    /// Memory for evidence that is on its way.
+    incoming: Shares,
 }
 
 impl Access {
@@ -53,6 +70,7 @@ impl Access {
             credentials: api.credentials.clone(),
             load: Arc::clone(&api.load),
             rules: Arc::new(rules.collect()),
+            incoming: Shares::new(usize::try_from(units(MAX_INCOMING_BYTES)).unwrap_or(usize::MAX)),
         }
     }
 
@@ -195,11 +213,13 @@ pub(super) async fn authorize(
     mut request: Request<Body>,
     next: Next,
 ) -> Response {
-    if let Err(problem) = admit(&access, &mut request) {
-        return problem.into_response();
-    }
-    match whole(&access, request).await {
-        Ok(request) => {
+    let needs = match admit(&access, &mut request) {
+        Ok(needs) => needs,
+        Err(problem) => return problem.into_response(),
+    };
+    match whole(&access, needs, request).await {
+        // The memory of the body is held until it is answered.
+        Ok((request, _held)) => {
             let owner = request.extensions().get::<Caller>().and_then(Caller::owner);
             let owner = owner.map(|owner| Owner(owner.to_owned()));
             let mut response = next.run(request).await;
@@ -214,29 +234,54 @@ pub(super) async fn authorize(
 
 /// The request with all of its body, if it still may: a credential can be revoked while the body is
 /// on its way, and whoever has one that will be could begin many requests in advance.
-async fn whole(access: &Access, request: Request<Body>) -> Result<Request<Body>, Problem> {
+async fn whole(
+    access: &Access,
+    needs: Needs,
+    request: Request<Body>,
+) -> Result<(Request<Body>, Option<Taken>), Problem> {
     if request.method().is_safe() {
-        return Ok(request);
+        return Ok((request, None));
     }
     let (parts, body) = request.into_parts();
-    let body = tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, MAX_BODY_BYTES)).await;
+    let is_evidence = needs == Needs::Right(Right::Write);
+    let most = if is_evidence { MAX_EVIDENCE_BYTES } else { MAX_BODY_BYTES };
+    let too_large = || {
+        let detail = format!("It has at most {most} bytes.");
+        if is_evidence { Problem::too_large(detail) } else { Problem::body(detail) }
+    };
+    let held = if is_evidence {
+        let bytes = body.size_hint().upper().unwrap_or(most as u64);
+        if bytes > most as u64 {
+            return Err(too_large());
+        }
+        let owner = parts.extensions.get::<Caller>().and_then(Caller::owner).unwrap_or_default();
+        let units = u32::try_from(units(bytes)).unwrap_or(u32::MAX);
+        let taken = access.incoming.try_take(Some(owner), units);
+        Some(taken.map_err(|full| {
+            access.load.no_place(full);
+            Problem::busy()
+        })?)
+    } else {
+        None
+    };
+    let body = tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, most)).await;
     let body =
         body.map_err(|_| Problem::body(format!("It did not arrive within {BODY_TIMEOUT:?}.")))?;
-    let body =
-        body.map_err(|_| Problem::body(format!("It has at most {MAX_BODY_BYTES} bytes.")))?;
+    let body = body.map_err(|_| too_large())?;
     if let Some(caller) = parts.extensions.get::<Caller>() {
         let now = caller.shown.authenticate(access.credentials.as_ref());
         now.inspect_err(|denied| access.load.denied.note(*denied))?;
     }
-    Ok(Request::from_parts(parts, Body::from(body)))
+    Ok((Request::from_parts(parts, Body::from(body)), held))
 }
 
-fn admit(access: &Access, request: &mut Request<Body>) -> Result<(), Problem> {
-    let Some(path) = request.extensions().get::<MatchedPath>() else { return Ok(()) };
+fn admit(access: &Access, request: &mut Request<Body>) -> Result<Needs, Problem> {
+    let Some(path) = request.extensions().get::<MatchedPath>() else { return Ok(Needs::Nothing) };
     // IMPORTANT: by path and not by method, so that HEAD and OPTIONS need what GET and POST need.
-    // A path without a rule is the operator's.
+    // A path that is both read and written tells methods that only read from all others. A path
+    // without a rule is the operator's.
     let needs = access.rules.get(path.as_str()).copied();
-    let needs = needs.unwrap_or(Needs::Right(Right::Operate));
+    let needs = needs.unwrap_or(Needs::Right(Right::Operate)).of(request.method());
     let shown = Shown::of(request);
     let allowed = access.let_in(needs, &shown);
     let principal = allowed.inspect_err(|denied| access.load.denied.note(*denied))?;
@@ -246,7 +291,7 @@ fn admit(access: &Access, request: &mut Request<Body>) -> Result<(), Problem> {
     if let Some(principal) = principal {
         request.extensions_mut().insert(Caller { principal, shown: Arc::new(shown) });
     }
-    Ok(())
+    Ok(needs)
 }
 
 /// Whether a page of another site had a browser send this. A browser adds a certificate, or a

@@ -71,6 +71,13 @@ pub const READ_TIMEOUT: Duration = Duration::from_mins(2);
 /// tenants.
 pub const MAX_BODY_BYTES: usize = 1_024 * 1_024;
 
+/// Largest body of a request that is evidence, bytes: arguments and results of a tool stand in it.
+pub const MAX_EVIDENCE_BYTES: usize = 8 * 1_024 * 1_024;
+
+/// Bytes of evidence that is on its way at once, each body counted with its largest size when it
+/// does not say its own. Half of them from one credential, or from all who have none.
+pub const MAX_INCOMING_BYTES: u64 = 32 * 1_024 * 1_024;
+
 /// How long a body may take to arrive.
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 

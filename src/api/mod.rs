@@ -11,6 +11,7 @@
 //! | `who.rs` | who asks, and whose evidence he may ask for |
 //! | `keys.rs`, `key.rs` | credentials are made, listed, rotated, revoked; how they are shown |
 //! | `dead_letters.rs` | what could not be exported |
+//! | `axonflow/` | AxonFlow's API: what its clients report, ask and read |
 //! | `probes.rs` | `/`, `/healthz`, `/readyz`, `/metrics` |
 //! | `openapi.rs` | the OpenAPI document |
 //! | `problem.rs` | [`Problem`]: errors as RFC 9457 problem details |
@@ -28,6 +29,7 @@
 
 mod answer;
 mod approvals;
+mod axonflow;
 mod caller;
 mod case;
 mod dead_letters;
@@ -54,6 +56,10 @@ mod who;
 
 pub use answer::*;
 pub use approvals::{ApprovalParams, Approvals};
+pub use axonflow::{
+    AuditAnswer, AuditSearch, AxonflowCalls, DecisionSummary, DecisionsAnswer, PendingAnswer,
+    PendingApproval, PlatformHealth, StepAnswer, UngatedStep, WorkflowAnswer, WorkflowsAnswer,
+};
 pub use case::Case;
 pub use dead_letters::{
     DeadLetterBox, DropAnswer, DropRequest, Dropping, Letter, LettersAnswer, ReplayAnswer,

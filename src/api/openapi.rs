@@ -2,6 +2,10 @@
 
 use super::answer::{EntriesAnswer, TenantsAnswer, TraceAnswer, WhoAmI};
 use super::approvals::Approvals;
+use super::axonflow::{
+    AuditAnswer, AuditSearch, DecisionsAnswer, PendingAnswer, PlatformHealth, WorkflowAnswer,
+    WorkflowsAnswer,
+};
 use super::caller::Needs;
 use super::case::Case;
 use super::dead_letters::{DropAnswer, LettersAnswer, ReplayAnswer};
@@ -13,10 +17,10 @@ use super::problem::{PROBLEM_JSON, Problem};
 use super::routes::documented_needs;
 use super::runs::Timeline;
 use super::{
-    approvals, dead_letters, entries, jobs, keys, policy_audit, probes, runs, traces, who,
+    approvals, axonflow, dead_letters, entries, jobs, keys, policy_audit, probes, runs, traces, who,
 };
 use axum::body::Bytes;
-use axum::http::header;
+use axum::http::{Method, header};
 use axum::response::{IntoResponse as _, Response};
 use std::sync::LazyLock;
 use utoipa::OpenApi;
@@ -54,6 +58,29 @@ use utoipa::openapi::{Components, ContentBuilder, Ref, ResponseBuilder};
         dead_letters::list,
         dead_letters::replay,
         dead_letters::drop_letters,
+        axonflow::list,
+        axonflow::create,
+        axonflow::get,
+        axonflow::pending,
+        axonflow::gate,
+        axonflow::complete_step,
+        axonflow::approve,
+        axonflow::reject,
+        axonflow::complete,
+        axonflow::abort,
+        axonflow::fail,
+        axonflow::resume,
+        axonflow::checkpoints,
+        axonflow::resume_last,
+        axonflow::resume_from,
+        axonflow::tool_call,
+        axonflow::llm_call,
+        axonflow::pre_check,
+        axonflow::search,
+        axonflow::of_tenant,
+        axonflow::decisions,
+        axonflow::explain,
+        axonflow::health,
         openapi,
         probes::front_page,
         probes::healthz,
@@ -76,6 +103,13 @@ use utoipa::openapi::{Components, ContentBuilder, Ref, ResponseBuilder};
         KeyMade,
         WhoAmI,
         TenantsAnswer,
+        WorkflowsAnswer,
+        WorkflowAnswer,
+        PendingAnswer,
+        AuditSearch,
+        AuditAnswer,
+        DecisionsAnswer,
+        PlatformHealth,
         Problem,
         Readiness
     )),
@@ -83,6 +117,7 @@ use utoipa::openapi::{Components, ContentBuilder, Ref, ResponseBuilder};
         (name = "evidence", description = "Entries of the ledger"),
         (name = "governance", description = "Decisions, approvals, runs, policies"),
         (name = "access", description = "Who may ask for what"),
+        (name = "axonflow", description = "AxonFlow's API, as its published clients call it"),
         (name = "export", description = "What was not delivered to Elasticsearch"),
         (name = "process", description = "The process that serves them")
     )
@@ -117,8 +152,10 @@ pub(super) fn document() -> utoipa::openapi::OpenApi {
     for (path, item) in &mut document.paths.paths {
         let Some(needs) = needs.get(path) else { continue };
         let PathItem { get, post, .. } = item;
-        for operation in get.iter_mut().chain(post) {
-            describe_needs(operation, *needs);
+        for (operation, method) in [(get, Method::GET), (post, Method::POST)] {
+            if let Some(operation) = operation {
+                describe_needs(operation, needs.of(&method));
+            }
         }
     }
     document
@@ -160,6 +197,7 @@ fn describe_needs(operation: &mut Operation, needs: Needs) {
         Needs::Nothing => (None, [false; 3]),
         Needs::Credential => (Some(Vec::new()), [true, false, true]),
         Needs::Right(right) => (Some(vec![right.as_str()]), [true; 3]),
+        Needs::ReadOrWrite => (Some(vec!["read", "write"]), [true; 3]),
     };
     let required = |scopes: Vec<&str>| -> Vec<SecurityRequirement> {
         SCHEMES.iter().map(|name| SecurityRequirement::new(*name, scopes.clone())).collect()

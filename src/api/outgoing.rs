@@ -73,7 +73,7 @@ impl Outgoing {
     }
 }
 
-fn units(bytes: u64) -> u64 {
+pub(super) fn units(bytes: u64) -> u64 {
     bytes.div_ceil(UNIT_BYTES)
 }
 

@@ -1,6 +1,8 @@
 //! Errors as RFC 9457 problem details: `application/problem+json`.
 
 use crate::access::Denied;
+use crate::intake::IntakeError;
+use crate::receiver::axonflow::{InvalidId, Operation, Unanswered};
 use crate::store::StoreError;
 use crate::store::query::ParseError;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -175,6 +177,91 @@ impl Problem {
         Self::new(StatusCode::BAD_REQUEST, "bad-body", "The body cannot be read", detail)
     }
 
+    /// The body is larger than an entry may be.
+    pub fn too_large(detail: impl Into<String>) -> Self {
+        let title = "The body is too large";
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", title, detail)
+    }
+
+    /// This server takes no evidence: it only answers questions.
+    pub fn nothing_taken() -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "nothing-taken",
+            "No evidence is taken here",
+            "This server only answers questions. Send to one that `spanledger serve` started.",
+        )
+    }
+
+    /// What was reported is not on record, so it is not acknowledged.
+    pub fn not_recorded(why: &str) -> Self {
+        let detail = format!("{why}. Send it again after the seconds that `Retry-After` says.");
+        let title = "It could not be put on record";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "not-recorded", title, detail)
+    }
+
+    /// The system has no random numbers, so nothing new can have an id.
+    pub fn no_random() -> Self {
+        Self::not_recorded("The system has no random numbers for a new id")
+    }
+
+    /// A decision is asked for, and nobody is configured who makes one.
+    pub fn nobody_decides() -> Self {
+        Self::new(
+            StatusCode::NOT_IMPLEMENTED,
+            "nobody-decides",
+            "Nobody here decides",
+            "spanledger records decisions and never makes one. Name the engine that decides in the \
+             configuration (axonflow: upstream: url), and this call is forwarded to it and recorded \
+             with its answer.",
+        )
+    }
+
+    /// The engine that decides was asked, or could not be, and there is no answer.
+    pub fn upstream(why: &Unanswered) -> Self {
+        let (status, advice) = match why {
+            Unanswered::Busy(_) => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "Nothing was asked; ask again after the seconds that `Retry-After` says, or raise \
+                 axonflow.upstream.in_flight.",
+            ),
+            Unanswered::Unreachable => (
+                StatusCode::BAD_GATEWAY,
+                "Nothing was asked; check axonflow.upstream.url and whether it runs.",
+            ),
+            Unanswered::Timeout(_) => (
+                StatusCode::GATEWAY_TIMEOUT,
+                "It may have decided; look there before asking again.",
+            ),
+            Unanswered::Unusable(_) => {
+                (StatusCode::BAD_GATEWAY, "It may have decided; look there before asking again.")
+            }
+        };
+        let title = "The upstream gave no answer";
+        Self::new(status, "upstream", title, format!("{}. {advice}", capitalised(&why.to_string())))
+    }
+
+    /// The engine answered, and the answer is not on record, so it is not released.
+    pub fn decided_and_not_recorded(operation: Operation, why: &IntakeError) -> Self {
+        let what = if operation.asks_for_a_decision() { "decided" } else { "took this call" };
+        let detail = format!(
+            "The upstream {what}, and its answer is not released because it could not be put on \
+             record: {why}. Look there before asking again."
+        );
+        let title = "The upstream's answer could not be put on record";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "answer-not-recorded", title, detail)
+    }
+
+    /// A workflow has ended in another way already.
+    pub fn workflow_ended(status: &str, wanted: &str) -> Self {
+        Self::new(
+            StatusCode::CONFLICT,
+            "workflow-ended",
+            "The workflow has ended",
+            format!("It is {status} and cannot become {wanted}. Begin a new one."),
+        )
+    }
+
     /// The answer took too long.
     pub fn timeout() -> Self {
         Self::new(
@@ -218,6 +305,18 @@ impl From<Denied> for Problem {
     fn from(denied: Denied) -> Self {
         Self::denied(denied)
     }
+}
+
+impl From<InvalidId> for Problem {
+    fn from(error: InvalidId) -> Self {
+        Self::parameter(format!("{}.", capitalised(&error.to_string())))
+    }
+}
+
+/// A sentence of ours, with the letter that sentences begin with.
+fn capitalised(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
 impl From<ParseError> for Problem {
@@ -293,6 +392,13 @@ mod tests {
             Problem::other_site(),
             Problem::first_key(),
             Problem::keys("The server's log says why."),
+            Problem::too_large("An entry has at most 16 MiB."),
+            Problem::nothing_taken(),
+            Problem::not_recorded("The disk is full"),
+            Problem::nobody_decides(),
+            Problem::upstream(&Unanswered::Unreachable),
+            Problem::upstream(&Unanswered::Timeout(std::time::Duration::from_secs(45))),
+            Problem::workflow_ended("aborted", "completed"),
         ];
         insta::assert_json_snapshot!(all);
     }

@@ -7,7 +7,7 @@ use super::outgoing::Outgoing;
 use super::problem::Problem;
 use super::service::{Api, guard};
 use super::{
-    approvals, dead_letters, entries, jobs, keys, policy_audit, probes, runs, traces, who,
+    approvals, axonflow, dead_letters, entries, jobs, keys, policy_audit, probes, runs, traces, who,
 };
 use crate::access::Right;
 use axum::Router;
@@ -23,6 +23,7 @@ type Route = (&'static str, Needs, MethodRouter<Api>);
 #[rustfmt::skip]
 fn table() -> Vec<Route> {
     let read = Needs::Right(Right::Read);
+    let write = Needs::Right(Right::Write);
     let operate = Needs::Right(Right::Operate);
     vec![
         ("/", Needs::Nothing, get(probes::front_page)),
@@ -48,6 +49,28 @@ fn table() -> Vec<Route> {
         ("/api/v1/keys", operate, get(keys::list).post(keys::create)),
         ("/api/v1/keys/{id}/rotate", operate, post(keys::rotate)),
         ("/api/v1/keys/{id}/revoke", operate, post(keys::revoke)),
+        ("/health", Needs::Nothing, get(axonflow::health)),
+        ("/api/v1/workflows", Needs::ReadOrWrite, get(axonflow::list).post(axonflow::create)),
+        ("/api/v1/workflows/{id}", read, get(axonflow::get)),
+        ("/api/v1/workflows/approvals/pending", read, get(axonflow::pending)),
+        ("/api/v1/workflows/{id}/checkpoints", read, get(axonflow::checkpoints)),
+        ("/api/v1/workflows/{id}/checkpoints/resume", write, post(axonflow::resume_last)),
+        ("/api/v1/workflows/{id}/checkpoints/{checkpoint_id}/resume", write, post(axonflow::resume_from)),
+        ("/api/v1/workflows/{id}/steps/{step_id}/gate", write, post(axonflow::gate)),
+        ("/api/v1/workflows/{id}/steps/{step_id}/complete", write, post(axonflow::complete_step)),
+        ("/api/v1/workflows/{id}/steps/{step_id}/approve", write, post(axonflow::approve)),
+        ("/api/v1/workflows/{id}/steps/{step_id}/reject", write, post(axonflow::reject)),
+        ("/api/v1/workflows/{id}/complete", write, post(axonflow::complete)),
+        ("/api/v1/workflows/{id}/abort", write, post(axonflow::abort)),
+        ("/api/v1/workflows/{id}/fail", write, post(axonflow::fail)),
+        ("/api/v1/workflows/{id}/resume", write, post(axonflow::resume)),
+        ("/api/v1/audit/tool-call", write, post(axonflow::tool_call)),
+        ("/api/audit/llm-call", write, post(axonflow::llm_call)),
+        ("/api/policy/pre-check", write, post(axonflow::pre_check)),
+        ("/api/v1/audit/search", read, post(axonflow::search)),
+        ("/api/v1/audit/tenant/{id}", read, get(axonflow::of_tenant)),
+        ("/api/v1/decisions", read, get(axonflow::decisions)),
+        ("/api/v1/decisions/{id}/explain", read, get(axonflow::explain)),
     ]
 }
 
@@ -98,6 +121,7 @@ mod tests {
         for (path, needs) in documented_needs() {
             let operations = document["paths"][&path].as_object().unwrap();
             for (method, operation) in operations.iter().filter(|(name, _)| *name != "parameters") {
+                let needs = needs.of(&method.to_uppercase().parse().unwrap());
                 let wanted: Vec<serde_json::Value> = match needs {
                     Needs::Nothing => Vec::new(),
                     Needs::Credential => {
@@ -107,6 +131,7 @@ mod tests {
                         .keys()
                         .map(|name| serde_json::json!({name: [right.as_str()]}))
                         .collect(),
+                    Needs::ReadOrWrite => panic!("{method} {path} needs one of them"),
                 };
                 let wanted = serde_json::Value::Array(wanted);
                 assert_eq!(operation["security"], wanted, "{method} {path}");
@@ -115,7 +140,7 @@ mod tests {
                     let applies = match needs {
                         Needs::Nothing => false,
                         Needs::Credential => status != "403",
-                        Needs::Right(_) => true,
+                        Needs::Right(_) | Needs::ReadOrWrite => true,
                     };
                     assert_eq!(told, applies, "{method} {path} {status}");
                 }

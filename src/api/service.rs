@@ -1,5 +1,6 @@
 //! What the routes share: the state, one question's turn and time, headers, the Host check.
 
+use super::axonflow::AxonflowCalls;
 use super::caller::Caller;
 use super::dead_letters::DeadLetterBox;
 use super::health::Health;
@@ -59,6 +60,8 @@ pub struct Api {
     pub(super) credentials: Option<Credentials>,
     /// What changes the credentials; absent where nothing does.
     pub(super) keyring: Option<Arc<dyn Keyring>>,
+    /// What takes the calls of AxonFlow's clients; absent where nothing is taken.
+    pub(super) axonflow: Option<Arc<AxonflowCalls>>,
     /// What is refused for its load, counted.
     pub(super) load: Arc<Load>,
     /// Questions that may be worked on at once.
@@ -109,6 +112,7 @@ impl Api {
             dead_letters: None,
             credentials: None,
             keyring: None,
+            axonflow: None,
             load: Arc::default(),
             turns: Shares::new(bounds.concurrent),
             waiting: Shares::new(bounds.waiting),
@@ -144,6 +148,12 @@ impl Api {
     #[must_use]
     pub fn with_keyring(self, keyring: Arc<dyn Keyring>) -> Self {
         Self { keyring: Some(keyring), ..self }
+    }
+
+    /// The same API, which takes the calls of AxonFlow's clients.
+    #[must_use]
+    pub fn with_axonflow(self, calls: AxonflowCalls) -> Self {
+        Self { axonflow: Some(Arc::new(calls)), ..self }
     }
 
     /// The same API that counts there what it refuses.

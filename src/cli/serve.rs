@@ -16,12 +16,13 @@ use super::keeper::{Keeper, KeeperError, open_credentials};
 use super::letters::{Letters, NotStarted};
 use super::listen::{Listening, Part};
 use crate::access::{ACCESS_FOLDER, BookError, Tls, TlsError};
-use crate::api::{Api, DeadLetterBox, Health, Load};
+use crate::api::{Api, AxonflowCalls, DeadLetterBox, Health, Load};
 use crate::config::{Config, ConfigError, Overrides};
 use crate::convert::{MappingError, Mappings};
 use crate::ledger::Recovery;
 use crate::pipeline::{self, ELASTICSEARCH, Opened, Pipeline, PipelineError, Vitals};
 use crate::receiver::Receiver;
+use crate::receiver::axonflow::{Upstream, UpstreamError};
 use crate::telemetry::metrics::Sources;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -64,6 +65,9 @@ pub enum ServeError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The engine that decides cannot be asked.
+    #[error(transparent)]
+    Upstream(#[from] UpstreamError),
     /// `endpoints.json` cannot be written.
     #[error(transparent)]
     Endpoints(#[from] EndpointsError),
@@ -137,11 +141,14 @@ pub async fn start(config: Config, mappings: Mappings) -> Result<Running, ServeE
         tls: tls.clone(),
         api: Arc::clone(&load),
     };
+    let upstream = config.axonflow.clone().map(Upstream::new).transpose()?;
+    let axonflow = AxonflowCalls::new(sources.intake.clone(), upstream);
     let metrics = Arc::new(move || sources.text());
     let api = Api::new(Arc::clone(pipeline.store()), Arc::clone(&health), metrics)
         .with_dead_letters(letters)
         .with_credentials(credentials.clone())
         .with_keyring(Arc::new(keeper.clone()))
+        .with_axonflow(axonflow)
         .with_load(load);
     let listening = Listening { config: &config, receiver: &receiver, tls: tls.as_ref() };
     let (api_address, api) = listening.api(api).await?;

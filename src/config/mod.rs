@@ -6,12 +6,13 @@
 //! | `raw.rs` | the file as it is written, key by key |
 //! | `alerts.rs` | the same of its list `alerts:`, and what it means |
 //! | `elasticsearch.rs` | the same of its section `elasticsearch:`, and what it means |
-//! | `tls.rs` | the same of its section `tls:` |
+//! | `tls.rs`, `axonflow.rs` | the same of its sections `tls:` and `axonflow:` |
 //! | `units.rs` | sizes and durations as people write them |
 //! | `yaml.rs` | YAML with line numbers and the nearest known name |
 //! | `fuzzing.rs` | what `fuzz/` reaches |
 
 mod alerts;
+mod axonflow;
 mod elasticsearch;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
@@ -63,6 +64,8 @@ pub struct Config {
     pub elasticsearch: Option<Elasticsearch>,
     /// What is told to webhooks.
     pub alerts: Vec<crate::export::Alert>,
+    /// The engine that decides, if calls of AxonFlow's API that ask for a decision have one.
+    pub axonflow: Option<receiver::axonflow::UpstreamSettings>,
     /// Deadlines of an orderly end.
     pub shutdown: Shutdown,
     /// Filter of our own logs.
@@ -226,6 +229,7 @@ fn resolve(raw: Raw, overrides: &Overrides) -> Result<Config, ConfigError> {
         },
         elasticsearch: raw.elasticsearch.resolve(&overrides.elasticsearch)?,
         alerts: alerts::resolve(raw.alerts)?,
+        axonflow: raw.axonflow.resolve()?,
         shutdown: Shutdown {
             receivers: raw.shutdown.receivers.duration(),
             ledger: raw.shutdown.ledger.duration(),
@@ -280,7 +284,7 @@ mod tests {
 
     #[test]
     fn every_key_is_documented() {
-        let sections: [&[&str]; 13] = [
+        let sections: &[&[&str]] = &[
             Raw::KEYS,
             raw::RawListen::KEYS,
             tls::RawTls::KEYS,
@@ -292,6 +296,8 @@ mod tests {
             elasticsearch::RawCorrelator::KEYS,
             elasticsearch::RawReader::KEYS,
             alerts::RawAlert::KEYS,
+            axonflow::RawAxonflow::KEYS,
+            axonflow::RawUpstream::KEYS,
             raw::RawShutdown::KEYS,
             raw::RawLog::KEYS,
         ];

@@ -3,6 +3,7 @@
 //! `config/spanledger.yaml` documents each key; a test holds that file to the defaults here.
 
 use super::alerts::RawAlert;
+use super::axonflow::RawAxonflow;
 use super::elasticsearch::RawElasticsearch;
 use super::tls::RawTls;
 use super::{Period, Size};
@@ -62,6 +63,8 @@ section! {
         elasticsearch: RawElasticsearch = RawElasticsearch::default(),
         /// What is told to webhooks.
         alerts: Vec<RawAlert> = Vec::new(),
+        /// AxonFlow's API.
+        axonflow: RawAxonflow = RawAxonflow::default(),
         /// Deadlines of an orderly end.
         shutdown: RawShutdown = RawShutdown::default(),
         /// Our own logs.

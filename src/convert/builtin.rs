@@ -17,6 +17,7 @@ shipped! {
     "audit_target",
     "autogen",
     "axonflow",
+    "axonflow_api",
     "cerbos",
     "cordum",
     "crewai",

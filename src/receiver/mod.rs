@@ -1,4 +1,5 @@
-//! What writes: OTLP over gRPC and HTTP, decision logs of governance engines, runs of `LangSmith`.
+//! What writes: OTLP over gRPC and HTTP, decision logs of governance engines, runs of `LangSmith`, the
+//! calls of AxonFlow's API.
 //!
 //! | file | holds |
 //! |---|---|
@@ -22,11 +23,13 @@
 //! | `otlp/` | protobuf and JSON to [`Sink`](crate::span::Sink) calls |
 //! | `decision_logs/` | the same for OPA, Cerbos, Cordum and flat audit lines |
 //! | `langsmith/` | the same for `LangSmith`'s native runs |
+//! | `axonflow/` | what AxonFlow's clients report and ask; the engine that decides |
 //!
 //! A success is sent after [`Intake::commit`](crate::intake::Intake::commit) returned, which is
 //! after the fsync that covers every record of the request. A refusal says by its status whether
 //! the request may be sent again, and leaves a rejection entry.
 
+pub mod axonflow;
 mod body;
 mod budget;
 mod connections;

@@ -7,7 +7,7 @@ use std::process::Command;
 pub fn command(client: &str) -> Command {
     let home = prepared().join(client);
     let (program, script) = match client {
-        "python" | "frameworks" | "langsmith" => {
+        "python" | "frameworks" | "langsmith" | "axonflow" => {
             (home.join("venv/bin/python"), Some(home.join("client.py")))
         }
         "js" => ("node".into(), Some(home.join("client.mjs"))),

@@ -1,0 +1,345 @@
+//! One call, from what was sent to the answer that may be released.
+//!
+//! ```text
+//! body ─► checked ─► no upstream ─► asks for a decision: 501 │ else: record ══ durable ══► ours
+//!                └─► upstream ─► answered ─► record ══ durable ══► its answer
+//!                           └─► not ─► record that ══ durable ══► 502, 503, 504
+//! ```
+
+use super::super::caller::Caller;
+use super::super::problem::Problem;
+use super::super::service::Api;
+use super::AxonflowCalls;
+use super::body::{Incoming, needed, text};
+use super::lifecycle;
+use super::workflows::{load, load_step};
+use crate::access::{Principal, Right};
+use crate::intake::{IntakeError, RefusedRequest, Whose};
+use crate::receiver::axonflow::{
+    Answered, Call, Known, Object, Operation, Reply, Report, Sender, Unanswered, Upstream, new_id,
+    record,
+};
+use axum::body::Body;
+use axum::http::StatusCode;
+use axum::response::Response;
+use sha2::{Digest, Sha256};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// A call on its way.
+pub(super) struct Taken<'a> {
+    pub(super) api: &'a Api,
+    pub(super) calls: Arc<AxonflowCalls>,
+    pub(super) caller: &'a Caller,
+    pub(super) sender: Sender,
+    pub(super) call: &'a Call,
+    pub(super) request: Object,
+    /// Nanoseconds since 1970.
+    pub(super) at_ns: u64,
+    /// Id of its record.
+    pub(super) id: String,
+}
+
+/// Answers a call when what it says is durable.
+///
+/// # Errors
+/// [`Problem`]. That it was refused is on record.
+pub(super) async fn take(
+    api: &Api,
+    caller: &Caller,
+    call: Call,
+    incoming: Incoming,
+) -> Result<Response, Problem> {
+    let calls = api.axonflow.clone().ok_or_else(Problem::nothing_taken)?;
+    let body = incoming.body.clone();
+    let answer = answer(api, Arc::clone(&calls), caller, &call, incoming).await;
+    if let Err(problem) = &answer
+        && call.operation != Operation::ListCheckpoints
+    {
+        let tenant = caller.principal().tenant();
+        let mut refused = RefusedRequest::new(
+            call.operation.path(),
+            problem.status,
+            problem.detail.clone(),
+            None,
+        );
+        refused.bytes = body.len() as u64;
+        refused.hash = Some(Sha256::digest(&body).into());
+        calls.intake.reject(Whose::Tenant(&tenant), refused);
+    }
+    answer
+}
+
+async fn answer(
+    api: &Api,
+    calls: Arc<AxonflowCalls>,
+    caller: &Caller,
+    call: &Call,
+    incoming: Incoming,
+) -> Result<Response, Problem> {
+    let principal = caller.principal();
+    let counted = principal.admit_bytes(incoming.body.len());
+    counted.inspect_err(|denied| api.load.denied.note(*denied))?;
+    let request = incoming.object()?;
+    check(call, &request)?;
+    let at_ns = now_ns();
+    let taken = Taken {
+        api,
+        caller,
+        sender: sender(principal, &incoming, &request),
+        call,
+        id: new_id("aud", at_ns).map_err(|_| Problem::no_random())?,
+        at_ns,
+        request,
+        calls,
+    };
+    match &taken.calls.upstream {
+        Some(upstream) if call.operation.is_forwarded() => {
+            taken.forward(&upstream.clone(), incoming).await
+        }
+        None if call.operation.asks_for_a_decision() => Err(Problem::nobody_decides()),
+        _ => lifecycle::answer(&taken).await,
+    }
+}
+
+/// Who sends it. A pre-check has the user's token in its body.
+fn sender(principal: &Principal, incoming: &Incoming, request: &Object) -> Sender {
+    let mut sender = Sender::of(principal, &incoming.headers);
+    if sender.user == crate::receiver::axonflow::User::default()
+        && let Some(token) = request.get("user_token").and_then(serde_json::Value::as_str)
+    {
+        sender.user = crate::receiver::axonflow::User::of_token(token);
+    }
+    sender
+}
+
+/// What has to be in a body whoever answers it, so that its entry can be found.
+fn check(call: &Call, request: &Object) -> Result<(), Problem> {
+    match call.operation {
+        Operation::CreateWorkflow => {
+            needed(request, "workflow_name")?;
+            text(request, "source")?;
+            text(request, "trace_id")?;
+        }
+        Operation::ToolCall => {
+            needed(request, "tool_name")?;
+            text(request, "workflow_id")?;
+            text(request, "step_id")?;
+            text(request, "user_id")?;
+        }
+        Operation::LlmCall => {
+            needed(request, "context_id")?;
+        }
+        Operation::StepGate => {
+            text(request, "step_name")?;
+            text(request, "step_type")?;
+            text(request, "idempotency_key")?;
+        }
+        Operation::CompleteStep => {
+            text(request, "idempotency_key")?;
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+impl Taken<'_> {
+    /// Makes the call durable with what was answered to it.
+    ///
+    /// # Errors
+    /// [`IntakeError`]; then it is not on record.
+    pub(super) async fn record(
+        &self,
+        answered: Answered<'_>,
+        about: &About,
+    ) -> Result<(), IntakeError> {
+        let report = Report {
+            call: self.call,
+            at_ns: self.at_ns,
+            id: &self.id,
+            sender: &self.sender,
+            workflow: about.workflow.as_ref(),
+            step_name: about.step_name.as_deref(),
+            total_steps: about.total_steps,
+            request: &self.request,
+            answered,
+        };
+        record(&self.calls.intake, &report).await
+    }
+
+    /// What is known of the workflow, and of the step, that a call names.
+    ///
+    /// # Errors
+    /// [`Problem`] when the store cannot say.
+    pub(super) async fn about(&self, id: &str, step: Option<&str>) -> Result<About, Problem> {
+        let tenant = self.sender.tenants.own().clone();
+        let known = self.calls.known.get(&tenant, id);
+        let mut about = About { workflow: known, ..About::default() };
+        if let Some(step) = step {
+            let (tenant, id, step) = (tenant.clone(), id.to_owned(), step.to_owned());
+            let found = self.api.ask(self.caller, move |api| load_step(api, &tenant, &id, &step));
+            let found = found.await?.and_then(|mut workflow| workflow.steps.pop());
+            about.completion_keys = found.as_ref().map(|step| step.completion_keys.clone());
+            about.step_name = found.and_then(|step| step.name);
+        }
+        if about.workflow.is_none() {
+            let (tenant, id) = (tenant.clone(), id.to_owned());
+            let load = move |api: &Api| load(api, &tenant, &id);
+            let (found, _) = self.api.ask(self.caller, load).await?;
+            about.workflow = found.map(|workflow| workflow.known);
+        }
+        if let Some(known) = about.workflow.clone() {
+            self.calls.known.put(&tenant, known);
+        }
+        Ok(about)
+    }
+
+    /// Asks the upstream, and releases what it answers when that is on record.
+    async fn forward(&self, upstream: &Upstream, incoming: Incoming) -> Result<Response, Problem> {
+        let own_keys = self.caller.principal().credential().is_some();
+        let Incoming { headers, query, body } = incoming;
+        let asked = upstream.ask(self.call, query.as_deref(), &headers, body, own_keys).await;
+        let reply = match asked.and_then(readable) {
+            Ok(reply) => reply,
+            Err(unanswered) => return Err(self.unanswered(&unanswered).await),
+        };
+        if self.call.operation == Operation::ListCheckpoints {
+            return Ok(released(reply.0));
+        }
+        let (reply, body) = reply;
+        let is_taken = reply.status.is_success();
+        if !is_taken && !self.call.operation.asks_for_a_decision() {
+            // It did not happen there, so it is not reported as what happened.
+            let why = format!("the upstream refused it with status {}", reply.status.as_u16());
+            let path = self.call.operation.path();
+            let refused = RefusedRequest::new(path, reply.status.as_u16(), why, None);
+            self.calls.intake.reject(Whose::Tenant(self.sender.tenants.own()), refused);
+            return Ok(released(reply));
+        }
+        let about = self.about_forwarded(&body).await;
+        let answered = Answered::Upstream { status: reply.status.as_u16(), body: &body };
+        if let Err(error) = self.record(answered, &about).await {
+            tracing::error!(%error, "an answer of the upstream could not be put on record");
+            return Err(Problem::decided_and_not_recorded(self.call.operation, &error));
+        }
+        if let Some(known) = about.workflow {
+            self.calls.known.put(self.sender.tenants.own(), known);
+        }
+        Ok(released(reply))
+    }
+
+    /// What is known of a workflow that the upstream keeps. What is not known is left out: the
+    /// upstream has answered, and that must not be lost for a name.
+    async fn about_forwarded(&self, answer: &Object) -> About {
+        if self.call.operation == Operation::CreateWorkflow {
+            let id = answer.get("workflow_id").and_then(serde_json::Value::as_str);
+            let workflow = id.map(|id| self.begun(id.to_owned()));
+            return About { workflow, ..About::default() };
+        }
+        let Some(id) = self.call.workflow.as_deref() else { return About::default() };
+        let names_step = self.request.get("step_name").is_some_and(serde_json::Value::is_string);
+        let step = self.call.step.as_deref().filter(|_| !names_step);
+        let mut about = self.about(id, step).await.unwrap_or_default();
+        if self.call.operation == Operation::CompleteWorkflow {
+            about.total_steps = self.executed(id).await;
+        }
+        about
+    }
+
+    /// Steps of a workflow that were executed, as far as the store can say now.
+    async fn executed(&self, id: &str) -> Option<u64> {
+        let (tenant, id) = (self.sender.tenants.own().clone(), id.to_owned());
+        let found = self.api.ask(self.caller, move |api| load(api, &tenant, &id)).await;
+        Some(found.ok()?.0?.executed())
+    }
+
+    /// What is known of a workflow that begins.
+    pub(super) fn begun(&self, id: String) -> Known {
+        let said = |name| self.request.get(name).and_then(serde_json::Value::as_str);
+        Known {
+            id,
+            name: said("workflow_name").map(str::to_owned),
+            source: said("source").map(str::to_owned),
+            trace_id: said("trace_id").map(str::to_owned),
+            client_id: self.sender.client_id.clone(),
+            user_id: self.sender.user.id.clone(),
+            user_email: self.sender.user.email.clone(),
+        }
+    }
+
+    /// Puts on record that nobody answered.
+    async fn unanswered(&self, why: &Unanswered) -> Problem {
+        let problem = Problem::upstream(why);
+        if !self.call.operation.asks_for_a_decision()
+            || self.call.operation == Operation::ListCheckpoints
+        {
+            return problem;
+        }
+        let about = match self.call.workflow.as_deref() {
+            Some(id) => self.about(id, None).await.unwrap_or_default(),
+            None => About::default(),
+        };
+        let text = why.to_string();
+        let answered = Answered::Nobody { kind: why.kind(), why: &text };
+        if let Err(error) = self.record(answered, &about).await {
+            // The client is told that nothing was decided either way; the log says the rest.
+            tracing::error!(%error, "an unanswered call could not be put on record");
+        }
+        problem
+    }
+}
+
+/// What is known beside the call.
+#[derive(Debug, Default)]
+pub(super) struct About {
+    pub(super) workflow: Option<Known>,
+    pub(super) step_name: Option<String>,
+    pub(super) total_steps: Option<u64>,
+    /// With which keys the step was completed; absent when nobody heard of the step.
+    pub(super) completion_keys: Option<Vec<String>>,
+}
+
+/// A reply with its body as an object. A success that cannot be read is no answer: nobody could
+/// say what was decided.
+fn readable(reply: Reply) -> Result<(Reply, Object), Unanswered> {
+    if reply.body.is_empty() {
+        return Ok((reply, Object::new()));
+    }
+    match serde_json::from_slice(&reply.body) {
+        Ok(serde_json::Value::Object(body)) => Ok((reply, body)),
+        _ if reply.status.is_success() => {
+            Err(Unanswered::Unusable("it is not a JSON object".to_owned()))
+        }
+        _ => Ok((reply, Object::new())),
+    }
+}
+
+/// The upstream's answer as it came.
+fn released(reply: Reply) -> Response {
+    let mut response = Response::new(Body::from(reply.body));
+    *response.status_mut() = reply.status;
+    *response.headers_mut() = reply.headers;
+    response
+}
+
+/// The answer to a call that was recorded.
+pub(super) fn recorded(
+    status: StatusCode,
+    answer: &serde_json::Value,
+) -> Result<Response, Problem> {
+    let mut response = super::super::service::json(answer)?;
+    *response.status_mut() = status;
+    Ok(response)
+}
+
+/// Whether the caller still may: what he waited for may have outlasted his key.
+pub(super) fn still_may(taken: &Taken<'_>) -> Result<(), Problem> {
+    taken.caller.still_may(taken.api, Right::Write)
+}
+
+/// Nanoseconds since 1970 by this machine's clock.
+fn now_ns() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+}
