@@ -303,7 +303,7 @@ mod tests {
         ];
         let audit = serde_json::to_value(protect::Settings::default()).unwrap();
         let audit = audit.as_object().unwrap().keys().map(String::as_str);
-        for key in sections.into_iter().flatten().copied().chain(audit) {
+        for key in sections.iter().copied().flatten().copied().chain(audit) {
             let documented = DOCUMENTED
                 .lines()
                 .any(|line| line.trim_start_matches([' ', '#']).starts_with(&format!("{key}:")));
