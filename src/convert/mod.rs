@@ -70,6 +70,7 @@ const BUILTIN: &[(&str, &str)] = &[
     ("audit_target.yaml", include_str!("../../config/mappings/audit_target.yaml")),
     ("axonflow.yaml", include_str!("../../config/mappings/axonflow.yaml")),
     ("google_adk.yaml", include_str!("../../config/mappings/google_adk.yaml")),
+    ("google_adk_calls.yaml", include_str!("../../config/mappings/google_adk_calls.yaml")),
     ("langfuse.yaml", include_str!("../../config/mappings/langfuse.yaml")),
     ("langsmith.yaml", include_str!("../../config/mappings/langsmith.yaml")),
     ("openai_agents.yaml", include_str!("../../config/mappings/openai_agents.yaml")),
