@@ -23,6 +23,7 @@ shipped! {
     "crewai",
     "dspy",
     "google_adk",
+    "google_adk_calls",
     "langfuse",
     "langsmith",
     "langsmith_runs",

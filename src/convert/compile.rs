@@ -223,13 +223,14 @@ impl Compiler<'_> {
     fn detect(&mut self, sign: &Spanned<file::Detect>) -> Compiled<()> {
         let family = self.family;
         let detect = &sign.value;
-        let named = [&detect.scope, &detect.span, &detect.event, &detect.attribute];
+        let named = [&detect.scope, &detect.schema, &detect.span, &detect.event, &detect.attribute];
         if named.iter().all(|name| name.is_none()) {
-            let problem = "a sign needs `scope`, `span`, `event` or `attribute`".into();
+            let problem = "a sign needs `scope`, `schema`, `span`, `event` or `attribute`".into();
             return Err(self.error(line(sign), problem));
         }
         for (name, signs) in [
             (&detect.scope, &mut self.tables.scopes),
+            (&detect.schema, &mut self.tables.schemas),
             (&detect.span, &mut self.tables.spans),
             (&detect.event, &mut self.tables.events),
         ] {

@@ -133,6 +133,7 @@ impl ScopeContext {
         let fields = own_fields(&notes.fields(scope.attributes.iter(), ""));
         let mut families = 0;
         tables.scopes.each(&name, |sign| families |= sign.detects);
+        tables.schemas.each(scope.schema_url.as_str(), |sign| families |= sign.detects);
         families |= families_of(tables, &scope.attributes);
         Self { name, version, fields, noted: Noted::of(notes), families }
     }

@@ -54,6 +54,7 @@ pub(super) struct File {
 #[serde(deny_unknown_fields)]
 pub(super) struct Detect {
     pub scope: Option<String>,
+    pub schema: Option<String>,
     pub span: Option<String>,
     pub event: Option<String>,
     pub attribute: Option<String>,

@@ -114,6 +114,22 @@ fn the_tokens_of_a_span_that_sums_up_are_marked_by_its_name() {
 }
 
 #[test]
+fn a_version_of_a_family_is_told_by_the_schema_url_of_its_scope() {
+    let rules = "only_when_detected: true\ndetect:\n  - schema: https://example.org/2\n\
+                 kinds:\n  - {span: call, kind: llm_call}";
+    let mappings = mapping(rules).unwrap();
+    let kind = |schema: &'static str| {
+        let resource = mappings.resource(&Resource::default());
+        let scope = Scope { schema_url: schema.into(), ..Scope::default() };
+        let scope = mappings.scope(&scope);
+        let span = Span { name: "call".into(), ..Span::default() };
+        mappings.convert(&resource, &scope, Record::Span(&span)).entry.audit.kind
+    };
+    assert_eq!(kind("https://example.org/2"), Kind::LlmCall);
+    assert_eq!(kind("https://example.org/1"), Kind::Span);
+}
+
+#[test]
 fn a_log_record_without_a_name_is_the_event_that_its_attribute_names() {
     let rules = "event_names: my.event\nkinds:\n  - {event: paused, kind: interrupt}";
     let log = LogRecord {

@@ -347,6 +347,8 @@ pub(super) struct Tables {
     pub names: Names,
     pub spans: Signs,
     pub scopes: Signs,
+    /// By the schema URL of the scope.
+    pub schemas: Signs,
     pub events: Signs,
     pub span_names: Vec<SpanNameRule>,
     /// Attributes that name the event of a log record which has no name itself.

@@ -3,7 +3,7 @@
 use super::columns::{named, one};
 use super::*;
 use documented_requests::{span, text};
-use spanledger::span::{Attribute, LogRecord, Span, Value};
+use spanledger::span::{Attribute, Event, LogRecord, Span, Value};
 use std::collections::BTreeMap;
 
 fn log<'a>(attributes: Vec<(&'a str, Value<'a>)>, body: Option<Value<'a>>) -> LogRecord<'a> {
@@ -31,6 +31,7 @@ fn tokens_that_are_not_marked_as_repeated_add_up_to_what_was_used() {
         "vercel-ai-sdk/json/001.traces.http-json.bin",
         "pydantic-ai/v2/001.traces.http-protobuf.bin",
         "agent-framework/core/001.traces.http-protobuf.bin",
+        "google-adk/schema1/001.traces.http-protobuf.bin",
     ] {
         let mut traces: BTreeMap<String, (i64, i64)> = BTreeMap::new();
         for entry in entries(request) {
@@ -90,6 +91,24 @@ fn an_event_that_is_named_by_an_attribute_is_that_event() {
     assert_eq!(entry["log"]["event_name"], "gen_ai.user.message");
     assert_eq!(entry["event"]["action"], "llm.message");
     assert_eq!(texts(&entry, "prompt"), [r#"{"content":"Please refund order 1042"}"#]);
+}
+
+#[test]
+fn messages_in_events_of_a_span_are_payload_of_the_call() {
+    let said = |name: &'static str, attribute: &'static str, said: &'static str| Event {
+        name: name.into(),
+        attributes: documented_requests::attributes(vec![(attribute, text(said))]),
+        ..Event::default()
+    };
+    let events = vec![
+        said("gen_ai.user.message", "content", "Please refund order 1042"),
+        said("gen_ai.choice", "gen_ai.event.content", r#"{"message":{"content":"Done."}}"#),
+    ];
+    let attributes = vec![("gen_ai.operation.name", text("chat"))];
+    let call = Span { events, ..span(0, "chat", attributes) };
+    let call = documented(|sink| sink.record(Record::Span(&call))).remove(0);
+    assert_eq!(texts(&call, "prompt"), ["Please refund order 1042"]);
+    assert_eq!(texts(&call, "response"), [r#"{"message":{"content":"Done."}}"#]);
 }
 
 #[test]
@@ -286,6 +305,10 @@ fn one_call_that_is_several_spans_is_counted_once() {
     };
     assert_eq!(usage("ai.embed"), true, "the span around the call");
     assert!(usage("ai.embed.doEmbed").is_null(), "the call");
+    let sent = entries("google-adk/schema1/001.traces.http-protobuf.bin");
+    assert_eq!(of_kind(&sent, "llm_call", "call_llm").len(), 2);
+    let earlier = named("call_llm", vec![("gen_ai.usage.input_tokens", Value::Int(5))]);
+    assert!(earlier["gen_ai"]["usage"]["repeated"].is_null(), "alone in earlier versions");
 }
 
 /// Keeps the texts that a request sends.
