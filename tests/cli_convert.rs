@@ -114,6 +114,7 @@ fn every_captured_request_is_explained_and_every_filled_field_has_its_rule() {
         "gen_ai.usage.repeated",
         "error.message",
         "audit.request_type",
+        "audit.redactions",
     ];
     let payloads = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/payloads/convert");
     let mut folders = vec![payloads];

@@ -58,7 +58,7 @@ pub(super) fn text(entry: &Value, why: Option<&Explanation>, style: Style) -> St
             );
         }
     }
-    for flag in doc.text("audit.flags").iter() {
+    if let Some(flag) = doc.text("audit.flags") {
         let _ = writeln!(text, "  {}", style.paint(Paint::Bad, &format!("flags: {flag}")));
     }
     text.push('\n');

@@ -56,9 +56,10 @@ mod tests {
     #[test]
     fn every_mapping_in_the_folder_is_compiled_in() {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/config/mappings");
-        let there = std::fs::read_dir(folder).unwrap();
-        let there = there.map(|file| file.unwrap().file_name().into_string().unwrap());
-        let there: BTreeSet<_> = there.filter(|name| name.ends_with(".yaml")).collect();
+        let there = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path());
+        let there = there.filter(|path| path.extension().is_some_and(|it| it == "yaml"));
+        let there: BTreeSet<_> =
+            there.map(|path| path.file_name().unwrap().to_str().unwrap().to_owned()).collect();
         assert_eq!(there, FILES.iter().map(|(name, _)| (*name).to_owned()).collect());
     }
 }

@@ -126,6 +126,12 @@ impl Mappings {
     ///
     /// # Errors
     /// [`MappingError`] with file and line of the first mistake, or when a file is not readable.
+    ///
+    /// ```
+    /// use spanledger::convert::Mappings;
+    /// assert!(Mappings::with(&[]).is_ok());
+    /// assert!(Mappings::with(&["nowhere.yaml".into()]).is_err());
+    /// ```
     pub fn with(paths: &[PathBuf]) -> Result<Self, MappingError> {
         let mut files = builtin_files();
         for path in paths {
@@ -345,7 +351,7 @@ impl Mappings {
 ///
 /// # Errors
 /// [`MappingError::Read`] when the folder is not readable.
-pub fn in_folder(folder: &Path) -> Result<Vec<PathBuf>, MappingError> {
+pub(crate) fn in_folder(folder: &Path) -> Result<Vec<PathBuf>, MappingError> {
     let mut paths = Vec::new();
     for found in std::fs::read_dir(folder).map_err(unreadable(folder))? {
         let path = found.map_err(unreadable(folder))?.path();
