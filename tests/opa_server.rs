@@ -22,11 +22,13 @@ struct Opa {
 }
 
 impl Opa {
-    fn start(config: &Path) -> Self {
+    fn start(config: &Path, key: &str) -> Self {
         let policy = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/opa/policy.rego");
         let mut child = command("opa")
             .arg(config)
             .arg(policy)
+            // For its spans: the configuration knows credentials of services only.
+            .env("OTEL_EXPORTER_OTLP_HEADERS", format!("x-api-key={key}"))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -81,8 +83,6 @@ decision_logs:
 distributed_tracing:
   type: http
   address: {http}
-  headers:
-    authorization: Bearer {key}
 ",
         http = server.http(),
     )
@@ -102,7 +102,7 @@ async fn decisions_of_a_real_opa_are_found_by_the_trace_of_who_asked() {
     server.show(auditor.reveal());
     let file = folder.path().join("opa.yaml");
     std::fs::write(&file, config(&server, writer.reveal())).unwrap();
-    let opa = Opa::start(&file);
+    let opa = Opa::start(&file, writer.reveal());
     let allowed = opa.decide("allow", json!({ "tool": "lookup_order" })).await;
     let args = json!({ "amount": 59.9 });
     let denied = opa.decide("decision", json!({ "tool": "issue_refund", "args": args })).await;
@@ -125,6 +125,7 @@ async fn decisions_of_a_real_opa_are_found_by_the_trace_of_who_asked() {
     assert_eq!(text(of(&denied), "/audit/decision/outcome"), "block");
     assert_eq!(text(of(&denied), "/audit/decision/reason"), "refund exceeds limit");
     assert_eq!(text(of(&denied), "/audit/policy/rule_id"), "agent/tools/decision");
+    assert_eq!(text(of(&denied), "/message"), "agent/tools/decision");
     assert!(payload(of(&denied), "arguments").contains("issue_refund"));
 
     // Its own span of the same decision is found by the decision's id.
