@@ -75,8 +75,8 @@ fn id_of(body: &[u8]) -> [u8; 16] {
 /// What the API says of these stories after requests of records in this order.
 fn told(requests: &[Vec<Told>]) -> Vec<Value> {
     let store = memory();
-    let mut sequence = 0;
-    for body in requests.iter().flat_map(|request| bodies(request)) {
+    let all = requests.iter().flat_map(|request| bodies(request));
+    for (sequence, body) in (0..).zip(all) {
         let envelope = Envelope {
             sequence,
             id: id_of(&body),
@@ -86,7 +86,6 @@ fn told(requests: &[Vec<Told>]) -> Vec<Value> {
             leaf_hash: [7; 32],
         };
         store.write(&[EntryView::new(envelope, &body)]).unwrap();
-        sequence += 1;
     }
     asked(store)
 }
