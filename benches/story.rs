@@ -139,7 +139,7 @@ fn entry(n: u64) -> Entry<'static> {
     }];
     entry.trace.id = Some(format!("{:016x}{:016x}", mixed(story), mixed(story + 1)).into());
     if !in_story {
-        entry.trace.id = Some(format!("{:016x}{:016x}", mixed(n), mixed(n + 1)).into());
+        entry.trace.id = Some(format!("{:016x}{:016x}", mixed(n + (1 << 40)), mixed(n)).into());
     }
     entry.span.id = Some(format!("{:016x}", mixed(n + 99)).into());
     entry.service.name = Some("order-desk".into());

@@ -10,12 +10,14 @@ use api_support::{app, get, memory};
 use proptest::prelude::*;
 use serde_json::Value;
 use spanledger::convert::{Mappings, ResourceContext, ScopeContext};
+use spanledger::ledger::{Batch, EntryId, Ledger, NewEntry, Options};
 use spanledger::receiver::otlp::{self, Format, Signal};
 use spanledger::span::{Record, Refusal, Resource, Scope, Sink};
-use spanledger::store::{AuditStore, EntryView, Envelope};
+use spanledger::store::embedded::IndexOptions;
+use spanledger::store::{AuditStore, EmbeddedStore, EntryView, Envelope};
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash as _, Hasher as _};
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use stories::{Told, blocked_pipeline, decision_record, job_ended, refund_chain};
 
 static MAPPINGS: LazyLock<Mappings> = LazyLock::new(|| Mappings::builtin().unwrap());
@@ -63,25 +65,33 @@ fn bodies(records: &[Told]) -> Vec<Vec<u8>> {
     converter.bodies
 }
 
-/// What the API says of the ids of these stories after requests of records in this order. As in a
-/// ledger, an entry's id comes from what was sent, and what is sent again is known.
+/// As in a ledger, an entry's id comes from what was sent, so that what is sent again is known.
+fn id_of(body: &[u8]) -> [u8; 16] {
+    let mut hasher = DefaultHasher::new();
+    body.hash(&mut hasher);
+    u128::from(hasher.finish()).to_be_bytes()
+}
+
+/// What the API says of these stories after requests of records in this order.
 fn told(requests: &[Vec<Told>]) -> Vec<Value> {
     let store = memory();
-    let mut sequence = 0;
-    for body in requests.iter().flat_map(|request| bodies(request)) {
-        let mut hasher = DefaultHasher::new();
-        body.hash(&mut hasher);
+    let all = requests.iter().flat_map(|request| bodies(request));
+    for (sequence, body) in (0..).zip(all) {
         let envelope = Envelope {
             sequence,
-            id: u128::from(hasher.finish()).to_be_bytes(),
+            id: id_of(&body),
             tenant: "default",
             received_ns: 1_795_241_529_000_000_000 + sequence,
             conflict: false,
             leaf_hash: [7; 32],
         };
         store.write(&[EntryView::new(envelope, &body)]).unwrap();
-        sequence += 1;
     }
+    asked(store)
+}
+
+/// The answers of this store.
+fn asked(store: Arc<dyn AuditStore>) -> Vec<Value> {
     let app = app(store);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let paths = [
@@ -91,6 +101,8 @@ fn told(requests: &[Vec<Told>]) -> Vec<Value> {
         "/api/v1/jobs/job-123",
         "/api/v1/jobs/job-123/evidence",
         "/api/v1/workflow-runs/wf-1/timeline",
+        "/api/v1/approvals",
+        "/api/v1/jobs/job-123/decisions",
     ];
     let answers = paths.map(|path| {
         let mut answer = runtime.block_on(get(&app, path)).json();
@@ -138,6 +150,44 @@ proptest! {
         }
         prop_assert_eq!(&told(&requests), &*AS_SENT);
     }
+}
+
+/// The same from the store that comes with the ledger.
+#[test]
+fn every_store_gives_the_same_answers() {
+    let folder = tempfile::tempdir().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let options = Options { reserve_bytes: 0, ..Options::default() };
+    let (ledger, _) = Ledger::open(&folder.path().join("ledger"), options).unwrap();
+    let mut batch = Batch::new();
+    for (n, body) in (0..).zip(bodies(&all())) {
+        let entry = NewEntry {
+            id: EntryId(id_of(&body)),
+            tenant: "default",
+            tenant_pseudonym: [0; 16],
+            retention_class: 0,
+            received_ns: 1_795_241_529_000_000_000 + n,
+            mapping_version: [0; 8],
+            source_key: None,
+            commitments: &[],
+            body: &body,
+        };
+        batch.push(&entry).unwrap();
+    }
+    runtime.block_on(ledger.append(batch)).unwrap();
+    let reader = ledger.reader();
+    let index = folder.path().join("index");
+    let store = EmbeddedStore::open(&index, reader.clone(), IndexOptions::default()).unwrap();
+    let unindexed = asked(Arc::new(store));
+    assert_eq!(unindexed, told(&[all()]), "read from the ledger");
+    let store = EmbeddedStore::open(&index, reader.clone(), IndexOptions::default()).unwrap();
+    let mut scan = reader.scan(0);
+    while let Some(chunk) = scan.next_chunk(1 << 20).unwrap() {
+        let views: Vec<EntryView<'_>> = chunk.entries().map(EntryView::from).collect();
+        store.write(&views).unwrap();
+    }
+    store.flush().unwrap();
+    assert_eq!(asked(Arc::new(store)), unindexed, "found by the index");
 }
 
 #[test]

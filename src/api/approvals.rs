@@ -14,7 +14,7 @@ use super::service::{Api, Params, json, page_size, read_cursor};
 use super::told::{is, records, request, tenant_of};
 use crate::access::Tenant;
 use crate::store::query::Query;
-use crate::store::{MAX_PAGE, Order, QueryRequest};
+use crate::store::{Order, QueryRequest};
 use crate::story::{Approval, ApprovalStatus, Record, Study};
 use axum::extract::State;
 use axum::response::Response;
@@ -24,7 +24,11 @@ use std::time::{Duration, Instant};
 use utoipa::{IntoParams, ToSchema};
 
 /// Entries that are looked at in one step: a question with the ids of so many stays small.
-const STEP: usize = 100;
+const STEP: usize = 50;
+
+/// Most entries about the approvals of one step that are looked at; the answer says when there were
+/// more. An approval has a handful.
+const MAX_RELATED: usize = 2_000;
 
 /// How long approvals that are resolved are passed over to fill a page; then it ends early.
 const FILL_TIME: Duration = Duration::from_secs(5);
@@ -54,6 +58,9 @@ pub struct Approvals {
     pub items: Vec<Approval>,
     /// Ask with it for the next page; absent on the last.
     pub next_cursor: Option<String>,
+    /// Whether more entries are about these approvals than are looked at: one that is shown as pending
+    /// may have been answered.
+    pub truncated: bool,
 }
 
 /// Approvals that wait for an answer, or all.
@@ -87,12 +94,14 @@ fn page(api: &Api, tenant: &Tenant, params: &ApprovalParams) -> Result<Approvals
     let mut cursor = read_cursor(params.cursor.as_deref())?;
     let began = Instant::now();
     let mut items: Vec<Approval> = Vec::new();
+    let mut truncated = false;
     loop {
         let missing = limit.saturating_sub(items.len());
         // Each entry makes one item at most, so that a step never has more than fit.
         let step = request(tenant, asks_or_answers(), Order::Newest, missing.min(STEP));
         let step = api.store.query(&QueryRequest { cursor, ..step })?;
-        let found = first_of_each(api, tenant, records(&step.hits))?;
+        let (found, cut) = first_of_each(api, tenant, records(&step.hits))?;
+        truncated |= cut;
         let wanted =
             |approval: &Approval| all || approval.approval_status == ApprovalStatus::Pending;
         items.extend(found.into_iter().filter(wanted));
@@ -105,19 +114,21 @@ fn page(api: &Api, tenant: &Tenant, params: &ApprovalParams) -> Result<Approvals
         tenant: tenant.name().to_owned(),
         items,
         next_cursor: cursor.map(|cursor| cursor.to_string()),
+        truncated,
     })
 }
 
-/// The approvals whose first entry is among these, in their order.
+/// The approvals whose first entry is among these, in their order, and whether there is more about
+/// them than was looked at.
 fn first_of_each(
     api: &Api,
     tenant: &Tenant,
     entries: Vec<Record>,
-) -> Result<Vec<Approval>, Problem> {
+) -> Result<(Vec<Approval>, bool), Problem> {
     if entries.is_empty() {
-        return Ok(Vec::new());
+        return Ok((Vec::new(), false));
     }
-    let related = related(api, tenant, &entries)?;
+    let (related, truncated) = related(api, tenant, &entries)?;
     let places: Vec<String> = entries.iter().map(|record| record.entry.id.clone()).collect();
     let mut seen: BTreeSet<String> = BTreeSet::new();
     let mut records: Vec<Record> = Vec::new();
@@ -133,11 +144,11 @@ fn first_of_each(
             firsts.insert(id, approval);
         }
     }
-    Ok(places.iter().filter_map(|id| firsts.remove(id)).collect())
+    Ok((places.iter().filter_map(|id| firsts.remove(id)).collect(), truncated))
 }
 
 /// Everything that may ask or answer about the same.
-fn related(api: &Api, tenant: &Tenant, entries: &[Record]) -> Result<Vec<Record>, Problem> {
+fn related(api: &Api, tenant: &Tenant, entries: &[Record]) -> Result<(Vec<Record>, bool), Problem> {
     let mut any: BTreeSet<(Vec<(&str, &str)>, bool)> = BTreeSet::new();
     for record in entries {
         let audit = &record.doc.audit;
@@ -171,9 +182,9 @@ fn related(api: &Api, tenant: &Tenant, entries: &[Record]) -> Result<Vec<Record>
         Query::And(parts)
     };
     if any.is_empty() {
-        return Ok(Vec::new());
+        return Ok((Vec::new(), false));
     }
     let query = Query::Or(any.into_iter().map(one).collect());
-    let page = api.store.query(&request(tenant, query, Order::Newest, MAX_PAGE))?;
-    Ok(records(&page.hits))
+    let page = api.store.query(&request(tenant, query, Order::Newest, MAX_RELATED))?;
+    Ok((records(&page.hits), page.next_cursor.is_some()))
 }

@@ -114,7 +114,7 @@ pub struct AlertStatus {
 /// Tells a webhook what answers a question.
 pub struct WebhookSink {
     name: String,
-    query: Compiled,
+    query: Query,
     url: Url,
     shape: Shape,
     client: Client,
@@ -143,7 +143,7 @@ impl WebhookSink {
             .map_err(reqwest::Error::without_url)?;
         Ok(Self {
             name: format!("alert-{}", alert.name),
-            query: Compiled::new(&alert.query, Clock::system()),
+            query: alert.query,
             url: alert.url.0,
             shape: alert.shape,
             client,
@@ -210,10 +210,12 @@ impl Sink for WebhookSink {
     }
 
     fn apply(&mut self, chunk: &Chunk) -> Result<(), SinkError> {
+        // Anew each time: `now` goes on.
+        let query = Compiled::new(&self.query, Clock::system());
         let (mut lines, mut more) = (Vec::new(), 0_u64);
         for entry in chunk.entries() {
             let view = EntryView::from(entry);
-            if !self.query.matches(&view) {
+            if !query.matches(&view) {
                 continue;
             }
             if lines.len() < MAX_LINES {

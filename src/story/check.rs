@@ -260,7 +260,10 @@ fn answers(attempt: &Attempt<'_>, found: &mut Vec<Finding>) {
     let asked: Vec<&Record> = attempt.decisions().map(|(beat, _)| beat.record).collect();
     for (beat, status) in attempt.answers() {
         let record = beat.record;
-        if asked.is_empty() {
+        // Whoever resumes a run that paused answers its interrupt, and no policy asked.
+        let interrupt = &record.doc.audit.interrupt;
+        let resumes = interrupt.responder.is_some() || interrupt.response.is_some();
+        if asked.is_empty() && !resumes {
             let words = format!("An approval of {} joins no decision.", subject(attempt));
             found.push(Finding::new(Code::ApprovalWithoutDecision, words, [record]));
         }

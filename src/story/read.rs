@@ -254,6 +254,7 @@ pub(super) mod tests {
     use serde_json::json;
 
     /// A record at that second with these fields of `audit`, and what else it has.
+    #[allow(clippy::needless_pass_by_value, reason = "reads as the JSON that it is")]
     pub(crate) fn record(second: u64, audit: Value, more: Value) -> Record {
         let event_ns = second.saturating_mul(1_000_000_000);
         let mut doc = json!({

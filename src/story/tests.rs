@@ -116,6 +116,7 @@ fn an_allowed_action_without_a_result_is_told_and_a_result_without_a_decision_to
     assert_eq!(codes(&study(&chain[3..4])), [Code::ActionWithoutDecision]);
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "reads as the JSON that it is")]
 fn job(second: u64, audit: Value) -> Record {
     let mut all = json!({"run": {"id": "run-01"}, "job": {"id": "job-123", "hash": "b3b5"},
         "policy": {"rule_id": "prod-write", "snapshot": "cfg#7f3d"}});
