@@ -160,9 +160,10 @@ fn offset(offset: Option<usize>) -> Result<usize, Problem> {
     Ok(offset)
 }
 
-/// What is more than a plain span or a line of a log, and all of these.
+/// What is more than a plain span or a line of a log, and all of these. Requests that were refused
+/// are none of it: nothing of them was taken.
 fn log_only(parts: impl IntoIterator<Item = Query>) -> Query {
-    let plain = any(&[("kind", "span"), ("kind", "log")]);
+    let plain = any(&[("kind", "span"), ("kind", "log"), ("kind", "rejection")]);
     all(parts.into_iter().chain([Query::Not(Box::new(plain))]))
 }
 

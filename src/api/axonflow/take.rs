@@ -270,6 +270,9 @@ impl Taken<'_> {
     /// Puts on record that nobody answered.
     async fn unanswered(&self, why: &Unanswered) -> Problem {
         let problem = Problem::upstream(why);
+        if matches!(why, Unanswered::Busy(_)) {
+            self.api.load.upstream_busy();
+        }
         if !self.call.operation.asks_for_a_decision()
             || self.call.operation == Operation::ListCheckpoints
         {
