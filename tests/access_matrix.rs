@@ -199,13 +199,13 @@ fn store() -> Arc<MemoryStore> {
             2,
             2,
             "acme",
-            r#""kind":"decision","run":{"id":"acme-run"},"decision":{"id":"dec","outcome":"require_approval","raw":"require_approval","reason":"acme asks"},"workflow":{"id":"flow","name":"acmeflow"},"step":{"id":"s1"}"#,
+            r#""kind":"decision","run":{"id":"acme-run"},"decision":{"id":"dec","outcome":"require_approval","raw":"require_approval","reason":"acme asks"},"policy":{"id":["acmepolicy"]},"workflow":{"id":"flow","name":"acmeflow"},"step":{"id":"s1"}"#,
         ),
         (
             3,
             3,
             "rival",
-            r#""kind":"decision","run":{"id":"rival-run"},"decision":{"id":"dec","outcome":"require_approval","raw":"require_approval","reason":"rival asks"},"workflow":{"id":"flow","name":"rivalflow"},"step":{"id":"s1"}"#,
+            r#""kind":"decision","run":{"id":"rival-run"},"decision":{"id":"dec","outcome":"require_approval","raw":"require_approval","reason":"rival asks"},"policy":{"id":["rivalpolicy"]},"workflow":{"id":"flow","name":"rivalflow"},"step":{"id":"s1"}"#,
         ),
         (
             4,
