@@ -216,7 +216,8 @@ fn given<'v>(name: &str, value: Option<&'v str>) -> Result<Option<&'v str>, Prob
     }
 }
 
-fn bound(name: &str, value: Option<&str>) -> Result<Option<Bound>, Problem> {
+/// One end of a stretch of time.
+pub(super) fn bound(name: &str, value: Option<&str>) -> Result<Option<Bound>, Problem> {
     let Some(text) = value.filter(|text| !text.is_empty()) else { return Ok(None) };
     if text.parse::<Timestamp>().is_err() && text.parse::<DateTime>().is_err() {
         return Err(Problem::parameter(format!(
