@@ -22,7 +22,8 @@ const CALLERS: [&str; 7] =
 /// Every operation, the address at which this test asks for it, and what each caller gets.
 ///
 /// `400` of the global auditor: he has to name a tenant. `404` of the operator: he may, and there
-/// is no such key, or nothing is exported.
+/// is no such key, or nothing is exported. `503` of those who write: they may, and this API takes
+/// nothing.
 #[rustfmt::skip]
 const TABLE: &[(&str, &str, Statuses)] = &[
     //                                                                           nobody writer forw. audit. global oper. monitor
@@ -53,6 +54,37 @@ const TABLE: &[(&str, &str, Statuses)] = &[
     ("GET /api/v1/dead-letters",       "/api/v1/dead-letters",                    [401,  403,  403,  403,  403,  404,  403]),
     ("POST /api/v1/dead-letters/replay", "/api/v1/dead-letters/replay",           [401,  403,  403,  403,  403,  400,  403]),
     ("POST /api/v1/dead-letters/drop", "/api/v1/dead-letters/drop",               [401,  403,  403,  403,  403,  400,  403]),
+    ("GET /health",                    "/health",                                 [200,  200,  200,  200,  200,  200,  200]),
+    ("GET /api/v1/workflows",          "/api/v1/workflows",                       [401,  403,  403,  200,  400,  403,  403]),
+    ("POST /api/v1/workflows",         "/api/v1/workflows",                       [401,  503,  503,  403,  403,  403,  403]),
+    ("GET /api/v1/workflows/{id}",     "/api/v1/workflows/flow",                  [401,  403,  403,  200,  400,  403,  403]),
+    ("GET /api/v1/workflows/approvals/pending", "/api/v1/workflows/approvals/pending",
+                                                                                  [401,  403,  403,  200,  400,  403,  403]),
+    ("GET /api/v1/workflows/{id}/checkpoints", "/api/v1/workflows/flow/checkpoints",
+                                                                                  [401,  403,  403,  503,  503,  403,  403]),
+    ("POST /api/v1/workflows/{id}/checkpoints/resume", "/api/v1/workflows/flow/checkpoints/resume",
+                                                                                  [401,  503,  503,  403,  403,  403,  403]),
+    ("POST /api/v1/workflows/{id}/checkpoints/{checkpoint_id}/resume", "/api/v1/workflows/flow/checkpoints/1/resume",
+                                                                                  [401,  503,  503,  403,  403,  403,  403]),
+    ("POST /api/v1/workflows/{id}/steps/{step_id}/gate", "/api/v1/workflows/flow/steps/s1/gate",
+                                                                                  [401,  503,  503,  403,  403,  403,  403]),
+    ("POST /api/v1/workflows/{id}/steps/{step_id}/complete", "/api/v1/workflows/flow/steps/s1/complete",
+                                                                                  [401,  503,  503,  403,  403,  403,  403]),
+    ("POST /api/v1/workflows/{id}/steps/{step_id}/approve", "/api/v1/workflows/flow/steps/s1/approve",
+                                                                                  [401,  503,  503,  403,  403,  403,  403]),
+    ("POST /api/v1/workflows/{id}/steps/{step_id}/reject", "/api/v1/workflows/flow/steps/s1/reject",
+                                                                                  [401,  503,  503,  403,  403,  403,  403]),
+    ("POST /api/v1/workflows/{id}/complete", "/api/v1/workflows/flow/complete",   [401,  503,  503,  403,  403,  403,  403]),
+    ("POST /api/v1/workflows/{id}/abort", "/api/v1/workflows/flow/abort",         [401,  503,  503,  403,  403,  403,  403]),
+    ("POST /api/v1/workflows/{id}/fail", "/api/v1/workflows/flow/fail",           [401,  503,  503,  403,  403,  403,  403]),
+    ("POST /api/v1/workflows/{id}/resume", "/api/v1/workflows/flow/resume",       [401,  503,  503,  403,  403,  403,  403]),
+    ("POST /api/v1/audit/tool-call",   "/api/v1/audit/tool-call",                 [401,  503,  503,  403,  403,  403,  403]),
+    ("POST /api/audit/llm-call",       "/api/audit/llm-call",                     [401,  503,  503,  403,  403,  403,  403]),
+    ("POST /api/policy/pre-check",     "/api/policy/pre-check",                   [401,  503,  503,  403,  403,  403,  403]),
+    ("POST /api/v1/audit/search",      "/api/v1/audit/search",                    [401,  403,  403,  200,  400,  403,  403]),
+    ("GET /api/v1/audit/tenant/{id}",  "/api/v1/audit/tenant/nobody",             [401,  403,  403,  200,  200,  403,  403]),
+    ("GET /api/v1/decisions",          "/api/v1/decisions",                       [401,  403,  403,  200,  400,  403,  403]),
+    ("GET /api/v1/decisions/{id}/explain", "/api/v1/decisions/dec/explain",       [401,  403,  403,  200,  400,  403,  403]),
 ];
 
 /// A question for what the rival alone has, and the same one for what nobody has.
@@ -115,6 +147,7 @@ const EVIDENCE: &[(&str, &[&str], &[Pair])] = &[
         ],
     ),
     (
+<<<<<<< HEAD
         "GET /api/v1/jobs/{id}",
         &["/api/v1/jobs/job"],
         &[
@@ -175,6 +208,56 @@ const EVIDENCE: &[(&str, &[&str], &[Pair])] = &[
         "GET /api/v1/policy/audit",
         &["/api/v1/policy/audit"],
         &[("/api/v1/policy/audit?tenant=rival", "/api/v1/policy/audit?tenant=nobody")],
+=======
+        "GET /api/v1/workflows",
+        &["/api/v1/workflows", "/api/v1/workflows?trace_id=shared"],
+        &[
+            ("/api/v1/workflows?tenant=rival", "/api/v1/workflows?tenant=nobody"),
+            ("/api/v1/workflows?source=rivalsource", "/api/v1/workflows?source=nobodysource"),
+        ],
+    ),
+    (
+        "GET /api/v1/workflows/{id}",
+        &["/api/v1/workflows/flow"],
+        &[
+            ("/api/v1/workflows/rival-flow", "/api/v1/workflows/nobody-flow"),
+            ("/api/v1/workflows/flow?tenant=rival", "/api/v1/workflows/flow?tenant=nobody"),
+        ],
+    ),
+    (
+        "GET /api/v1/workflows/approvals/pending",
+        &["/api/v1/workflows/approvals/pending"],
+        &[(
+            "/api/v1/workflows/approvals/pending?tenant=rival",
+            "/api/v1/workflows/approvals/pending?tenant=nobody",
+        )],
+    ),
+    (
+        "POST /api/v1/audit/search",
+        &["/api/v1/audit/search"],
+        &[("/api/v1/audit/search?tenant=rival", "/api/v1/audit/search?tenant=nobody")],
+    ),
+    (
+        "GET /api/v1/audit/tenant/{id}",
+        &[],
+        &[
+            ("/api/v1/audit/tenant/rival", "/api/v1/audit/tenant/nobody"),
+            ("/api/v1/audit/tenant/rival", "/api/v1/audit/tenant/no%20name"),
+        ],
+    ),
+    (
+        "GET /api/v1/decisions",
+        &["/api/v1/decisions"],
+        &[("/api/v1/decisions?tenant=rival", "/api/v1/decisions?tenant=nobody")],
+    ),
+    (
+        "GET /api/v1/decisions/{id}/explain",
+        &["/api/v1/decisions/dec/explain"],
+        &[(
+            "/api/v1/decisions/dec/explain?tenant=rival",
+            "/api/v1/decisions/dec/explain?tenant=nobody",
+        )],
+>>>>>>> axon
     ),
 ];
 
@@ -184,9 +267,24 @@ fn store() -> Arc<MemoryStore> {
     let entries = [
         (0, 1, "acme", r#""kind":"span","run":{"id":"run"},"payload":[{"text":"acmeword"}]"#),
         (1, 1, "rival", r#""kind":"span","run":{"id":"run"},"payload":[{"text":"rivalword"}]"#),
-        (2, 2, "acme", r#""kind":"decision","run":{"id":"acme-run"}"#),
-        (3, 3, "rival", r#""kind":"decision","run":{"id":"rival-run"}"#),
-        (4, 2, "rival", r#""kind":"span","run":{"id":"run"}"#),
+        (
+            2,
+            2,
+            "acme",
+            r#""kind":"decision","run":{"id":"acme-run"},"decision":{"id":"dec","outcome":"require_approval","raw":"require_approval","reason":"acme asks"},"policy":{"id":["acmepolicy"]},"workflow":{"id":"flow","name":"acmeflow"},"step":{"id":"s1"}"#,
+        ),
+        (
+            3,
+            3,
+            "rival",
+            r#""kind":"decision","run":{"id":"rival-run"},"decision":{"id":"dec","outcome":"require_approval","raw":"require_approval","reason":"rival asks"},"policy":{"id":["rivalpolicy"]},"workflow":{"id":"flow","name":"rivalflow"},"step":{"id":"s1"}"#,
+        ),
+        (
+            4,
+            2,
+            "rival",
+            r#""kind":"span","run":{"id":"run"},"workflow":{"id":"rival-flow","source":"rivalsource"}"#,
+        ),
     ];
     let governed =
         r#""kind":"decision","job":{"id":"job"},"decision":{"outcome":"require_approval"}"#;
@@ -373,7 +471,7 @@ async fn what_is_not_ones_own_is_what_does_not_exist() {
 /// The ids that these questions name.
 fn masked(text: &str) -> String {
     let mut text = text.to_owned();
-    for name in ["rival-run", "nobody-run"] {
+    for name in ["rival-run", "nobody-run", "rival-flow", "nobody-flow"] {
         text = text.replace(name, "ID");
     }
     for digit in ["3", "9"] {

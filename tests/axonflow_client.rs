@@ -41,14 +41,15 @@ impl Run {
     }
 }
 
-fn run(server: &Server, name: &str, environment: &[(&str, &str)]) -> Run {
-    let output = command("axonflow")
+async fn run(server: &Server, name: &str, environment: &[(&str, &str)]) -> Run {
+    let mut client = command("axonflow");
+    client
         .arg(name)
         .env("AXONFLOW_AGENT_URL", format!("http://{}", server.api()))
         .env("AXONFLOW_TELEMETRY", "off")
-        .envs(environment.iter().copied())
-        .output()
-        .unwrap();
+        .envs(environment.iter().copied());
+    // The upstream of the test answers on this very thread meanwhile.
+    let output = tokio::task::spawn_blocking(move || client.output()).await.unwrap().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{name}: {said}\n{}", server.stderr());
     let lines = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -95,7 +96,7 @@ async fn s3_4_what_the_client_reports_is_recorded_and_read_back_by_it() {
     }
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(&folder.path().join("data")).await;
-    let run = run(&server, "record", &[("USER_TOKEN", "e30.eyJzdWIiOiJ1LTc3In0.c2ln")]);
+    let run = run(&server, "record", &[("USER_TOKEN", "e30.eyJzdWIiOiJ1LTc3In0.c2ln")]).await;
 
     let made = run.returned("create");
     assert_eq!((&made["status"], &made["trace_id"]), (&json!("in_progress"), &json!(run.trace_id)));
@@ -171,7 +172,7 @@ async fn s3_2_every_entry_of_a_workflow_says_whose_it_is_and_where_it_belongs() 
     }
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(&folder.path().join("data")).await;
-    let run = run(&server, "record", &[("USER_TOKEN", "e30.eyJzdWIiOiJ1LTc3In0.c2ln")]);
+    let run = run(&server, "record", &[("USER_TOKEN", "e30.eyJzdWIiOiJ1LTc3In0.c2ln")]).await;
     let path = format!("/api/v1/entries?q=workflow_id:{}&order=oldest", run.workflow_id);
     let entries = server.get(&path).await["entries"].as_array().unwrap().clone();
     let wanted = [
@@ -206,7 +207,7 @@ async fn without_an_upstream_every_call_that_asks_for_a_decision_is_refused_with
     }
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(&folder.path().join("data")).await;
-    let run = run(&server, "ask", &[]);
+    let run = run(&server, "ask", &[]).await;
     for call in [
         "gate",
         "approve",
@@ -235,7 +236,7 @@ async fn with_an_upstream_every_call_works_and_what_was_decided_is_on_record() {
     let folder = tempfile::tempdir().unwrap();
     let upstream = DecidingUpstream::start().await;
     let server = with_upstream(&folder, &upstream).await;
-    let run = run(&server, "decide", &[]);
+    let run = run(&server, "decide", &[]).await;
     assert_eq!(run.workflow_id, "wf-upstream-refund-agent", "both know it by one id");
     assert_eq!(run.returned("gate")["decision"], "allow");
     assert_eq!(run.returned("gate refund")["decision"], "require_approval");
@@ -297,7 +298,7 @@ async fn s3_5_the_five_entries_of_the_data_pipeline_come_out_in_order() {
     let folder = tempfile::tempdir().unwrap();
     let upstream = DecidingUpstream::start().await;
     let server = with_upstream(&folder, &upstream).await;
-    let run = run(&server, "pipeline", &[]);
+    let run = run(&server, "pipeline", &[]).await;
     let story = run.story(&server).await;
     let wanted = [
         "workflow_created",
@@ -352,8 +353,10 @@ async fn the_adapter_for_langgraph_runs_a_whole_graph() {
     let folder = tempfile::tempdir().unwrap();
     let upstream = DecidingUpstream::start().await;
     let server = with_upstream(&folder, &upstream).await;
-    let run = run(&server, "langgraph", &[]);
+    let run = run(&server, "langgraph", &[]).await;
     assert_eq!((run.returned("gate"), run.returned("tool gate")), (&json!(true), &json!(true)));
+    assert_eq!(run.raised("blocked tool").0, "WorkflowBlockedError");
+    assert_eq!(run.raised("waiting tool").0, "WorkflowApprovalRequiredError");
     assert_eq!(run.returned("approved"), true, "who waits for an approval sees it");
     let read = run.returned("get");
     assert_eq!(

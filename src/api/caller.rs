@@ -257,8 +257,8 @@ async fn whole(
         let owner = parts.extensions.get::<Caller>().and_then(Caller::owner).unwrap_or_default();
         let units = u32::try_from(units(bytes)).unwrap_or(u32::MAX);
         let taken = access.incoming.try_take(Some(owner), units);
-        Some(taken.map_err(|full| {
-            access.load.no_place(full);
+        Some(taken.map_err(|_| {
+            access.load.no_room();
             Problem::busy()
         })?)
     } else {

@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub struct Load {
     busy: AtomicU64,
     caller_busy: AtomicU64,
+    incoming_full: AtomicU64,
+    upstream_full: AtomicU64,
     answers_refused: AtomicU64,
     answers_cut: AtomicU64,
     /// Questions that nobody may ask with that credential.
@@ -17,11 +19,13 @@ pub struct Load {
 
 impl Load {
     /// Limits of the API that were hit, by the name of the limit.
-    pub fn hits(&self) -> [(&'static str, u64); 4] {
+    pub fn hits(&self) -> [(&'static str, u64); 6] {
         let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
         [
             ("max_queries", of(&self.busy)),
             ("max_queries_of_a_credential", of(&self.caller_busy)),
+            ("max_incoming_bytes", of(&self.incoming_full)),
+            ("axonflow_upstream_in_flight", of(&self.upstream_full)),
             ("max_answers_bytes", of(&self.answers_refused)),
             ("read_timeout", of(&self.answers_cut)),
         ]
@@ -43,6 +47,14 @@ impl Load {
             Full::All => &self.busy,
         };
         count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn no_room(&self) {
+        self.incoming_full.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn upstream_busy(&self) {
+        self.upstream_full.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn answer_refused(&self) {

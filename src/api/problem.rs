@@ -241,6 +241,11 @@ impl Problem {
         Self::new(status, "upstream", title, format!("{}. {advice}", capitalised(&why.to_string())))
     }
 
+    /// Whether it says that the engine that decides gave no answer.
+    pub(super) fn is_of_upstream(&self) -> bool {
+        self.kind == "urn:spanledger:problem:upstream"
+    }
+
     /// The engine answered, and the answer is not on record, so it is not released.
     pub fn decided_and_not_recorded(operation: Operation, why: &IntakeError) -> Self {
         let what = if operation.asks_for_a_decision() { "decided" } else { "took this call" };

@@ -79,7 +79,7 @@ async fn answer(State(asked): State<Arc<Mutex<Vec<Asked>>>>, request: Request) -
             "created_at": "2026-11-21T06:00:01Z",
         }]})),
         ["workflows", id, "checkpoints", .., "resume"] => ok(&json!({
-            "workflow_id": id, "resumed_from_checkpoint": 1, "resumed_from_index": 0,
+            "workflow_id": id, "resumed_from_checkpoint": "1", "resumed_from_index": 0,
             "new_decision": "allow", "resume_count": 1, "message": "goes on",
         })),
         ["workflows", "wf-unknown-there", _] => {

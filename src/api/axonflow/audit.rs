@@ -160,9 +160,10 @@ fn offset(offset: Option<usize>) -> Result<usize, Problem> {
     Ok(offset)
 }
 
-/// What is more than a plain span or a line of a log, and all of these.
+/// What is more than a plain span or a line of a log, and all of these. Requests that were refused
+/// are none of it: nothing of them was taken.
 fn log_only(parts: impl IntoIterator<Item = Query>) -> Query {
-    let plain = any(&[("kind", "span"), ("kind", "log")]);
+    let plain = any(&[("kind", "span"), ("kind", "log"), ("kind", "rejection")]);
     all(parts.into_iter().chain([Query::Not(Box::new(plain))]))
 }
 
@@ -215,7 +216,8 @@ fn given<'v>(name: &str, value: Option<&'v str>) -> Result<Option<&'v str>, Prob
     }
 }
 
-fn bound(name: &str, value: Option<&str>) -> Result<Option<Bound>, Problem> {
+/// One end of a stretch of time.
+pub(super) fn bound(name: &str, value: Option<&str>) -> Result<Option<Bound>, Problem> {
     let Some(text) = value.filter(|text| !text.is_empty()) else { return Ok(None) };
     if text.parse::<Timestamp>().is_err() && text.parse::<DateTime>().is_err() {
         return Err(Problem::parameter(format!(

@@ -5,9 +5,10 @@ use super::super::limits::MAX_QUERY_BYTES;
 use super::super::problem::Problem;
 use super::super::service::{Api, Params};
 use super::answer::{decision_word, scoped};
+use super::audit::bound;
 use super::found::{Found, all, has, newest};
 use super::workflows::OneParams;
-use crate::store::query::{Bound, Query};
+use crate::store::query::Query;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::Response;
@@ -106,8 +107,7 @@ fn question(params: &DecisionsParams) -> Result<Query, Problem> {
         }
         parts.push(Query::term(field, value));
     }
-    if let Some(since) = params.since.as_deref().filter(|since| !since.is_empty()) {
-        let lower = Some(Bound { value: since.to_owned(), inclusive: true });
+    if let lower @ Some(_) = bound("since", params.since.as_deref())? {
         parts.push(Query::Range { field: "@timestamp".to_owned(), lower, upper: None });
     }
     Ok(all(parts))

@@ -107,18 +107,18 @@ async fn end(taken: &Taken<'_>, end: Status) -> Result<Response, Problem> {
             };
             put_on_record(taken, &about).await?;
             let at = format_ns(taken.at_ns);
-            ended(&WorkflowState { status: end, ended: Some(at), ..state })
+            ended(&state, end, Some(&at))
         }
-        status if status == end => ended(&state),
+        status if status == end => ended(&state, status, state.ended.as_deref()),
         status => Err(Problem::workflow_ended(status.as_str(), end.as_str())),
     }
 }
 
-fn ended(state: &WorkflowState) -> Result<Response, Problem> {
+fn ended(state: &WorkflowState, status: Status, at: Option<&str>) -> Result<Response, Problem> {
     let answer = json!({
         "workflow_id": state.known.id,
-        "status": state.status.as_str(),
-        "completed_at": state.ended,
+        "status": status.as_str(),
+        "completed_at": at,
         "total_steps": state.executed(),
     });
     recorded(StatusCode::OK, &answer)

@@ -53,8 +53,7 @@ use tokio::sync::{Mutex, MutexGuard};
 /// `offset`: tens of megabytes at once. Beyond it the answer says that it is not whole.
 pub(super) const MAX_LISTED_ENTRIES: usize = 5_000;
 
-/// Most entries of one workflow that are looked at, and most workflows of one list: a workflow has
-/// two or three entries a step.
+/// Most entries of one workflow that are looked at: a workflow has two or three entries a step.
 pub(super) const MAX_WORKFLOW_ENTRIES: usize = 2_000;
 
 /// Entries up to which `total` of a search is exact on its first pages: counting reads them.

@@ -54,6 +54,8 @@ pub(super) struct WorkflowState {
     pub(super) started_ns: u64,
     pub(super) ended: Option<String>,
     pub(super) metadata: Option<Value>,
+    /// Trace of the first span.
+    span_trace: Option<String>,
     /// In the order in which they were first heard of.
     pub(super) steps: Vec<StepState>,
 }
@@ -61,7 +63,10 @@ pub(super) struct WorkflowState {
 /// A step.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct StepState {
+    /// Its id, else its name.
     pub(super) id: String,
+    /// The id that a source gave it.
+    said_id: Option<String>,
     pub(super) name: Option<String>,
     /// Its type as the source wrote it, else what kind of entry told of it.
     pub(super) kind: Option<String>,
@@ -99,15 +104,19 @@ impl WorkflowState {
             });
             state.hear(brief);
         }
-        state
+        let mut state = state?;
+        // Where nobody said an orchestrator's id, the trace of its spans leads there as well.
+        let state_trace = std::mem::take(&mut state.span_trace);
+        state.known.trace_id = state.known.trace_id.or(state_trace);
+        Some(state)
     }
 
     fn hear(&mut self, brief: &Brief) {
         let (known, audit) = (&mut self.known, &brief.audit);
         keep_first(&mut known.name, audit.workflow.name.as_deref());
         keep_first(&mut known.source, audit.workflow.source.as_deref());
-        let trace_id = audit.external.trace_id.first().or_else(|| brief.trace_id.first());
-        keep_first(&mut known.trace_id, trace_id.map(String::as_str));
+        keep_first(&mut known.trace_id, audit.external.trace_id.first().map(String::as_str));
+        keep_first(&mut self.span_trace, brief.trace_id.first().map(String::as_str));
         keep_first(&mut known.client_id, audit.claims.client_id.as_deref());
         if known.user_id.is_none() && known.user_email.is_none() {
             known.user_id.clone_from(&brief.user.id);
@@ -123,19 +132,29 @@ impl WorkflowState {
             self.status = end;
             self.ended = Some(brief.timestamp.clone());
         }
-        if let Some(step) = audit.step.id.as_deref() {
-            self.step(step).hear(brief);
-        }
+        self.hear_step(brief);
     }
 
-    fn step(&mut self, id: &str) -> &mut StepState {
-        let at = self.steps.iter().position(|step| step.id == id).unwrap_or_else(|| {
-            self.steps.push(StepState { id: id.to_owned(), ..StepState::default() });
-            self.steps.len().saturating_sub(1)
-        });
-        // The position was just found or made.
-        #[allow(clippy::indexing_slicing, reason = "`at` is the position of an element")]
-        &mut self.steps[at]
+    /// Some sources name a step in one entry and give its id in another: then the name tells that
+    /// it is the same one. A step without an id is known by its name.
+    fn hear_step(&mut self, brief: &Brief) {
+        let (id, name) = (brief.audit.step.id.as_deref(), brief.audit.step.name.as_deref());
+        let Some(called) = id.or(name) else { return };
+        let is_it = |step: &StepState| match (&step.said_id, id) {
+            (Some(own), Some(id)) => own == id,
+            _ => name.is_some() && step.name.as_deref() == name,
+        };
+        if let Some(step) = self.steps.iter_mut().find(|step| is_it(step)) {
+            if let (None, Some(id)) = (&step.said_id, id) {
+                step.said_id = Some(id.to_owned());
+                id.clone_into(&mut step.id);
+            }
+            return step.hear(brief);
+        }
+        let said_id = id.map(str::to_owned);
+        let mut step = StepState { id: called.to_owned(), said_id, ..StepState::default() };
+        step.hear(brief);
+        self.steps.push(step);
     }
 
     /// Steps that were executed.

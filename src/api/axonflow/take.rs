@@ -16,12 +16,13 @@ use super::workflows::{load, load_step};
 use crate::access::{Principal, Right};
 use crate::intake::{IntakeError, RefusedRequest, Whose};
 use crate::receiver::axonflow::{
-    Answered, Call, Known, Object, Operation, Reply, Report, Sender, Unanswered, Upstream, new_id,
-    record,
+    Answered, Call, Known, Object, Operation, Reply, Report, Sender, Unanswered, Upstream, User,
+    new_id, record,
 };
 use axum::body::Body;
 use axum::http::StatusCode;
 use axum::response::Response;
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -51,18 +52,29 @@ pub(super) async fn take(
     incoming: Incoming,
 ) -> Result<Response, Problem> {
     let calls = api.axonflow.clone().ok_or_else(Problem::nothing_taken)?;
+    let request = incoming.object();
+    let sender = sender(caller.principal(), &incoming, request.as_ref().ok());
+    let tenant = sender.tenants.own().clone();
+    let path = call.operation.path();
+    if let Some(claim) = &sender.refused_tenant {
+        let who = caller.principal().actor();
+        let why = format!("taken as its forwarder's own: {who} may not assert {claim:?}");
+        let taken = RefusedRequest::new(path, 200, why, None);
+        calls.intake.reject(Whose::Tenant(&tenant), taken);
+    }
     let body = incoming.body.clone();
-    let answer = answer(api, Arc::clone(&calls), caller, &call, incoming).await;
+    let answer = match request {
+        Ok(request) => {
+            let calls = Arc::clone(&calls);
+            answer(api, calls, caller, &call, sender, request, incoming).await
+        }
+        Err(problem) => Err(problem),
+    };
     if let Err(problem) = &answer
         && call.operation != Operation::ListCheckpoints
+        && !(problem.is_of_upstream() && call.operation.asks_for_a_decision())
     {
-        let tenant = caller.principal().tenant();
-        let mut refused = RefusedRequest::new(
-            call.operation.path(),
-            problem.status,
-            problem.detail.clone(),
-            None,
-        );
+        let mut refused = RefusedRequest::new(path, problem.status, problem.detail.clone(), None);
         refused.bytes = body.len() as u64;
         refused.hash = Some(Sha256::digest(&body).into());
         calls.intake.reject(Whose::Tenant(&tenant), refused);
@@ -75,24 +87,16 @@ async fn answer(
     calls: Arc<AxonflowCalls>,
     caller: &Caller,
     call: &Call,
+    sender: Sender,
+    request: Object,
     incoming: Incoming,
 ) -> Result<Response, Problem> {
-    let principal = caller.principal();
-    let counted = principal.admit_bytes(incoming.body.len());
+    let counted = caller.principal().admit_bytes(incoming.body.len());
     counted.inspect_err(|denied| api.load.denied.note(*denied))?;
-    let request = incoming.object()?;
     check(call, &request)?;
     let at_ns = now_ns();
-    let taken = Taken {
-        api,
-        caller,
-        sender: sender(principal, &incoming, &request),
-        call,
-        id: new_id("aud", at_ns).map_err(|_| Problem::no_random())?,
-        at_ns,
-        request,
-        calls,
-    };
+    let id = new_id("aud", at_ns).map_err(|_| Problem::no_random())?;
+    let taken = Taken { api, calls, caller, sender, call, request, at_ns, id };
     match &taken.calls.upstream {
         Some(upstream) if call.operation.is_forwarded() => {
             taken.forward(&upstream.clone(), incoming).await
@@ -103,12 +107,11 @@ async fn answer(
 }
 
 /// Who sends it. A pre-check has the user's token in its body.
-fn sender(principal: &Principal, incoming: &Incoming, request: &Object) -> Sender {
+fn sender(principal: &Principal, incoming: &Incoming, request: Option<&Object>) -> Sender {
     let mut sender = Sender::of(principal, &incoming.headers);
-    if sender.user == crate::receiver::axonflow::User::default()
-        && let Some(token) = request.get("user_token").and_then(serde_json::Value::as_str)
-    {
-        sender.user = crate::receiver::axonflow::User::of_token(token);
+    let token = request.and_then(|request| request.get("user_token")).and_then(Value::as_str);
+    if let Some(token) = token.filter(|_| sender.user == User::default()) {
+        sender.user = User::of_token(token);
     }
     sender
 }
@@ -232,12 +235,12 @@ impl Taken<'_> {
     /// upstream has answered, and that must not be lost for a name.
     async fn about_forwarded(&self, answer: &Object) -> About {
         if self.call.operation == Operation::CreateWorkflow {
-            let id = answer.get("workflow_id").and_then(serde_json::Value::as_str);
+            let id = answer.get("workflow_id").and_then(Value::as_str);
             let workflow = id.map(|id| self.begun(id.to_owned()));
             return About { workflow, ..About::default() };
         }
         let Some(id) = self.call.workflow.as_deref() else { return About::default() };
-        let names_step = self.request.get("step_name").is_some_and(serde_json::Value::is_string);
+        let names_step = self.request.get("step_name").is_some_and(Value::is_string);
         let step = self.call.step.as_deref().filter(|_| !names_step);
         let mut about = self.about(id, step).await.unwrap_or_default();
         if self.call.operation == Operation::CompleteWorkflow {
@@ -255,7 +258,7 @@ impl Taken<'_> {
 
     /// What is known of a workflow that begins.
     pub(super) fn begun(&self, id: String) -> Known {
-        let said = |name| self.request.get(name).and_then(serde_json::Value::as_str);
+        let said = |name| self.request.get(name).and_then(Value::as_str);
         Known {
             id,
             name: said("workflow_name").map(str::to_owned),
@@ -270,6 +273,9 @@ impl Taken<'_> {
     /// Puts on record that nobody answered.
     async fn unanswered(&self, why: &Unanswered) -> Problem {
         let problem = Problem::upstream(why);
+        if matches!(why, Unanswered::Busy(_)) {
+            self.api.load.upstream_busy();
+        }
         if !self.call.operation.asks_for_a_decision()
             || self.call.operation == Operation::ListCheckpoints
         {
@@ -306,7 +312,7 @@ fn readable(reply: Reply) -> Result<(Reply, Object), Unanswered> {
         return Ok((reply, Object::new()));
     }
     match serde_json::from_slice(&reply.body) {
-        Ok(serde_json::Value::Object(body)) => Ok((reply, body)),
+        Ok(Value::Object(body)) => Ok((reply, body)),
         _ if reply.status.is_success() => {
             Err(Unanswered::Unusable("it is not a JSON object".to_owned()))
         }
@@ -323,10 +329,7 @@ fn released(reply: Reply) -> Response {
 }
 
 /// The answer to a call that was recorded.
-pub(super) fn recorded(
-    status: StatusCode,
-    answer: &serde_json::Value,
-) -> Result<Response, Problem> {
+pub(super) fn recorded(status: StatusCode, answer: &Value) -> Result<Response, Problem> {
     let mut response = super::super::service::json(answer)?;
     *response.status_mut() = status;
     Ok(response)

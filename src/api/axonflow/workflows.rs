@@ -26,6 +26,9 @@ const DEFAULT_WORKFLOWS: u32 = 50;
 /// Most workflows on a page.
 const MAX_WORKFLOWS: u32 = 100;
 
+/// Most workflows of one trace: each is looked up.
+const MAX_WORKFLOWS_OF_A_TRACE: usize = 200;
+
 /// Approvals on a page when nobody says how many.
 const DEFAULT_PENDING: u32 = 20;
 
@@ -100,14 +103,13 @@ pub(in crate::api) async fn list(
                     && source.as_deref().is_none_or(|it| is_of_source(workflow, it))
             });
             let total = found.len();
-            let page = found.iter().skip(offset).take(limit).map(WorkflowAnswer::of);
-            Ok(WorkflowsAnswer {
-                workflows: page.collect(),
-                total,
-                limit,
-                offset,
-                truncated: !is_whole,
-            })
+            let mut page: Vec<_> = found.into_iter().skip(offset).take(limit).collect();
+            if !is_whole && trace_id.is_none() {
+                // Of the oldest one that was looked at the beginning may be missing.
+                page = whole(api, &tenant, page)?.0;
+            }
+            let workflows = page.iter().map(WorkflowAnswer::of).collect();
+            Ok(WorkflowsAnswer { workflows, total, limit, offset, truncated: !is_whole })
         })
         .await?;
     scoped(&answer)
@@ -134,25 +136,34 @@ fn find(
             by_id.entry(id).or_default().push(found);
         }
     }
-    let mut workflows = Vec::with_capacity(by_id.len());
-    for (id, own) in by_id {
-        // Only some entries of a workflow need carry the trace id, and of the oldest one listed the
-        // beginning may be missing.
-        let state = if trace_id.is_some() || !is_whole {
-            let (state, is_all) = load(api, tenant, id)?;
-            is_whole &= is_all;
-            state
-        } else {
-            WorkflowState::of(id, own)
-        };
-        workflows.extend(state);
-        if workflows.len() >= MAX_WORKFLOW_ENTRIES {
-            is_whole = false;
-            break;
-        }
-    }
+    let states = by_id.into_iter().filter_map(|(id, own)| WorkflowState::of(id, own));
+    let mut workflows: Vec<WorkflowState> = states.collect();
     workflows.sort_by(|a, b| (b.started_ns, &b.known.id).cmp(&(a.started_ns, &a.known.id)));
+    if trace_id.is_some() {
+        // Only some entries of a workflow need carry the trace id.
+        is_whole &= workflows.len() <= MAX_WORKFLOWS_OF_A_TRACE;
+        workflows.truncate(MAX_WORKFLOWS_OF_A_TRACE);
+        let (whole, are_whole) = whole(api, tenant, workflows)?;
+        workflows = whole;
+        is_whole &= are_whole;
+    }
     Ok((workflows, is_whole))
+}
+
+/// The same workflows with all of their entries, and whether these were all of them.
+fn whole(
+    api: &Api,
+    tenant: &Tenant,
+    workflows: Vec<WorkflowState>,
+) -> Result<(Vec<WorkflowState>, bool), Problem> {
+    let mut are_whole = true;
+    let mut all = Vec::with_capacity(workflows.len());
+    for workflow in workflows {
+        let (state, is_whole) = load(api, tenant, &workflow.known.id)?;
+        are_whole &= is_whole;
+        all.push(state.unwrap_or(workflow));
+    }
+    Ok((all, are_whole))
 }
 
 /// One workflow as its entries tell it, and whether these were all of them.

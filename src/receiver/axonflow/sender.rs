@@ -26,6 +26,8 @@ pub struct Sender {
     pub user: User,
     /// Which client library it says to be.
     pub library: Option<String>,
+    /// The tenant that a forwarder named without being allowed to.
+    pub refused_tenant: Option<String>,
 }
 
 /// A person, as a token that nobody here can check says.
@@ -40,7 +42,7 @@ pub struct User {
 impl Sender {
     /// Who sends a request with these headers under that credential.
     pub fn of(principal: &Principal, headers: &HeaderMap) -> Self {
-        let (tenants, _) = Tenants::of(principal, headers);
+        let (tenants, refused_tenant) = Tenants::of(principal, headers);
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         let client_id = text("x-client-id").map(str::to_owned).or_else(|| basic_user(headers));
         Self {
@@ -48,6 +50,7 @@ impl Sender {
             client_id: client_id.and_then(|id| name(&id)),
             user: text("x-user-token").map(User::of_token).unwrap_or_default(),
             library: text("x-axonflow-client").and_then(name),
+            refused_tenant,
         }
     }
 }

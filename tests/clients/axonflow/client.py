@@ -9,6 +9,7 @@ AXONFLOW_CLIENT_SECRET is the key that writes, READER_SECRET the one that reads 
 """
 
 import asyncio
+import dataclasses
 import json
 import os
 import sys
@@ -16,11 +17,7 @@ import uuid
 from datetime import datetime, timedelta, timezone
 
 from axonflow import AxonFlow
-from axonflow.adapters.langgraph import (
-    AxonFlowLangGraphAdapter,
-    WorkflowApprovalRequiredError,
-    WorkflowBlockedError,
-)
+from axonflow.adapters.langgraph import AxonFlowLangGraphAdapter
 from axonflow.decisions import ListDecisionsOptions
 from axonflow.types import (
     AuditQueryOptions,
@@ -45,6 +42,8 @@ RESULTS = {}
 def plain(value):
     if isinstance(value, list):
         return [plain(item) for item in value]
+    if dataclasses.is_dataclass(value):
+        return dataclasses.asdict(value)
     return value.model_dump(mode="json") if hasattr(value, "model_dump") else value
 
 
@@ -238,8 +237,6 @@ async def langgraph(client, trace_id):
     await call("approve", client.approve_step(adapter.workflow_id, waiting, "ok"))
     await call("approved", adapter.wait_for_approval(waiting, poll_interval=0.1, timeout=30))
     await call("complete", adapter.complete_workflow())
-    assert RESULTS["blocked tool"]["raised"] == WorkflowBlockedError.__name__
-    assert RESULTS["waiting tool"]["raised"] == WorkflowApprovalRequiredError.__name__
     return adapter.workflow_id
 
 
