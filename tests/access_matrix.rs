@@ -147,7 +147,6 @@ const EVIDENCE: &[(&str, &[&str], &[Pair])] = &[
         ],
     ),
     (
-<<<<<<< HEAD
         "GET /api/v1/jobs/{id}",
         &["/api/v1/jobs/job"],
         &[
@@ -208,7 +207,8 @@ const EVIDENCE: &[(&str, &[&str], &[Pair])] = &[
         "GET /api/v1/policy/audit",
         &["/api/v1/policy/audit"],
         &[("/api/v1/policy/audit?tenant=rival", "/api/v1/policy/audit?tenant=nobody")],
-=======
+    ),
+    (
         "GET /api/v1/workflows",
         &["/api/v1/workflows", "/api/v1/workflows?trace_id=shared"],
         &[
@@ -257,7 +257,6 @@ const EVIDENCE: &[(&str, &[&str], &[Pair])] = &[
             "/api/v1/decisions/dec/explain?tenant=rival",
             "/api/v1/decisions/dec/explain?tenant=nobody",
         )],
->>>>>>> axon
     ),
 ];
 

@@ -50,29 +50,29 @@ fn on_a_full_disk_each_record_arrives_or_is_told_and_writing_goes_on_when_there_
     let ballast = disk.path().join("ballast");
     std::fs::write(&ballast, vec![0; 512 << 10]).unwrap();
     let when_full = WhenFull::Block { within: Duration::from_millis(50) };
-    let spool = SpoolSettings { when_full, ..SpoolSettings::new(&disk.path().join("spool")) };
+    let spool = SpoolSettings { when_full, ..SpoolSettings::new(disk.path().join("spool")) };
     let receiver = Receiver::new(|_| away());
     let outbox = start(small(Policy::Spool(spool)), &receiver);
-    let mut last = 0;
+    let mut newest = 0;
     while outbox.stats().lost == 0 {
-        last = push(&outbox, RECORD);
-        assert!(last < 10_000, "the disk never filled");
+        newest = push(&outbox, RECORD);
+        assert!(newest < 10_000, "the disk never filled");
     }
     let error = outbox.stats().last_error.unwrap();
     assert!(error.contains("cannot be written") && error.contains("space"), "{error}");
 
     std::fs::remove_file(&ballast).unwrap();
     for _ in 0..100 {
-        last = push(&outbox, RECORD);
+        newest = push(&outbox, RECORD);
     }
     receiver.behave(|_| Answer::Take);
     let delivery = end(&outbox);
     let arrived: BTreeSet<_> = receiver.numbers().into_iter().collect();
-    let lost = told(&receiver.gaps(), 0);
-    assert!(arrived.is_disjoint(&lost));
-    assert_eq!(&arrived | &lost, (1..=last).collect());
-    assert_eq!(lost.len() as u64, delivery.stats.lost);
-    assert!(arrived.contains(&last), "there was room again");
+    let missing = told(&receiver.gaps(), 0);
+    assert!(arrived.is_disjoint(&missing));
+    assert_eq!(&arrived | &missing, (1..=newest).collect());
+    assert_eq!(missing.len() as u64, delivery.stats.lost);
+    assert!(arrived.contains(&newest), "there was room again");
 }
 
 #[test]
