@@ -225,7 +225,8 @@ struct Uploaded {
 struct Run {
     id: String,
     name: String,
-    run_type: String,
+    #[serde(rename = "run_type")]
+    kind: String,
 }
 
 #[tokio::test]
@@ -254,7 +255,7 @@ async fn what_the_langsmith_client_uploads_is_found_by_run_trace_and_external_id
             let of_run = |entry: &&Value| text(entry, "/audit/run/id") == run.id;
             let first = entries.iter().find(of_run).unwrap_or_else(|| panic!("{run:?}"));
             assert_eq!(text(first, "/span/name"), run.name, "{variant}");
-            let kind = match &*run.run_type {
+            let kind = match &*run.kind {
                 "llm" => "llm_call",
                 "tool" => "tool_call",
                 _ => "workflow_run",

@@ -109,6 +109,7 @@ rank: 70
 only_when_detected: true
 detect:
   - {attribute: opa.path, is: payments/*}
+owns: [opa.result]
 fields:
   - {from: opa.result, to: audit.decision.reason, as: json_text}
 nested:
