@@ -4,7 +4,7 @@
 mod api_support;
 #[path = "support/deciding_upstream.rs"]
 mod deciding_upstream;
-#[allow(dead_code, unreachable_pub, reason = "each test file uses its part of it")]
+#[allow(dead_code, reason = "each test file uses its part of it")]
 #[path = "support/documented_requests.rs"]
 mod documented_requests;
 
