@@ -313,6 +313,11 @@ impl Compiler<'_> {
         outer: Condition,
     ) -> Compiled<()> {
         let (target, decoder) = self.target(rule)?;
+        if rule.value.otherwise && target.takes_many() {
+            let problem =
+                format!("\"{}\" takes every value: `otherwise` means nothing there", rule.value.to);
+            return Err(self.error(line(rule), problem));
+        }
         let mut condition = self.condition(rule.value.when.as_ref(), line(rule))?;
         condition.kinds |= outer.kinds;
         condition.root = condition.root.or(outer.root);

@@ -163,4 +163,8 @@ fn mistakes_are_refused_with_their_line_and_a_way_out() {
             .contains("unknown decoder of a payload \"pyton\", did you mean \"python\"?")
     );
     assert!(problem("fields:\n  - {from: a, to: user.id, exept: b}").contains("did you mean"));
+    assert!(
+        problem("fields:\n  - {from: a, to: audit.external.trace_id, otherwise: true}")
+            .contains("takes every value")
+    );
 }

@@ -386,7 +386,7 @@ fn an_unknown_word_is_refused_with_its_line_and_the_nearest_known_one() {
         ),
         (
             "detect:\n  - {is: audit}\n",
-            "mine.yaml:4: a sign needs `scope`, `span`, `event` or `attribute`",
+            "mine.yaml:4: a sign needs `scope`, `schema`, `span`, `event` or `attribute`",
         ),
         (
             "resource:\n  - {from: a, to: gen_ai.usage.cost}\n",

@@ -334,7 +334,9 @@ impl Sink for Sent {
             Record::Span(span) => (&span.attributes, None),
             Record::Log(log) => (&log.attributes, log.body.as_ref()),
         };
-        attributes.iter().for_each(|attribute| Self::texts(&attribute.value, &mut found));
+        for attribute in attributes {
+            Self::texts(&attribute.value, &mut found);
+        }
         if let Some(body) = body {
             Self::texts(body, &mut found);
         }
