@@ -2,7 +2,7 @@
 //! something was decided, and no alarm where nobody governs.
 
 #[path = "support/prost_records.rs"]
-#[allow(dead_code, unreachable_pub, reason = "shared with other tests")]
+#[allow(dead_code, reason = "shared with other tests")]
 mod prost_records;
 
 use spanledger::convert::{Mappings, ResourceContext, ScopeContext};

@@ -7,6 +7,7 @@
 //! | `collector.rs` | an OpenTelemetry Collector on free ports |
 //! | `export.rs` | whether what is in the ledger is in the cluster, counted |
 //! | `fault_proxy.rs` | a proxy that does to bulk requests what networks do |
+//! | `governed.rs` | a server that was told stories |
 //! | `keys.rs` | credentials of a data folder |
 //! | `numbers.rs` | numbers that look random and are the same for the same seed |
 //! | `requests.rs` | OTLP requests with ids that a test can count |
@@ -23,6 +24,7 @@ pub mod clients;
 pub mod collector;
 pub mod export;
 pub mod fault_proxy;
+pub mod governed;
 pub mod keys;
 pub mod numbers;
 pub mod requests;
