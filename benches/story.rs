@@ -40,11 +40,11 @@ fn main() {
     let stories = entries / BETWEEN;
     let (mut traced, mut studied) = (Vec::new(), Vec::new());
     for ask in 0..ASKED.min(stories) {
-        let story = mixed(ask) % stories;
+        let number = mixed(ask) % stories;
         let began = Instant::now();
-        let request = TraceRequest::new(Tenant::default(), format!("run-{story}"));
+        let request = TraceRequest::new(Tenant::default(), format!("run-{number}"));
         let found = store.trace(&request).expect("a story");
-        assert_eq!(found.total as u64, STORY, "run-{story}");
+        assert_eq!(found.total as u64, STORY, "run-{number}");
         traced.push(began.elapsed());
         let began = Instant::now();
         let records = found.entries.iter();
