@@ -13,11 +13,12 @@ use spanledger::protect::{Keys, Protector, Settings};
 use spanledger::receiver::otlp::decode;
 use spanledger::receiver::{Kept, Limits, kept};
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 /// What is expected of the entries of one captured request.
 #[derive(Debug, Deserialize)]
-struct Request {
+struct Captured {
     /// Path below `tests/payloads/convert`.
     request: String,
     /// Name in `audit.mapping` of the entries of its own spans.
@@ -45,24 +46,27 @@ fn payloads() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/payloads/convert")
 }
 
-fn expected() -> Vec<Request> {
+fn expected() -> Vec<Captured> {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/families/expected.json");
     serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap()
 }
 
 /// The entries of a captured request, as they would be stored.
 fn entries(request: &str) -> Vec<Value> {
+    stored(std::fs::read(payloads().join(request)).unwrap())
+}
+
+/// The entries of a request, as they would be stored.
+fn stored(request: Vec<u8>) -> Vec<Value> {
     let mappings = Mappings::builtin().unwrap();
-    let keys = Keys::from_root(&[7; 32]);
-    let protector = Protector::new(&Settings::default(), keys).unwrap();
-    let bytes = std::fs::read(payloads().join(request)).unwrap();
+    let protector = Protector::new(&Settings::default(), Keys::from_root(&[7; 32])).unwrap();
     let mut entries = Vec::new();
-    for Kept { signal, format, message } in kept(bytes, None, &Limits::default()).unwrap() {
+    for Kept { signal, format, message } in kept(request, None, &Limits::default()).unwrap() {
         let mut preview = Preview::new(&mappings, &protector, &Tenant::default(), |it| {
             entries.push(serde_json::from_slice(&it.body).unwrap());
         });
         decode(signal, format, &message, &mut preview).unwrap();
-        assert_eq!(preview.finish().unwrap(), [], "{request}: a record is refused");
+        assert_eq!(preview.finish().unwrap(), [], "no record is refused");
     }
     entries
 }
@@ -95,7 +99,7 @@ fn wrong(entry: &Value, expected: &Expected, all: &BTreeMap<String, Value>) -> V
 #[test]
 fn the_fields_of_captured_families_are_what_a_person_reads_out_of_them() {
     let mut problems = Vec::new();
-    for Request { request, family, mut all, spans } in expected() {
+    for Captured { request, family, mut all, spans } in expected() {
         let entries = entries(&request);
         let (mut total, mut right) = (0, 0);
         all.entry("audit.mapping".into()).or_insert_with(|| family.clone().into());
@@ -116,7 +120,7 @@ fn the_fields_of_captured_families_are_what_a_person_reads_out_of_them() {
 
 #[test]
 fn every_attribute_of_a_captured_span_is_kept_somewhere() {
-    for Request { request, .. } in expected() {
+    for Captured { request, .. } in expected() {
         let bytes = std::fs::read(payloads().join(&request)).unwrap();
         let sent = spans(&bytes);
         let entries = entries(&request);
@@ -149,15 +153,20 @@ fn spans(request: &[u8]) -> Vec<(String, Vec<(String, String)>)> {
         };
         Some((it.key, value))
     };
-    let id = |id: &[u8]| id.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let id = |id: &[u8]| {
+        id.iter().fold(String::new(), |mut text, byte| {
+            write!(text, "{byte:02x}").unwrap();
+            text
+        })
+    };
     let spans = spans.map(|span| {
         (id(&span.span_id), span.attributes.into_iter().filter_map(attribute).collect())
     });
     spans.collect()
 }
 
-#[test]
-fn s0_1_spectra_tells_calls_branches_hand_overs_interrupts_and_who_it_was_for() {
+/// A run of Spectra with everything that its audit trail names.
+fn spectra_run() -> String {
     let request = r#"{"resourceSpans":[{"scopeSpans":[{"scope":{"name":"Spectra.Kernel"},"spans":[
         SPANS]}]}]}"#;
     let common = [
@@ -168,7 +177,10 @@ fn s0_1_spectra_tells_calls_branches_hand_overs_interrupts_and_who_it_was_for() 
         ("spectra.user.id", "u-77"),
     ];
     let span = |number: usize, name: &str, own: &[(&str, &str)]| {
-        let attribute = |(key, value): &(&str, &str)| serde_json::json!({"key": key, "value": {"stringValue": value}});
+        let attribute = |(key, value): &(&str, &str)| {
+            let value = serde_json::json!({ "stringValue": value });
+            serde_json::json!({ "key": key, "value": value })
+        };
         let attributes: Vec<_> = common.iter().chain(own).map(attribute).collect();
         serde_json::json!({
             "traceId": "4bf92f3577b34da6a3ce929d0e0e4736",
@@ -238,18 +250,12 @@ fn s0_1_spectra_tells_calls_branches_hand_overs_interrupts_and_who_it_was_for() 
         ),
         span(6, "mcp.tool_call", &[("mcp.tool.name", "lookup_order")]),
     ];
-    let request = request.replace("SPANS", &spans.join(","));
-    let mappings = Mappings::builtin().unwrap();
-    let protector = Protector::new(&Settings::default(), Keys::from_root(&[7; 32])).unwrap();
-    let mut entries: Vec<Value> = Vec::new();
-    for Kept { signal, format, message } in
-        kept(request.into_bytes(), None, &Limits::default()).unwrap()
-    {
-        let mut preview = Preview::new(&mappings, &protector, &Tenant::default(), |it| {
-            entries.push(serde_json::from_slice(&it.body).unwrap());
-        });
-        decode(signal, format, &message, &mut preview).unwrap();
-    }
+    request.replace("SPANS", &spans.join(","))
+}
+
+#[test]
+fn s0_1_spectra_tells_calls_branches_hand_overs_interrupts_and_who_it_was_for() {
+    let entries = stored(spectra_run().into_bytes());
     let kinds: Vec<_> = entries.iter().map(|it| at(it, "audit.kind").as_str().unwrap()).collect();
     assert_eq!(
         kinds,
