@@ -116,7 +116,7 @@ pub const SHORT_NAMES: &[(&str, &[Target])] = &[
     ("user", &[T::Id(N::User), T::Field(F::UserName)]),
     ("user_id", &[T::Id(N::User)]),
     ("workflow", &[T::Id(N::Workflow), T::Field(F::WorkflowName)]),
-    ("workflow_id", &[T::Id(N::Workflow), T::Field(F::WorkflowName)]),
+    ("workflow_id", &[T::Id(N::Workflow)]),
 ];
 
 /// Whether a name can be asked for: a short name, or a path.
