@@ -5,6 +5,8 @@
 mod cerbos;
 #[path = "decision_logs/cordum.rs"]
 mod cordum;
+#[path = "decision_logs/envelope.rs"]
+mod envelope;
 #[path = "decision_logs/opa.rs"]
 mod opa;
 #[path = "decision_logs/wire.rs"]
