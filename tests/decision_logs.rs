@@ -7,6 +7,8 @@ mod cerbos;
 mod cordum;
 #[path = "decision_logs/envelope.rs"]
 mod envelope;
+#[path = "decision_logs/full.rs"]
+mod full;
 #[path = "decision_logs/opa.rs"]
 mod opa;
 #[path = "decision_logs/wire.rs"]
