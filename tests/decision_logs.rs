@@ -5,6 +5,10 @@
 mod cerbos;
 #[path = "decision_logs/cordum.rs"]
 mod cordum;
+#[path = "decision_logs/envelope.rs"]
+mod envelope;
+#[path = "decision_logs/full.rs"]
+mod full;
 #[path = "decision_logs/opa.rs"]
 mod opa;
 #[path = "decision_logs/wire.rs"]

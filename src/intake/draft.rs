@@ -175,6 +175,10 @@ impl Sink for Draft {
     }
 
     fn record(&mut self, record: Record<'_, '_>) {
+        // None of them will be appended: the rest would be converted for nothing.
+        if self.failure.is_some() {
+            return;
+        }
         let digest = self.digester.record(record);
         let source_key = match record {
             Record::Span(span) => {

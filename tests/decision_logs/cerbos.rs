@@ -3,7 +3,7 @@
 use crate::converted;
 use crate::support::converted::{payload, text};
 use serde_json::{Value, json};
-use spanledger::receiver::decision_logs::Source;
+use spanledger::receiver::decision_logs::{Source, measure};
 
 const TRACEPARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
@@ -134,7 +134,59 @@ fn what_one_entry_repeats_is_counted_before_memory_is_asked_for() {
         (0..200).map(|n| (n.to_string(), json!({ "effect": "EFFECT_DENY" }))).collect();
     entry["checkResources"]["outputs"][0]["actions"] = Value::Object(actions);
     let request = entry.to_string();
-    let shape = spanledger::receiver::decision_logs::measure(Source::Cerbos, request.as_bytes());
+    let shape = measure(Source::Cerbos, request.as_bytes());
     assert_eq!(shape.records, 202);
     assert!(shape.bytes > 202 * 100_000, "{}", shape.bytes);
+}
+
+/// What is repeated in each of 200 records, wherever in the entry it stands.
+#[test]
+fn what_stands_where_it_is_not_expected_is_counted_as_often_as_it_is_repeated() {
+    let long = "x".repeat(100_000);
+    let actions: serde_json::Map<String, Value> =
+        (0..200).map(|n| (n.to_string(), json!({ "effect": "EFFECT_DENY" }))).collect();
+    let outputs = json!([{ "requestId": "r", "resourceId": "a", "actions": actions }]);
+    let check = format!(r#""checkResources":{{"inputs":[],"outputs":{outputs}}}"#);
+    for beside in [
+        format!(r#""inputs":["{long}"]"#),
+        format!(r#""outputs":["{long}"]"#),
+        format!(r#""outputs":[{{"output":"{long}"}}]"#),
+        format!(r#""checkResources":{{"inputs":["{long}"]}}"#),
+        format!(r#""checkResources":["{long}"]"#),
+        format!(r#""{long}":1"#),
+    ] {
+        let request = format!(r#"{{"callId":"c",{check},{beside}}}"#);
+        let shape = measure(Source::Cerbos, request.as_bytes());
+        assert_eq!(shape.records, 200);
+        assert!(shape.bytes > 200 * 100_000, "{} for {:.20}", shape.bytes, beside);
+        let bodies = converted(Source::Cerbos, request.as_bytes()).bodies;
+        assert!(bodies.iter().all(|body| body.to_string().contains(&long)), "{beside:.20}");
+    }
+    // Of lists that stand twice in the method the first is read, and the second repeated.
+    let request = format!(
+        r#"{{"checkResources":{{"outputs":{outputs},"outputs":[{{"actions":{{"x":{{}}}},"n":"{long}"}}]}}}}"#
+    );
+    let shape = measure(Source::Cerbos, request.as_bytes());
+    assert_eq!(shape.records, converted(Source::Cerbos, request.as_bytes()).bodies.len());
+    assert!(shape.bytes > 200 * 100_000, "{}", shape.bytes);
+}
+
+#[test]
+fn an_input_is_found_wherever_it_stands_among_thousands() {
+    let ids = |n: usize| format!(r#""requestId":"r","resource":{{"id":"{n}"}}"#);
+    let inputs: Vec<String> = (0..5_000).map(|n| format!("{{{}}}", ids(n))).collect();
+    let outputs: Vec<String> = (0..5_000)
+        .rev()
+        .map(|n| format!(r#"{{"requestId":"r","resourceId":"{n}","actions":{{"x":{{}}}}}}"#))
+        .collect();
+    let request = format!(
+        r#"{{"callId":"c","inputs":[{}],"outputs":[{}]}}"#,
+        inputs.join(","),
+        outputs.join(",")
+    );
+    let bodies = converted(Source::Cerbos, request.as_bytes()).bodies;
+    assert_eq!(bodies.len(), 5_000);
+    for (position, body) in bodies.iter().enumerate() {
+        assert_eq!(text(body, "/audit/target/id"), (4_999 - position).to_string());
+    }
 }

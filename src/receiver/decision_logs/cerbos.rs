@@ -21,15 +21,12 @@ use super::value::elements;
 use crate::receiver::json::Reader;
 use crate::receiver::otlp::{DecodeError, Shape};
 use crate::span::{Attribute, LogRecord, Record, Sink, Text, Value};
+use std::collections::HashMap;
 
 /// Name of the event of a plan of resources.
 const PLAN: &str = "cerbos.plan";
 /// Name of the event of an access log: who called, and nothing about a decision.
 const ACCESS: &str = "cerbos.access";
-
-/// Inputs among which the one of an output is looked for; of more, the one at the same place is
-/// taken. Cerbos allows 500 at most.
-const MAX_SEARCHED: usize = 1_000;
 
 /// Gives the records of an entry to the sink.
 pub(super) fn records(
@@ -39,18 +36,17 @@ pub(super) fn records(
 ) -> Result<(), DecodeError> {
     let mut members = members(item)?;
     let mut log = of(form, &members);
-    let mut method = take(&mut members, "checkResources");
-    let (inputs, outputs) = match &mut method {
-        Some(Value::Map(check)) => (take(check, "inputs"), take(check, "outputs")),
-        _ => (take(&mut members, "inputs"), take(&mut members, "outputs")),
+    let (inputs, outputs) = match take_map(&mut members, "checkResources") {
+        Some(mut method) => {
+            let lists = (take_list(&mut method, "inputs"), take_list(&mut method, "outputs"));
+            // What else the method says: an error.
+            members.extend(method);
+            lists
+        }
+        None => (take_list(&mut members, "inputs"), take_list(&mut members, "outputs")),
     };
-    // What else the method says: an error.
-    if let Some(Value::Map(rest)) = method {
-        members.extend(rest);
-    }
-    let (inputs, outputs) = (list(inputs), list(outputs));
     let call = get(&members, "callId").and_then(Value::as_str).unwrap_or_default().to_owned();
-    if outputs.iter().all(|output| actions(output).is_none()) {
+    if !outputs.iter().any(has_actions) {
         log.event_name = one_event(form, &members).into();
         put(&mut members, "inputs", inputs);
         put(&mut members, "outputs", outputs);
@@ -59,11 +55,12 @@ pub(super) fn records(
         return Ok(());
     }
     let around = prefixed(form, members);
+    let inputs = Inputs::new(&inputs);
     let mut number = 0_usize;
     for (position, output) in outputs.into_iter().enumerate() {
         let Value::Map(mut output) = output else { continue };
-        let input = input_of(&inputs, &output, position).cloned().unwrap_or_default();
-        let Some(Value::Map(mut decided)) = take(&mut output, "actions") else { continue };
+        let Some(mut decided) = take_map(&mut output, "actions") else { continue };
+        let input = inputs.of(&output, position).cloned().unwrap_or_default();
         // The order of a map is nobody's promise; the number of a decision has to be.
         decided.sort_by(|a, b| a.key.as_str().cmp(b.key.as_str()));
         for Attribute { key: action, value } in decided {
@@ -98,39 +95,84 @@ fn one_event(form: &Form, members: &[Attribute<'_>]) -> &'static str {
     }
 }
 
-/// The input that an output answers: of the same request and resource, else at the same place.
-fn input_of<'v, 'a>(
-    inputs: &'v [Value<'a>],
-    output: &[Attribute<'a>],
-    position: usize,
-) -> Option<&'v Value<'a>> {
-    let request = get(output, "requestId");
-    let resource = get(output, "resourceId");
-    let is_it = |input: &&Value<'a>| {
-        let Value::Map(input) = input else { return false };
-        let of_resource = match get(input, "resource") {
-            Some(Value::Map(resource)) => get(resource, "id"),
-            _ => None,
-        };
-        get(input, "requestId") == request && of_resource == resource
-    };
-    // Nearly always they stand at the same place.
-    let at_position = inputs.get(position);
-    let search = || inputs.get(..inputs.len().min(MAX_SEARCHED))?.iter().find(is_it);
-    at_position.filter(is_it).or_else(search).or(at_position)
+/// The inputs of an entry, found by request and resource.
+struct Inputs<'v, 'a> {
+    list: &'v [Value<'a>],
+    /// The first of each.
+    by_ids: HashMap<Ids<'v>, &'v Value<'a>>,
 }
 
-fn actions<'v, 'a>(output: &'v Value<'a>) -> Option<&'v Vec<Attribute<'a>>> {
-    let Value::Map(output) = output else { return None };
-    match get(output, "actions") {
-        Some(Value::Map(actions)) if !actions.is_empty() => Some(actions),
-        _ => None,
+/// Request and resource; either may be absent.
+type Ids<'v> = (Option<&'v str>, Option<&'v str>);
+
+impl<'v, 'a> Inputs<'v, 'a> {
+    fn new(list: &'v [Value<'a>]) -> Self {
+        let mut by_ids = HashMap::with_capacity(list.len());
+        for input in list {
+            if let Some(ids) = ids_of_input(input) {
+                by_ids.entry(ids).or_insert(input);
+            }
+        }
+        Self { list, by_ids }
+    }
+
+    /// The input that an output answers: of the same request and resource, else at the same place.
+    fn of(&self, output: &[Attribute<'a>], position: usize) -> Option<&'v Value<'a>> {
+        let at_position = self.list.get(position);
+        let Some(ids) = ids(get(output, "requestId"), get(output, "resourceId")) else {
+            return at_position;
+        };
+        // Nearly always they stand at the same place, and one request may ask twice.
+        let is_it = |input: &&Value<'a>| ids_of_input(input) == Some(ids);
+        at_position.filter(is_it).or_else(|| self.by_ids.get(&ids).copied()).or(at_position)
     }
 }
 
-fn take<'a>(members: &mut Vec<Attribute<'a>>, name: &str) -> Option<Value<'a>> {
-    let at = members.iter().position(|member| member.key.as_str() == name)?;
-    Some(members.remove(at).value)
+fn ids_of_input<'v>(input: &'v Value<'_>) -> Option<Ids<'v>> {
+    let Value::Map(input) = input else { return None };
+    let resource = match get(input, "resource") {
+        Some(Value::Map(resource)) => get(resource, "id"),
+        _ => None,
+    };
+    ids(get(input, "requestId"), resource)
+}
+
+/// Nothing when one of them is no text, as all of Cerbos' are.
+fn ids<'v>(request: Option<&'v Value<'_>>, resource: Option<&'v Value<'_>>) -> Option<Ids<'v>> {
+    let text = |id: Option<&'v Value<'_>>| match id {
+        Some(id) => id.as_str().map(Some),
+        None => Some(None),
+    };
+    Some((text(request)?, text(resource)?))
+}
+
+/// Whether the object that [`take_map`] would take holds any.
+fn has_actions(output: &Value<'_>) -> bool {
+    let Value::Map(output) = output else { return false };
+    let mut of_name = output.iter().filter(|it| it.key.as_str() == "actions");
+    let actions = of_name.find_map(|it| match &it.value {
+        Value::Map(actions) => Some(actions),
+        _ => None,
+    });
+    actions.is_some_and(|actions| !actions.is_empty())
+}
+
+/// Takes the first list of that name; what else has the name stays.
+fn take_list<'a>(members: &mut Vec<Attribute<'a>>, name: &str) -> Vec<Value<'a>> {
+    let is_it = |it: &Attribute<'_>| it.key.as_str() == name && matches!(it.value, Value::List(_));
+    match members.iter().position(is_it).map(|at| members.remove(at).value) {
+        Some(Value::List(list)) => list,
+        _ => Vec::new(),
+    }
+}
+
+/// Takes the first object of that name; what else has the name stays.
+fn take_map<'a>(members: &mut Vec<Attribute<'a>>, name: &str) -> Option<Vec<Attribute<'a>>> {
+    let is_it = |it: &Attribute<'_>| it.key.as_str() == name && matches!(it.value, Value::Map(_));
+    match members.iter().position(is_it).map(|at| members.remove(at).value) {
+        Some(Value::Map(map)) => Some(map),
+        _ => None,
+    }
 }
 
 fn put<'a>(members: &mut Vec<Attribute<'a>>, name: &'static str, list: Vec<Value<'a>>) {
@@ -139,17 +181,9 @@ fn put<'a>(members: &mut Vec<Attribute<'a>>, name: &'static str, list: Vec<Value
     }
 }
 
-fn list(value: Option<Value<'_>>) -> Vec<Value<'_>> {
-    match value {
-        Some(Value::List(items)) => items,
-        _ => Vec::new(),
-    }
-}
-
 /// Counts an entry: each decision repeats its output, an input, and what stands around them.
 pub(super) fn shape(item: &Item<'_, '_>) -> Result<Shape, DecodeError> {
-    let mut counted = Counted::default();
-    counted.entry(item.reader, true)?;
+    let counted = counted(item.reader)?;
     let mut shape = Shape::default();
     // All of the entry is read at once, and copied once for the decision that is made of it.
     let widest = elements(item.bytes).saturating_mul(2);
@@ -169,7 +203,6 @@ pub(super) fn shape(item: &Item<'_, '_>) -> Result<Shape, DecodeError> {
 }
 
 /// Bytes of the parts of an entry.
-#[derive(Default)]
 struct Counted {
     around: usize,
     longest_input: usize,
@@ -177,58 +210,101 @@ struct Counted {
     outputs: Vec<(usize, usize)>,
 }
 
-impl Counted {
-    fn entry(&mut self, mut reader: Reader<'_>, outermost: bool) -> Result<(), DecodeError> {
-        let mut open = reader.map()?;
-        while let Some(key) = reader.member(&mut open)? {
-            let start = reader.position();
-            let inside = reader;
-            reader.skip()?;
-            let bytes = reader.since(start);
-            match (key.as_str(), bytes.first()) {
-                ("checkResources", Some(b'{')) if outermost => self.entry(inside, false)?,
-                ("inputs", Some(b'[')) => self.inputs(inside)?,
-                ("outputs", Some(b'[')) => self.outputs(inside)?,
-                _ => self.around = self.around.saturating_add(bytes.len()),
+/// A value that has not been read: in front of it, and its bytes.
+type Unread<'a> = (Reader<'a>, &'a [u8]);
+
+/// What [`records`] takes out of an object, and the bytes of all else, which stays around the
+/// decisions.
+#[derive(Default)]
+struct Taken<'a> {
+    method: Option<Unread<'a>>,
+    inputs: Option<Unread<'a>>,
+    outputs: Option<Unread<'a>>,
+    rest: usize,
+}
+
+fn taken(mut reader: Reader<'_>) -> Result<Taken<'_>, DecodeError> {
+    let mut taken = Taken::default();
+    let mut open = reader.map()?;
+    while let Some(key) = reader.member(&mut open)? {
+        let start = reader.position();
+        let inside = reader;
+        reader.skip()?;
+        let bytes = reader.since(start);
+        let place = match (key.as_str(), bytes.first()) {
+            ("checkResources", Some(b'{')) => Some(&mut taken.method),
+            ("inputs", Some(b'[')) => Some(&mut taken.inputs),
+            ("outputs", Some(b'[')) => Some(&mut taken.outputs),
+            _ => None,
+        };
+        match place {
+            Some(place) if place.is_none() => *place = Some((inside, bytes)),
+            _ => {
+                let both = key.as_str().len().saturating_add(bytes.len());
+                taken.rest = taken.rest.saturating_add(both);
             }
         }
-        Ok(())
     }
+    Ok(taken)
+}
 
-    fn inputs(&mut self, mut reader: Reader<'_>) -> Result<(), DecodeError> {
-        let mut open = reader.list()?;
-        while reader.item(&mut open)? {
-            let start = reader.position();
-            reader.skip()?;
-            self.longest_input = self.longest_input.max(reader.since(start).len());
+fn counted(entry: Reader<'_>) -> Result<Counted, DecodeError> {
+    let length = |unread: Option<Unread<'_>>| unread.map_or(0, |(_, bytes)| bytes.len());
+    let outer = taken(entry)?;
+    let (inputs, outputs, around) = match outer.method {
+        Some((method, _)) => {
+            let inner = taken(method)?;
+            let beside = [outer.inputs, outer.outputs, inner.method].map(length);
+            let around = beside.into_iter().fold(outer.rest, usize::saturating_add);
+            (inner.inputs, inner.outputs, around.saturating_add(inner.rest))
+        }
+        None => (outer.inputs, outer.outputs, outer.rest),
+    };
+    let mut counted = Counted { around, longest_input: 0, outputs: Vec::new() };
+    each(inputs, |_, bytes| {
+        counted.longest_input = counted.longest_input.max(bytes.len());
+        Ok(())
+    })?;
+    each(outputs, |output, bytes| {
+        if bytes.first() == Some(&b'{') {
+            counted.outputs.push((bytes.len(), decisions(output)?));
         }
         Ok(())
-    }
+    })?;
+    Ok(counted)
+}
 
-    fn outputs(&mut self, mut reader: Reader<'_>) -> Result<(), DecodeError> {
-        let mut open = reader.list()?;
-        while reader.item(&mut open)? {
-            let start = reader.position();
-            let mut inside = reader;
-            reader.skip()?;
-            let bytes = reader.since(start);
-            if bytes.first() == Some(&b'{') {
-                let mut decisions = 0_usize;
-                let mut open = inside.map()?;
-                while let Some(key) = inside.member(&mut open)? {
-                    if key.as_str() == "actions" && inside.peek() == Some(b'{') {
-                        let mut open = inside.map()?;
-                        while inside.member(&mut open)?.is_some() {
-                            inside.skip()?;
-                            decisions = decisions.saturating_add(1);
-                        }
-                    } else {
-                        inside.skip()?;
-                    }
-                }
-                self.outputs.push((bytes.len(), decisions));
-            }
-        }
-        Ok(())
+/// Shows the items of a list.
+fn each<'a>(
+    list: Option<Unread<'a>>,
+    mut show: impl FnMut(Reader<'a>, &'a [u8]) -> Result<(), DecodeError>,
+) -> Result<(), DecodeError> {
+    let Some((mut reader, _)) = list else { return Ok(()) };
+    let mut open = reader.list()?;
+    while reader.item(&mut open)? {
+        let start = reader.position();
+        let item = reader;
+        reader.skip()?;
+        show(item, reader.since(start))?;
     }
+    Ok(())
+}
+
+/// How many actions an output decides on.
+fn decisions(mut output: Reader<'_>) -> Result<usize, DecodeError> {
+    let mut decisions = 0_usize;
+    let mut open = output.map()?;
+    while let Some(key) = output.member(&mut open)? {
+        if key.as_str() != "actions" || output.peek() != Some(b'{') {
+            output.skip()?;
+            continue;
+        }
+        let mut open = output.map()?;
+        while output.member(&mut open)?.is_some() {
+            output.skip()?;
+            decisions = decisions.saturating_add(1);
+        }
+        break;
+    }
+    Ok(decisions)
 }

@@ -4,10 +4,16 @@ use super::form::Form;
 use super::value::value;
 use crate::receiver::json::Reader;
 use crate::receiver::otlp::DecodeError;
-use crate::span::{Attribute, Value};
+use crate::span::{Attribute, Text, Value};
 
 /// Longest member of an envelope that is repeated on its records, bytes: they are ids.
 const MAX_AROUND_BYTES: usize = 255;
+/// What a number or a truth value is counted as.
+const NUMBER_BYTES: usize = 8;
+
+/// Members of an envelope that say which part of a list it holds, and nothing about a record.
+const OF_A_PAGE: &[&str] =
+    &["next_cursor", "cursor", "page", "total", "count", "has_more", "limit", "offset"];
 
 /// One object, not read yet.
 pub(super) struct Item<'a, 'e> {
@@ -17,19 +23,14 @@ pub(super) struct Item<'a, 'e> {
     pub(super) bytes: &'a [u8],
     /// What its envelope says of it.
     pub(super) around: &'e [Attribute<'a>],
+    /// Bytes of that.
+    pub(super) around_bytes: usize,
 }
 
 impl Item<'_, '_> {
     /// Whether it is an object at all.
     pub(super) fn is_object(&self) -> bool {
         self.bytes.first() == Some(&b'{')
-    }
-
-    /// Bytes of what its envelope says.
-    pub(super) fn around_bytes(&self) -> usize {
-        let text = |it: &Attribute<'_>| it.value.as_str().map_or(0, str::len);
-        let bytes = self.around.iter().map(|it| it.key.as_str().len().saturating_add(text(it)));
-        bytes.fold(0, usize::saturating_add)
     }
 }
 
@@ -73,16 +74,16 @@ fn one<'a>(
     show: &mut impl FnMut(Item<'a, '_>) -> Result<()>,
 ) -> Result<()> {
     let (item, bytes) = passed(reader)?;
-    if let Some(Envelope { around, lists }) = envelope(form, item)? {
+    if let Some(Envelope { around, around_bytes, lists }) = envelope(form, item)? {
         for mut inside in lists {
             list(&mut inside, &mut |reader| {
                 let (item, bytes) = passed(reader)?;
-                show(Item { reader: item, bytes, around: &around })
+                show(Item { reader: item, bytes, around: &around, around_bytes })
             })?;
         }
         return Ok(());
     }
-    show(Item { reader: item, bytes, around: &[] })
+    show(Item { reader: item, bytes, around: &[], around_bytes: 0 })
 }
 
 /// Passes over a value, and gives a reader that stands in front of it.
@@ -94,36 +95,66 @@ fn passed<'a>(reader: &mut Reader<'a>) -> Result<(Reader<'a>, &'a [u8])> {
 }
 
 /// An object that holds records and is none itself.
+#[derive(Default)]
 struct Envelope<'a> {
+    /// No name stands twice, so there are no more than the form has.
     around: Vec<Attribute<'a>>,
+    around_bytes: usize,
     lists: Vec<Reader<'a>>,
 }
 
-/// Nothing for an object that is a record: one that has an id of its own, or no list of records.
+/// Nothing for an object that is a record: one that has an id of its own, no list of records, or a
+/// member that would be lost if only its lists were read. A decision about an order has `items`, too.
 fn envelope<'a>(form: &Form, mut reader: Reader<'a>) -> Result<Option<Envelope<'a>>> {
     if form.lists.is_empty() || reader.peek() != Some(b'{') {
         return Ok(None);
     }
-    let (mut around, mut lists) = (Vec::new(), Vec::new());
+    let mut envelope = Envelope::default();
     let mut open = reader.map()?;
     while let Some(key) = reader.member(&mut open)? {
-        let name = key.as_str();
-        if name == "id" {
+        let (is_list, is_around) =
+            (form.lists.contains(&key.as_str()), form.around.contains(&key.as_str()));
+        let kept = match reader.peek() {
+            Some(b'[') if is_list => {
+                envelope.lists.push(reader);
+                reader.skip()?;
+                true
+            }
+            Some(b'{' | b'[') => false,
+            // An empty list, as some languages write it.
+            Some(b'n') if is_list || is_around => {
+                reader.skip()?;
+                true
+            }
+            _ if is_around => {
+                let value = value(&mut reader)?;
+                envelope.repeats(key, value)
+            }
+            _ => {
+                reader.skip()?;
+                OF_A_PAGE.contains(&key.as_str())
+            }
+        };
+        if !kept {
             return Ok(None);
         }
-        if form.lists.contains(&name) && reader.peek() == Some(b'[') {
-            lists.push(reader);
-            reader.skip()?;
-        } else if form.around.contains(&name) && reader.peek() == Some(b'"') {
-            let text = value(&mut reader)?;
-            if text.as_str().is_some_and(|text| text.len() <= MAX_AROUND_BYTES) {
-                around.push(Attribute { key, value: text });
-            }
-        } else {
-            reader.skip()?;
-        }
     }
-    Ok((!lists.is_empty()).then_some(Envelope { around, lists }))
+    Ok((!envelope.lists.is_empty()).then_some(envelope))
+}
+
+impl<'a> Envelope<'a> {
+    /// Keeps a member for each of the records. False when it cannot be: it is too long, or says
+    /// another time what has been said. As a record the object has both, and a flag.
+    fn repeats(&mut self, key: Text<'a>, value: Value<'a>) -> bool {
+        let bytes = value.as_str().map_or(NUMBER_BYTES, str::len);
+        if bytes > MAX_AROUND_BYTES || self.around.iter().any(|it| it.key == key) {
+            return false;
+        }
+        let bytes = bytes.saturating_add(key.as_str().len());
+        self.around_bytes = self.around_bytes.saturating_add(bytes);
+        self.around.push(Attribute { key, value });
+        true
+    }
 }
 
 /// The members of an object, and those of its envelope that it does not have itself.

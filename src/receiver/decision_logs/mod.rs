@@ -85,7 +85,7 @@ pub fn measure(source: Source, request: &[u8]) -> Shape {
             let of_entry = cerbos::shape(&item)?;
             shape.add_with_context(of_entry, 0, 0);
         } else {
-            let bytes = item.bytes.len().saturating_add(item.around_bytes());
+            let bytes = item.bytes.len().saturating_add(item.around_bytes);
             shape.add(bytes, value::elements(item.bytes).saturating_add(item.around.len()));
         }
         Ok(())
