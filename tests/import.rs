@@ -195,14 +195,94 @@ async fn a_server_that_is_busy_is_asked_again_when_it_says() {
         axum::Json(json!({ "accepted": lines.lines().count() })).into_response()
     };
     let router = axum::Router::new().route("/logs", axum::routing::post(busy_once));
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let endpoint = format!("http://{}", listener.local_addr().unwrap());
-    let served = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+    let endpoint = served(router).await;
     let folder = tempfile::tempdir().unwrap();
     let input = file(&folder, "a.jsonl", opa_lines(5).as_bytes());
     let output = import_to(&endpoint, &[path(&input)]).await;
     assert!(output.status.success(), "{}", said(&output));
     assert!(said(&output).contains("5 lines, 5 records"), "{}", said(&output));
     assert_eq!(asked.load(Ordering::Relaxed), 2);
-    served.abort();
+}
+
+/// Another program on a port of its own.
+async fn served(router: axum::Router) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+    endpoint
+}
+
+#[tokio::test]
+async fn an_answer_that_is_no_acknowledgement_counts_for_nothing_and_is_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let otlp = file(&folder, "otlp.jsonl", b"{\"resourceSpans\":[]}\n");
+    let opa = file(&folder, "opa.jsonl", opa_lines(3).as_bytes());
+    for (input, answer) in [
+        (&opa, "<html>Welcome to nginx!</html>"),
+        (&opa, "{}"),
+        (&opa, "{\"accepted\":\"yes\"}"),
+        (&opa, ""),
+        (&otlp, "<html>Welcome to nginx!</html>"),
+        (&otlp, "{\"status\":\"ok\"}"),
+        (&otlp, "[]"),
+        (&otlp, ""),
+    ] {
+        let router = axum::Router::new().fallback(move || async move { answer });
+        let output = import_to(&served(router).await, &[path(input)]).await;
+        let text = said(&output);
+        assert_eq!(output.status.code(), Some(1), "{answer}: {text}");
+        assert!(text.contains("no acknowledgement") && text.contains("--endpoint"), "{text}");
+        assert!(text.contains(": 0 lines, 0 records on record"), "{answer}: {text}");
+        assert!(!answer.contains("nginx") || text.contains("Welcome to nginx"), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn what_stands_before_the_end_of_a_cut_file_is_on_record() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(&folder.path().join("data")).await;
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::none());
+    gzip.write_all(opa_lines(300).as_bytes()).unwrap();
+    let mut bytes = gzip.finish().unwrap();
+    // Without its trailer, and without the last line's end.
+    bytes.truncate(bytes.len() - 20);
+    let input = file(&folder, "a.jsonl.gz", &bytes);
+    let output = import(&server, &[path(&input)]).await;
+    let text = said(&output);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("299 lines, 299 records"), "{text}");
+    assert!(text.contains("go on with --from 300"), "{text}");
+    assert!(text.contains("cannot be read at line 300"), "{text}");
+    assert_eq!(found(&server, "decision_id:d-298", 1).await.len(), 1);
+    server.terminate().await;
+}
+
+#[tokio::test]
+async fn an_import_that_goes_on_adds_to_the_refused_lines_and_follows_no_link() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(&folder.path().join("data")).await;
+    let lines = format!("42\n{}43\n", opa_lines(2));
+    let input = file(&folder, "a.jsonl", lines.as_bytes());
+    let rejected = folder.path().join("a.jsonl.rejected.jsonl");
+    let numbers = || -> Vec<Value> {
+        let text = std::fs::read_to_string(&rejected).unwrap();
+        text.lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap()["line"].take())
+            .collect()
+    };
+    let opa = |from| ["--format", "opa", "--from", from];
+    for (from, listed) in [("1", vec![1, 4]), ("4", vec![1, 4, 4]), ("1", vec![1, 4])] {
+        let output = import(&server, &[&[path(&input)][..], &opa(from)[..]].concat()).await;
+        assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+        assert_eq!(numbers(), listed, "from {from}");
+    }
+    let precious = file(&folder, "precious", b"keep me");
+    for from in ["1", "2"] {
+        std::fs::remove_file(&rejected).unwrap();
+        std::os::unix::fs::symlink(&precious, &rejected).unwrap();
+        let output = import(&server, &[&[path(&input)][..], &opa(from)[..]].concat()).await;
+        assert!(said(&output).contains("the first is line"), "{}", said(&output));
+        assert_eq!(std::fs::read(&precious).unwrap(), b"keep me");
+    }
+    server.terminate().await;
 }

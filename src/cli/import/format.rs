@@ -116,6 +116,11 @@ impl Destination {
         self.together.is_some()
     }
 
+    /// Whether the answer is OTLP's, which says nothing when all was taken.
+    pub(super) fn is_otlp(self) -> bool {
+        self.path.starts_with("/v1/")
+    }
+
     /// The body of a request with these lines.
     pub(super) fn body<'l>(self, lines: impl Iterator<Item = &'l [u8]>) -> Vec<u8> {
         let [before, between, behind] = self.together.unwrap_or_default();

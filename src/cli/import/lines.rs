@@ -51,6 +51,11 @@ impl Lines {
         self.read.load(Ordering::Relaxed)
     }
 
+    /// Number of the line that comes next, counted from 1.
+    pub(super) fn next_number(&self) -> u64 {
+        self.number.saturating_add(1)
+    }
+
     /// The next line that is not empty.
     pub(super) fn next(&mut self) -> io::Result<Option<Line>> {
         loop {

@@ -117,6 +117,8 @@ struct Importing<'a> {
     progress: Progress,
     /// A line that did not fit into the batch before.
     held: Option<(send::Batch, usize)>,
+    /// Why no further line was read, until those before it are sent.
+    failed: Option<ImportError>,
     /// The first line that was not sent.
     next_line: u64,
 }
@@ -130,9 +132,10 @@ impl<'a> Importing<'a> {
             format: args.format,
             from: args.from,
             tally: Tally { file: clean(&path.display().to_string()), ..Tally::default() },
-            rejected: Rejected::beside(path),
+            rejected: Rejected::beside(path, args.from > 1),
             progress: Progress::new(args.json),
             held: None,
+            failed: None,
             next_line: args.from,
         })
     }
@@ -172,8 +175,11 @@ impl<'a> Importing<'a> {
         self.rejected.note(line, reason);
     }
 
-    /// The next lines that go to one place together.
+    /// The next lines that go to one place together. What was read before a failure comes first.
     fn batch(&mut self) -> Result<Option<Batch>, ImportError> {
+        if let Some(error) = self.failed.take() {
+            return Err(error);
+        }
         let (mut batch, mut bytes) = match self.held.take() {
             Some((batch, bytes)) => (Some(batch), bytes),
             None => (None, 0),
@@ -186,7 +192,15 @@ impl<'a> Importing<'a> {
             }) {
                 return Ok(Some(full));
             }
-            let Some((to, line)) = self.line()? else { return Ok(batch) };
+            let (to, line) = match self.line() {
+                Ok(Some(next)) => next,
+                Ok(None) => return Ok(batch),
+                Err(error) if batch.is_some() => {
+                    self.failed = Some(error);
+                    return Ok(batch);
+                }
+                Err(error) => return Err(error),
+            };
             match &mut batch {
                 Some(batch) if batch.to == to => {
                     bytes = bytes.saturating_add(line.text.len());
@@ -209,7 +223,7 @@ impl<'a> Importing<'a> {
     fn line(&mut self) -> Result<Option<(format::Destination, Line)>, ImportError> {
         loop {
             let read = self.lines.next().map_err(|source| {
-                let line = self.next_line;
+                let line = self.lines.next_number();
                 ImportError::Read { path: self.path.to_owned(), line, source }
             })?;
             let Some(line) = read else { return Ok(None) };

@@ -100,9 +100,11 @@ fn json_line(tally: &Tally, out: &mut impl Write) -> io::Result<()> {
     out.flush()
 }
 
-/// `FILE.rejected.jsonl`, made when the first line is refused.
+/// `FILE.rejected.jsonl`, made when the first line is refused. An import that goes on where one
+/// before stopped adds to its list.
 pub(super) struct Rejected {
     path: PathBuf,
+    goes_on: bool,
     file: Option<File>,
     /// Why it cannot be written, once that is known.
     failed: bool,
@@ -110,19 +112,17 @@ pub(super) struct Rejected {
 }
 
 impl Rejected {
-    pub(super) fn beside(file: &Path) -> Self {
+    pub(super) fn beside(file: &Path, goes_on: bool) -> Self {
         let mut path = file.as_os_str().to_owned();
         path.push(".rejected.jsonl");
-        Self { path: path.into(), file: None, failed: false, first: None }
+        Self { path: path.into(), goes_on, file: None, failed: false, first: None }
     }
 
     /// Notes a line. A folder that cannot be written to leaves the count and the first reason.
     pub(super) fn note(&mut self, line: u64, reason: &str) {
         self.first.get_or_insert_with(|| (line, reason.to_owned()));
         if self.file.is_none() && !self.failed {
-            // Reasons may quote what is nobody else's business.
-            let mut options = OpenOptions::new();
-            let file = options.create(true).write(true).truncate(true).mode(0o600).open(&self.path);
+            let file = self.open();
             self.failed = file.is_err();
             self.file = file.ok();
         }
@@ -130,6 +130,19 @@ impl Rejected {
             let note = serde_json::json!({ "line": line, "reason": reason });
             self.failed |= writeln!(file, "{note}").is_err();
         }
+    }
+
+    fn open(&self) -> io::Result<File> {
+        // The file to import may lie where others write: a link that waits there is not followed.
+        let flags = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
+        let mut options = OpenOptions::new();
+        if self.goes_on {
+            options.append(true);
+        } else {
+            options.write(true).truncate(true);
+        }
+        // Reasons may quote what is nobody else's business.
+        options.create(true).mode(0o600).custom_flags(flags).open(&self.path)
     }
 
     fn place(&self) -> String {

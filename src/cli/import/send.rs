@@ -6,7 +6,7 @@ use super::lines::Line;
 use crate::cli::client::{Source, SourceError};
 use crate::cli::connect::ConnectArgs;
 use crate::cli::display::clean;
-use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
+use reqwest::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use reqwest::{Client, StatusCode, Url};
 use serde_json::Value;
 use std::time::{Duration, Instant};
@@ -20,6 +20,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// Longest wait that a server may ask for.
 const MAX_PAUSE: Duration = Duration::from_mins(1);
+
+/// Bytes of a strange answer that are shown: enough to tell a proxy's page from another program.
+const SHOWN_BYTES: usize = 120;
 
 /// Lines that go to one place together.
 pub(super) struct Batch {
@@ -58,6 +61,18 @@ pub enum SendError {
         seconds: u64,
         /// What it says.
         message: String,
+    },
+    /// What answered does not say that anything is on record.
+    #[error(
+        "{base} answered {status} with {what}, which is no acknowledgement of spanledger, so none of these lines counts as on record; check that --endpoint is where the server takes OTLP over HTTP"
+    )]
+    NotAcknowledged {
+        /// The address.
+        base: String,
+        /// HTTP status.
+        status: u16,
+        /// What it said, shortened.
+        what: String,
     },
     /// The server takes nothing from this sender, or is none of ours.
     #[error("{base} answered {status}: {message}; {next}")]
@@ -166,11 +181,18 @@ impl Sender {
         let request = self.client.post(url).header(CONTENT_TYPE, to.content_type).body(body);
         let answer = request.send().await?;
         let (status, after) = (answer.status(), retry_after(&answer));
+        let kind = answer.headers().get(CONTENT_TYPE).cloned();
         let body = answer.bytes().await?;
         let said: Value = serde_json::from_slice(&body).unwrap_or_default();
         let message = text(said.get("message"));
         Ok(match status {
-            StatusCode::OK | StatusCode::ACCEPTED => Ok(taken(&said, message)),
+            StatusCode::OK | StatusCode::ACCEPTED => {
+                taken(to, &said, message).ok_or_else(|| SendError::NotAcknowledged {
+                    base: self.base.to_string(),
+                    status: status.as_u16(),
+                    what: shown(kind.as_ref(), &body),
+                })
+            }
             StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE => Ok(Answer::Never(message)),
             StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
                 Ok(Answer::Later { after, message })
@@ -195,8 +217,25 @@ fn text(value: Option<&Value>) -> String {
     clean(value.and_then(Value::as_str).unwrap_or_default())
 }
 
-/// What was taken, in the words of OTLP or of the other paths.
-fn taken(said: &Value, message: String) -> Answer {
+/// Whatever answered, in a few words.
+fn shown(kind: Option<&HeaderValue>, body: &[u8]) -> String {
+    let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or("no content type");
+    let beginning = String::from_utf8_lossy(body.get(..SHOWN_BYTES).unwrap_or(body));
+    clean(&format!("{kind}: {:?}", beginning.trim()))
+}
+
+/// What was taken, in the words of OTLP or of the other paths; nothing when it is neither: a proxy's
+/// page, or another program on that port, has written nothing.
+fn taken(to: Destination, said: &Value, message: String) -> Option<Answer> {
+    let members = said.as_object()?;
+    let is_ours = if to.is_otlp() {
+        members.iter().all(|(name, value)| name == "partialSuccess" && value.is_object())
+    } else {
+        members.get("accepted").is_some_and(Value::is_u64)
+    };
+    if !is_ours {
+        return None;
+    }
     let number = |value: &Value| value.as_u64().or_else(|| value.as_str()?.parse().ok());
     let partial = said.get("partialSuccess");
     let of_otlp = |name: &str| partial.and_then(|partial| partial.get(name));
@@ -205,7 +244,7 @@ fn taken(said: &Value, message: String) -> Answer {
     let message = if partial.is_some() { text(of_otlp("errorMessage")) } else { message };
     // OTLP does not say how many: a line is counted as one.
     let accepted = said.get("accepted").and_then(number).unwrap_or(1);
-    Answer::Taken { accepted, refused, message }
+    Some(Answer::Taken { accepted, refused, message })
 }
 
 fn retry_after(answer: &reqwest::Response) -> Duration {
