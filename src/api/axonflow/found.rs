@@ -183,14 +183,13 @@ pub(super) fn newest(
 
 fn found(hit: Hit) -> Option<Found> {
     let Hit { sequence, event_ns, document, .. } = hit;
-    match serde_json::from_slice(&document) {
-        Ok(brief) => Some(Found { event_ns, sequence, brief }),
-        Err(_) => {
-            // The parser's words would repeat what stands in it. What cannot be read here is shown by /api/v1/entries, and `verify` looks at it.
-            tracing::error!(sequence, "an entry cannot be read");
-            None
-        }
-    }
+    let Ok(brief) = serde_json::from_slice(&document) else {
+        // The parser's words would repeat what stands in it. What cannot be read here is shown by
+        // /api/v1/entries, and `verify` looks at it.
+        tracing::error!(sequence, "an entry cannot be read");
+        return None;
+    };
+    Some(Found { event_ns, sequence, brief })
 }
 
 /// All of them.
