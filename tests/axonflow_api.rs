@@ -33,12 +33,14 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Notify;
 
 /// An API over a ledger of its own, which answers from that ledger.
 struct Bench {
     app: Router,
     intake: Intake,
     ledger: Ledger,
+    calls: Arc<AxonflowCalls>,
     _folder: tempfile::TempDir,
 }
 
@@ -57,10 +59,10 @@ impl Bench {
         let store =
             EmbeddedStore::open_read_only(&folder.path().join("off"), ledger.reader(), options);
         let upstream = upstream.map(|settings| Upstream::new(settings).unwrap());
-        let calls = AxonflowCalls::new(intake.clone(), upstream);
-        let api = change(api_support::api(Arc::new(store.unwrap())).with_axonflow(calls));
+        let calls = Arc::new(AxonflowCalls::new(intake.clone(), upstream));
+        let api = change(api_support::api(Arc::new(store.unwrap())).with_axonflow(calls.clone()));
         let hosts = HostCheck::for_listener("127.0.0.1:4380".parse().unwrap());
-        Self { app: router(api, hosts), intake, ledger, _folder: folder }
+        Self { app: router(api, hosts), intake, ledger, calls, _folder: folder }
     }
 
     async fn post(&self, path: &str, body: Value) -> Answer {
@@ -91,6 +93,7 @@ impl Bench {
 fn settings(url: &str) -> UpstreamSettings {
     UpstreamSettings {
         url: url.parse().unwrap(),
+        tenant: Tenant::default(),
         credentials: None,
         pass_credentials: false,
         ca: None,
@@ -288,7 +291,8 @@ async fn the_upstream_is_asked_as_configured_and_sees_no_key_of_ours() {
     let upstream = DecidingUpstream::start().await;
     let ring = Ring::new();
     let (writer, _) = (ring.key(Role::Writer, Some("acme")), ring.key(Role::Operator, None));
-    let open = UpstreamSettings { pass_credentials: true, ..settings(&upstream.url) };
+    let tenant = Tenant::new("acme").unwrap();
+    let open = UpstreamSettings { pass_credentials: true, tenant, ..settings(&upstream.url) };
     let credentials = ring.credentials.clone();
     let bench = Bench::with(Some(open), |api| api.with_credentials(credentials));
     let request =
@@ -440,4 +444,147 @@ async fn what_was_acknowledged_is_read_back_although_the_cluster_does_not_have_i
             call(&app, "POST", "/api/v1/audit/search", None, Some(json!({"trace_id": "t-9"})));
         assert_eq!(found.await.json()["total"], 1);
     }
+}
+
+/// Serves an upstream of a test's own, and returns where.
+async fn serve(upstream: Router) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, upstream).await.unwrap() });
+    url
+}
+
+#[tokio::test]
+async fn who_hangs_up_while_the_upstream_decides_does_not_keep_it_off_the_record() {
+    let (arrived, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (here, further) = (arrived.clone(), go_on.clone());
+    let url = serve(Router::new().fallback(async move || {
+        here.notify_one();
+        further.notified().await;
+        axum::Json(json!({"workflow_id": "wf-7", "step_id": "s1", "status": "approved"}))
+    }));
+    let bench = Bench::new(Some(settings(&url.await)));
+    let app = bench.app.clone();
+    let path = "/api/v1/workflows/wf-7/steps/s1/approve";
+    let hasty = tokio::spawn(async move { call(&app, "POST", path, None, Some(json!({}))).await });
+    arrived.notified().await;
+    hasty.abort();
+    assert!(hasty.await.is_err_and(|error| error.is_cancelled()));
+    go_on.notify_one();
+    assert!(bench.calls.end(Duration::from_secs(30)).await, "an orderly end waits for it");
+    let entry = bench.newest("request_type:workflow_step_approved").await;
+    assert_eq!(entry["audit"]["approval"]["status"], "approved");
+    let late = bench.post(path, json!({})).await;
+    assert_eq!(late.status, StatusCode::SERVICE_UNAVAILABLE, "nothing is asked after the end");
+}
+
+#[tokio::test]
+async fn a_decision_that_no_entry_holds_is_on_record_by_its_words_and_its_digest() {
+    let whole = json!({"status": "approved", "note": vec!["x".repeat(1024); 20 * 1024]});
+    let answer = whole.clone();
+    let url = serve(Router::new().fallback(async move || axum::Json(answer.clone()))).await;
+    let most = 32 * 1024 * 1024;
+    let bench = Bench::new(Some(UpstreamSettings { max_answer_bytes: most, ..settings(&url) }));
+    let path = "/api/v1/workflows/wf-7/steps/s1/approve";
+    let answer = bench.post(path, json!({"comment": "fine"})).await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", &answer.text[..500.min(answer.text.len())]);
+    let entry = bench.newest("request_type:workflow_step_approved").await;
+    assert_eq!(entry["audit"]["approval"]["status"], "approved");
+    assert_eq!(entry["audit"]["step"]["id"], "s1");
+    let bytes = serde_json::to_vec(&whole).unwrap().len();
+    let text = entry.to_string();
+    assert!(text.contains("cut.answer_sha256") && text.contains(&bytes.to_string()), "{text}");
+    let large = json!({"comment": "x".repeat(1024 * 1024)});
+    assert_eq!(bench.post(path, large).await.status, StatusCode::PAYLOAD_TOO_LARGE);
+}
+
+#[tokio::test]
+async fn what_the_upstream_refuses_or_fails_at_decides_nothing() {
+    let url = serve(Router::new().fallback(async move |request: Request<Body>| {
+        let path = request.uri().path();
+        let (status, answer) = match path.rsplit('/').next().unwrap() {
+            "gate" => (200, json!({"decision": "require_approval", "step_id": "s1"})),
+            "approve" => (403, json!({"status": "approved", "decision": "allow"})),
+            "resume" if path.contains("wf-bad") => (500, json!({"status": "error"})),
+            "resume" => (200, json!({"status": "success"})),
+            _ => (401, json!({"decision": "allow"})),
+        };
+        (StatusCode::from_u16(status).unwrap(), axum::Json(answer))
+    }));
+    let bench = Bench::new(Some(settings(&url.await)));
+    let step = json!({"step_name": "pay", "step_type": "tool_call"});
+    for id in ["wf-bad", "wf-good"] {
+        let path = format!("/api/v1/workflows/{id}/steps/s1");
+        let gate = bench.post(&format!("{path}/gate"), step.clone()).await;
+        assert_eq!(gate.status, StatusCode::OK);
+        let approve = bench.post(&format!("{path}/approve"), json!({})).await;
+        assert_eq!(approve.status, StatusCode::FORBIDDEN);
+        bench.post(&format!("/api/v1/workflows/{id}/resume"), json!({})).await;
+        let read = bench.get(&format!("/api/v1/workflows/{id}")).await;
+        assert_eq!(read["status"], "in_progress", "{read}");
+        assert_eq!(read["steps"][0]["decision"], "require_approval", "{read}");
+    }
+    let waiting = bench.get("/api/v1/workflows/approvals/pending").await;
+    assert_eq!(waiting["count"], 2, "{waiting}");
+}
+
+#[tokio::test]
+async fn an_entry_with_a_number_of_another_type_is_read_all_the_same() {
+    let bench = Bench::new(None);
+    for number in [json!(-1), json!("fast"), json!(1.5), json!({"ms": 1})] {
+        let call = json!({"tool_name": "x", "workflow_id": "wf-1", "duration_ms": number,
+            "latency_ms": number, "idempotency_key": 7});
+        let answer = bench.post("/api/v1/audit/tool-call", call).await;
+        assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text);
+    }
+    let found = bench.post("/api/v1/audit/search", json!({"workflow_id": "wf-1"})).await.json();
+    assert_eq!(found["entries"].as_array().unwrap().len(), 4, "{found}");
+}
+
+#[tokio::test]
+async fn one_identity_at_the_upstream_serves_one_tenant() {
+    let upstream = DecidingUpstream::start().await;
+    let ring = Ring::new();
+    let rival = ring.make(new_key(Role::Writer, Some("rival"))).1.unwrap();
+    let credentials = ring.credentials.clone();
+    let tenant = Tenant::new("acme").unwrap();
+    let of_acme = UpstreamSettings { tenant, ..settings(&upstream.url) };
+    let bench = Bench::with(Some(of_acme), |api| api.with_credentials(credentials));
+    let send = async |path: &str, body| call(&bench.app, "POST", path, Some(&rival), body).await;
+    for path in ["steps/s1/approve", "steps/s1/gate", "resume"] {
+        let answer = send(&format!("/api/v1/workflows/wf-acme/{path}"), Some(json!({}))).await;
+        assert_eq!(answer.status, StatusCode::NOT_IMPLEMENTED, "{}", answer.text);
+        assert!(answer.text.contains("axonflow: upstream: tenant"), "{}", answer.text);
+    }
+    let begun = send("/api/v1/workflows", Some(json!({"workflow_name": "own"}))).await;
+    assert_eq!(begun.status, StatusCode::CREATED, "what it reports is recorded here");
+    assert!(upstream.asked().is_empty());
+}
+
+#[tokio::test]
+async fn a_body_of_more_values_than_memory_is_meant_for_is_refused() {
+    let bench = Bench::new(None);
+    let wide = json!({"tool_name": "x", "output": vec![0; 200_001]});
+    let answer = bench.post("/api/v1/audit/tool-call", wide).await;
+    assert_eq!(answer.status, StatusCode::PAYLOAD_TOO_LARGE, "{}", answer.text);
+}
+
+#[tokio::test]
+async fn a_completion_is_known_by_its_key_even_where_the_key_is_masked() {
+    let bench = Bench::new(None);
+    let id = bench.begin(json!({"workflow_name": "keys"})).await;
+    let path = format!("/api/v1/workflows/{id}/steps/s1/complete");
+    let key = |last: char| json!({"idempotency_key": format!("ada{last}@acme.example")});
+    for (last, status) in [('a', 204), ('a', 204), ('b', 409)] {
+        let answer = bench.post(&path, key(last)).await;
+        assert_eq!(answer.status, status, "{last}: {}", answer.text);
+    }
+    let path = format!("/api/v1/workflows/{id}/steps/s2/complete");
+    let mut both = tokio::task::JoinSet::new();
+    for last in ['a', 'b', 'c', 'd'] {
+        let (app, path, body) = (bench.app.clone(), path.clone(), key(last));
+        both.spawn(async move { call(&app, "POST", &path, None, Some(body)).await.status });
+    }
+    let statuses = both.join_all().await;
+    assert_eq!(statuses.iter().filter(|it| **it == 204).count(), 1, "{statuses:?}");
 }

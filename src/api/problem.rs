@@ -20,6 +20,9 @@ const CHALLENGE: &str = "Bearer realm=\"spanledger\"";
 /// Seconds after which a caller that was sent away may come back.
 const RETRY_AFTER_SECONDS: u32 = 1;
 
+/// Kind of the problem that an answer was given and is not on record.
+const ANSWER_NOT_RECORDED: &str = "answer-not-recorded";
+
 /// What went wrong and what to do about it.
 ///
 /// Source: RFC 9457 "Problem Details for HTTP APIs", section 3.
@@ -217,6 +220,18 @@ impl Problem {
         )
     }
 
+    /// The engine that decides is another tenant's.
+    pub fn decides_for_another() -> Self {
+        Self::new(
+            StatusCode::NOT_IMPLEMENTED,
+            "nobody-decides",
+            "Nobody here decides for this tenant",
+            "The upstream knows this server as one client, so it is asked for one tenant only, and \
+             this is another one. Name this one in the configuration (axonflow: upstream: tenant), \
+             or run a server of its own with an identity of its own at the upstream.",
+        )
+    }
+
     /// The engine that decides was asked, or could not be, and there is no answer.
     pub fn upstream(why: &Unanswered) -> Self {
         let (status, advice) = match why {
@@ -254,7 +269,11 @@ impl Problem {
              record: {why}. Look there before asking again."
         );
         let title = "The upstream's answer could not be put on record";
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "answer-not-recorded", title, detail)
+        let status = match why {
+            IntakeError::TooLarge { .. } => StatusCode::BAD_GATEWAY,
+            IntakeError::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        Self::new(status, ANSWER_NOT_RECORDED, title, detail)
     }
 
     /// A workflow has ended in another way already.
@@ -339,8 +358,10 @@ impl IntoResponse for Problem {
         let mut response = (status, body).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
+        // What was decided must not be asked again without looking.
+        let may_retry = !self.kind.ends_with(ANSWER_NOT_RECORDED);
         match status {
-            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
+            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS if may_retry => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
             }
             StatusCode::UNAUTHORIZED => {

@@ -152,8 +152,8 @@ impl Api {
 
     /// The same API, which takes the calls of AxonFlow's clients.
     #[must_use]
-    pub fn with_axonflow(self, calls: AxonflowCalls) -> Self {
-        Self { axonflow: Some(Arc::new(calls)), ..self }
+    pub fn with_axonflow(self, calls: impl Into<Arc<AxonflowCalls>>) -> Self {
+        Self { axonflow: Some(calls.into()), ..self }
     }
 
     /// The same API that counts there what it refuses.

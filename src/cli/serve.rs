@@ -81,6 +81,7 @@ pub struct Running {
     pipeline: Pipeline,
     receivers: Part,
     api: Part,
+    axonflow: Arc<AxonflowCalls>,
     health: Arc<Health>,
     watches: Vec<JoinHandle<()>>,
     keeper: Keeper,
@@ -142,13 +143,13 @@ pub async fn start(config: Config, mappings: Mappings) -> Result<Running, ServeE
         api: Arc::clone(&load),
     };
     let upstream = config.axonflow.clone().map(Upstream::new).transpose()?;
-    let axonflow = AxonflowCalls::new(sources.intake.clone(), upstream);
+    let axonflow = Arc::new(AxonflowCalls::new(sources.intake.clone(), upstream));
     let metrics = Arc::new(move || sources.text());
     let api = Api::new(Arc::clone(pipeline.store()), Arc::clone(&health), metrics)
         .with_dead_letters(letters)
         .with_credentials(credentials.clone())
         .with_keyring(Arc::new(keeper.clone()))
-        .with_axonflow(axonflow)
+        .with_axonflow(Arc::clone(&axonflow))
         .with_load(load);
     let listening = Listening { config: &config, receiver: &receiver, tls: tls.as_ref() };
     let (api_address, api) = listening.api(api).await?;
@@ -162,7 +163,7 @@ pub async fn start(config: Config, mappings: Mappings) -> Result<Running, ServeE
         tokio::spawn(watch_health(vitals, Arc::clone(&health))),
         tokio::spawn(keeper.clone().watch(Arc::clone(&health))),
     ];
-    Ok(Running { endpoints, config, pipeline, receivers, api, health, watches, keeper })
+    Ok(Running { endpoints, config, pipeline, receivers, api, axonflow, health, watches, keeper })
 }
 
 /// The dead letters of the export when there is one. When it could not be started the log,
@@ -203,6 +204,13 @@ impl Running {
         self.receivers.end().await;
         self.watches.iter().for_each(JoinHandle::abort);
         self.keeper.keep_last_used().await;
+        // What the upstream decided goes on record before the ledger is closed.
+        if let Some(answer) = self.axonflow.longest_answer() {
+            let patience = answer.saturating_add(self.config.shutdown.ledger);
+            if !self.axonflow.end(patience).await {
+                tracing::error!(?patience, "calls to the upstream were cut off at shutdown");
+            }
+        }
         let ended = self.pipeline.stop().await;
         self.api.end().await;
         Ok(ended?)

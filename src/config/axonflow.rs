@@ -2,6 +2,7 @@
 
 use super::elasticsearch::{RawSecret, read};
 use super::{ConfigError, Period, Size, value};
+use crate::access::Tenant;
 use crate::receiver::axonflow::{
     DEFAULT_CONNECT_TIMEOUT, DEFAULT_IN_FLIGHT, DEFAULT_MAX_ANSWER_BYTES, DEFAULT_TIMEOUT,
     Upstream, UpstreamSettings,
@@ -32,6 +33,8 @@ super::raw::section! {
     RawUpstream {
         /// Its base address; none for none.
         url: Option<String> = None,
+        /// Whose calls it is asked about.
+        tenant: Option<String> = None,
         /// As whom it is asked.
         client_id: Option<String> = None,
         /// Where that client's secret stands.
@@ -62,6 +65,7 @@ impl RawUpstream {
     fn resolve(self) -> Result<Option<UpstreamSettings>, ConfigError> {
         let Some(url) = &self.url else {
             let for_one = [
+                self.tenant.is_some(),
                 self.client_id.is_some(),
                 self.client_secret.is_some(),
                 self.pass_credentials,
@@ -86,8 +90,14 @@ impl RawUpstream {
         if !(1..=MAX_IN_FLIGHT).contains(&self.in_flight) {
             return Err(value("axonflow.upstream.in_flight", "must be 1 to 1024"));
         }
+        let tenant = self.tenant.as_deref().map(Tenant::new).transpose();
+        let tenant = tenant.map_err(|error| ConfigError::Value {
+            key: "axonflow.upstream.tenant",
+            problem: error.to_string(),
+        })?;
         let settings = UpstreamSettings {
             url,
+            tenant: tenant.unwrap_or_default(),
             credentials: credentials(self.client_id, self.client_secret.as_ref())?,
             pass_credentials: self.pass_credentials,
             ca: self.ca,

@@ -291,7 +291,9 @@ fn text(value: Option<&String>) -> &str {
 
 fn response_time_ms(brief: &Brief) -> u64 {
     let of_span = brief.event.duration.map(|nanoseconds| nanoseconds / 1_000_000);
-    let told = [brief.attributes.duration_ms, brief.attributes.latency_ms, of_span];
+    let said = |value: &Option<Value>| value.as_ref().and_then(Value::as_u64);
+    let attributes = &brief.attributes;
+    let told = [said(&attributes.duration_ms), said(&attributes.latency_ms), of_span];
     told.into_iter().flatten().next().unwrap_or(0)
 }
 

@@ -2,7 +2,7 @@
 
 use super::super::limits::MAX_EVIDENCE_BYTES;
 use super::super::problem::Problem;
-use crate::receiver::axonflow::Object;
+use crate::receiver::axonflow::{Object, elements};
 use axum::body::to_bytes;
 use axum::extract::{FromRequest, Request};
 use axum::http::HeaderMap;
@@ -12,6 +12,10 @@ use serde_json::Value;
 
 /// Longest text of a name or an id in a body, characters: longer ids join nothing.
 pub(super) const MAX_TEXT_CHARS: usize = 255;
+
+/// Most values in a body, counted by the brackets and commas that it has: a value of two bytes
+/// takes a hundred and more once it is read.
+pub(super) const MAX_ELEMENTS: usize = 200_000;
 
 /// A request whose body is there.
 #[derive(Debug)]
@@ -54,6 +58,10 @@ impl Incoming {
     pub(super) fn object(&self) -> Result<Object, Problem> {
         if self.body.is_empty() {
             return Ok(Object::new());
+        }
+        if elements(&self.body) > MAX_ELEMENTS {
+            let most = format!("It has at most {MAX_ELEMENTS} values.");
+            return Err(Problem::too_large(most));
         }
         match serde_json::from_slice(&self.body) {
             Ok(Value::Object(object)) => Ok(object),

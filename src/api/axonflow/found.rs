@@ -5,11 +5,17 @@ use super::super::problem::Problem;
 use super::super::service::Api;
 use crate::access::Tenant;
 use crate::store::query::Query;
-use crate::store::{AuditStore, Cursor, Hit, MAX_PAGE, QueryRequest};
+use crate::store::{AuditStore, Cursor, Hit, QueryRequest};
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::HashSet;
 use std::time::Instant;
+
+/// Entries that are read at once: each comes with its whole document, and few of it is kept.
+const PAGE: usize = 100;
+
+/// Documents that are read for one answer, bytes. Beyond it the answer says that it is not whole.
+const MAX_READ_BYTES: usize = 32 * 1024 * 1024;
 
 /// What was found of a question.
 pub(super) struct Finding {
@@ -120,16 +126,19 @@ briefs! {
         total: Option<i64>,
     }
     Error { message: Option<String>, }
-    /// Attributes that no field of an entry takes, as the calls of this API have them.
+    /// Attributes that no field of an entry takes, as the calls of this API have them. Anybody
+    /// may have written them: of whatever type they are, the entry is read.
     Attributes {
         #[serde(rename = "axonflow.request.metadata")]
         metadata: Option<Value>,
         #[serde(rename = "axonflow.request.idempotency_key")]
-        idempotency_key: Option<String>,
+        idempotency_key: Option<Value>,
+        #[serde(rename = "axonflow.idempotency_hash")]
+        idempotency_hash: Option<Value>,
         #[serde(rename = "axonflow.request.duration_ms")]
-        duration_ms: Option<u64>,
+        duration_ms: Option<Value>,
         #[serde(rename = "axonflow.request.latency_ms")]
-        latency_ms: Option<u64>,
+        latency_ms: Option<Value>,
     }
 }
 
@@ -145,17 +154,20 @@ pub(super) fn newest(
     let store: &dyn AuditStore = &*api.store;
     let mut finding = Finding { entries: Vec::new(), is_whole: true };
     let mut seen: HashSet<[u8; 16]> = HashSet::new();
+    let mut bytes = 0_usize;
     for store in std::iter::once(store).chain(store.followed()) {
         let mut cursor: Option<Cursor> = None;
         let mut left = most;
-        while left > 0 {
+        while left > 0 && bytes < MAX_READ_BYTES {
             let page = store.query(&QueryRequest {
-                limit: left.min(MAX_PAGE),
+                limit: left.min(PAGE),
                 cursor: cursor.take(),
                 budget: QUERY_BUDGET.saturating_sub(started.elapsed()),
                 ..QueryRequest::new(tenant.clone(), query.clone())
             })?;
             left = left.saturating_sub(page.hits.len());
+            let read = page.hits.iter().map(|hit| hit.document.len());
+            bytes = read.fold(bytes, usize::saturating_add);
             let new = page.hits.into_iter().filter(|hit| seen.insert(hit.id));
             finding.entries.extend(new.filter_map(found));
             cursor = page.next_cursor;
@@ -171,14 +183,13 @@ pub(super) fn newest(
 
 fn found(hit: Hit) -> Option<Found> {
     let Hit { sequence, event_ns, document, .. } = hit;
-    match serde_json::from_slice(&document) {
-        Ok(brief) => Some(Found { event_ns, sequence, brief }),
-        Err(error) => {
-            // What cannot be read here is shown by /api/v1/entries, and `verify` looks at it.
-            tracing::error!(sequence, %error, "an entry cannot be read");
-            None
-        }
-    }
+    let Ok(brief) = serde_json::from_slice(&document) else {
+        // The parser's words would repeat what stands in it. What cannot be read here is shown by
+        // /api/v1/entries, and `verify` looks at it.
+        tracing::error!(sequence, "an entry cannot be read");
+        return None;
+    };
+    Some(Found { event_ns, sequence, brief })
 }
 
 /// All of them.

@@ -1,13 +1,14 @@
 //! Calls that are answered here: what they report is recorded, and nothing is decided.
 
 use super::super::problem::Problem;
+use super::super::service::Api;
 use super::no_such_workflow;
 use super::state::{Status, WorkflowState};
 use super::take::{About, Taken, recorded, still_may};
-use super::workflows::load;
+use super::workflows::load_with_end;
 use crate::entry::format_ns;
-use crate::intake::IntakeError;
-use crate::receiver::axonflow::{Answered, Operation, new_id};
+use crate::intake::{IntakeError, RefusedRequest, Whose};
+use crate::receiver::axonflow::{Answered, Digest, Operation, new_id};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
@@ -56,6 +57,9 @@ async fn create(taken: &Taken<'_>) -> Result<Response, Problem> {
 /// A step that was never gated here is recorded too: what happened is evidence.
 async fn complete_step(taken: &Taken<'_>) -> Result<Response, Problem> {
     let (id, step) = (workflow(taken), taken.call.step.as_deref());
+    // Two reports at once are one after the other: the second one sees the first.
+    let _turn = taken.calls.turn(taken.sender.tenants.own(), id).await;
+    still_may(taken)?;
     let about = taken.about(id, step).await?;
     if about.workflow.is_none() {
         return Err(no_such_workflow());
@@ -63,8 +67,11 @@ async fn complete_step(taken: &Taken<'_>) -> Result<Response, Problem> {
     let key = taken.request.get("idempotency_key").and_then(Value::as_str);
     let before = about.completion_keys.as_ref().and_then(|keys| keys.first());
     if let (Some(key), Some(before)) = (key, before) {
-        if key != before {
-            return Ok(other_key(id, step.unwrap_or_default(), before, key));
+        if Digest::of(key.as_bytes()).sha256 != before.hash {
+            let why = "the step was completed with another idempotency key".to_owned();
+            let refused = RefusedRequest::new(taken.call.operation.path(), 409, why, None);
+            taken.calls.intake.reject(Whose::Tenant(taken.sender.tenants.own()), refused);
+            return Ok(other_key(id, step.unwrap_or_default(), &before.kept, key));
         }
         // The same report again.
         return Ok(StatusCode::NO_CONTENT.into_response());
@@ -96,7 +103,8 @@ async fn end(taken: &Taken<'_>, end: Status) -> Result<Response, Problem> {
     let _turn = taken.calls.turn(&tenant, id).await;
     still_may(taken)?;
     let owned = id.to_owned();
-    let (state, _) = taken.api.ask(taken.caller, move |api| load(api, &tenant, &owned)).await?;
+    let load = move |api: &Api| load_with_end(api, &tenant, &owned);
+    let state = taken.api.ask(taken.caller, load).await?;
     let state = state.ok_or_else(no_such_workflow)?;
     match state.status {
         Status::InProgress => {

@@ -47,7 +47,8 @@ use crate::access::Tenant;
 use crate::intake::Intake;
 use crate::receiver::axonflow::{KnownWorkflows, Upstream};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use tokio::sync::{Mutex, MutexGuard};
+use std::time::Duration;
+use tokio::sync::{Mutex, MutexGuard, Semaphore};
 
 /// Most entries that are looked at for a list of workflows or of what waits, and the largest
 /// `offset`: tens of megabytes at once. Beyond it the answer says that it is not whole.
@@ -62,6 +63,14 @@ pub(super) const COUNTED_ENTRIES: usize = 1_000;
 /// Locks that keep two ends of one workflow apart; two workflows seldom share one.
 const TURNS: usize = 64;
 
+/// Largest body that is forwarded, bytes: what asks for a decision is a question about a step, and
+/// with its answer it has to fit into an entry.
+pub(super) const MAX_FORWARDED_BYTES: usize = 1024 * 1024;
+
+/// Answered calls that may be on their way into the record, beside those that wait for the
+/// upstream; more are asked to come again (503). Each holds its request and its answer in memory.
+const RECORDING: usize = 64;
+
 /// What the writing calls need: the way in, the engine that decides if there is one, and what is
 /// known of workflows.
 #[derive(Debug)]
@@ -70,13 +79,34 @@ pub struct AxonflowCalls {
     upstream: Option<Upstream>,
     known: KnownWorkflows,
     turns: Vec<Mutex<()>>,
+    /// One for each call that is forwarded, until it is on record.
+    places: Semaphore,
+    most: u32,
 }
 
 impl AxonflowCalls {
     /// Calls that are recorded by that intake, and decided by that upstream, if by any.
     pub fn new(intake: Intake, upstream: Option<Upstream>) -> Self {
         let turns = std::iter::repeat_with(Mutex::default).take(TURNS).collect();
-        Self { intake, upstream, known: KnownWorkflows::default(), turns }
+        let in_flight = upstream.as_ref().map_or(0, Upstream::in_flight);
+        let most = u32::try_from(in_flight.saturating_add(RECORDING)).unwrap_or(u32::MAX);
+        let places = Semaphore::new(usize::try_from(most).unwrap_or(RECORDING));
+        Self { intake, upstream, known: KnownWorkflows::default(), turns, places, most }
+    }
+
+    /// Forwards nothing more, and waits until what was forwarded is on record; `false` when that
+    /// took longer than `patience`. Before the ledger is closed, so that no decision is lost.
+    pub async fn end(&self, patience: Duration) -> bool {
+        let all = self.places.acquire_many(self.most);
+        let ended = tokio::time::timeout(patience, all).await;
+        // Whoever comes later finds no place.
+        self.places.close();
+        matches!(ended, Ok(Ok(_)))
+    }
+
+    /// How long [`end`](Self::end) may have to wait for the upstream; nothing where there is none.
+    pub fn longest_answer(&self) -> Option<Duration> {
+        self.upstream.as_ref().map(Upstream::timeout)
     }
 
     /// The turn of whoever ends a workflow; `None` only if there were no locks at all.

@@ -3,7 +3,7 @@
 
 use super::found::{Brief, Found};
 use crate::entry::Outcome;
-use crate::receiver::axonflow::Known;
+use crate::receiver::axonflow::{Digest, Known};
 use serde_json::Value;
 
 /// Where a workflow stands.
@@ -76,7 +76,26 @@ pub(super) struct StepState {
     pub(super) approved_by: Option<String>,
     pub(super) completed: Option<String>,
     /// Keys with which its completion was reported.
-    pub(super) completion_keys: Vec<String>,
+    pub(super) completion_keys: Vec<CompletionKey>,
+}
+
+/// A key with which a completion was reported.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct CompletionKey {
+    /// SHA-256 of the key as it was sent.
+    pub(super) hash: String,
+    /// The key as the entry has it: a part of it may be masked.
+    pub(super) kept: String,
+}
+
+impl CompletionKey {
+    fn of(brief: &Brief) -> Option<Self> {
+        let attributes = &brief.attributes;
+        let kept = attributes.idempotency_key.as_ref()?.as_str()?.to_owned();
+        let hash = attributes.idempotency_hash.as_ref().and_then(Value::as_str);
+        let hash = hash.map_or_else(|| Digest::of(kept.as_bytes()).sha256, str::to_owned);
+        Some(Self { hash, kept })
+    }
 }
 
 /// A decision about a step.
@@ -186,7 +205,7 @@ impl StepState {
         }
         if audit.kind == "workflow_step_completed" {
             self.completed.get_or_insert_with(|| brief.timestamp.clone());
-            self.completion_keys.extend(brief.attributes.idempotency_key.clone());
+            self.completion_keys.extend(CompletionKey::of(brief));
         }
     }
 }

@@ -9,21 +9,22 @@
 use super::super::caller::Caller;
 use super::super::problem::Problem;
 use super::super::service::Api;
-use super::AxonflowCalls;
 use super::body::{Incoming, needed, text};
 use super::lifecycle;
-use super::workflows::{load, load_step};
+use super::state::CompletionKey;
+use super::workflows::{load, load_step, present};
+use super::{AxonflowCalls, MAX_FORWARDED_BYTES};
 use crate::access::{Principal, Right};
 use crate::intake::{IntakeError, RefusedRequest, Whose};
 use crate::receiver::axonflow::{
-    Answered, Call, Known, Object, Operation, Reply, Report, Sender, Unanswered, Upstream, User,
-    new_id, record,
+    Answered, Call, Cut, Digest, Known, Object, Operation, Reply, Report, Sender, Unanswered,
+    Upstream, User, essence, new_id, record,
 };
 use axum::body::Body;
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde_json::Value;
-use sha2::{Digest, Sha256};
+use sha2::{Digest as _, Sha256};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -46,6 +47,27 @@ pub(super) struct Taken<'a> {
 /// # Errors
 /// [`Problem`]. That it was refused is on record.
 pub(super) async fn take(
+    api: &Api,
+    caller: &Caller,
+    call: Call,
+    incoming: Incoming,
+) -> Result<Response, Problem> {
+    let has_upstream = api.axonflow.as_ref().is_some_and(|calls| calls.upstream.is_some());
+    let is_recorded = call.operation != Operation::ListCheckpoints;
+    if !(has_upstream && call.operation.is_forwarded() && is_recorded) {
+        return take_whole(api, caller, call, incoming).await;
+    }
+    // What is asked of the upstream outlives the client's connection: who hangs up while it
+    // decides must not keep the decision off the record.
+    let (api, caller) = (api.clone(), caller.clone());
+    let task = tokio::spawn(async move { take_whole(&api, &caller, call, incoming).await });
+    task.await.unwrap_or_else(|error| {
+        tracing::error!(%error, "a call could not be worked on to its end");
+        Err(Problem::store())
+    })
+}
+
+async fn take_whole(
     api: &Api,
     caller: &Caller,
     call: Call,
@@ -97,10 +119,12 @@ async fn answer(
     let at_ns = now_ns();
     let id = new_id("aud", at_ns).map_err(|_| Problem::no_random())?;
     let taken = Taken { api, calls, caller, sender, call, request, at_ns, id };
+    let own = taken.sender.tenants.own();
     match &taken.calls.upstream {
-        Some(upstream) if call.operation.is_forwarded() => {
+        Some(upstream) if call.operation.is_forwarded() && upstream.is_for(own) => {
             taken.forward(&upstream.clone(), incoming).await
         }
+        Some(_) if call.operation.asks_for_a_decision() => Err(Problem::decides_for_another()),
         None if call.operation.asks_for_a_decision() => Err(Problem::nobody_decides()),
         _ => lifecycle::answer(&taken).await,
     }
@@ -156,6 +180,16 @@ impl Taken<'_> {
         answered: Answered<'_>,
         about: &About,
     ) -> Result<(), IntakeError> {
+        self.record_as(&self.request, answered, about, None).await
+    }
+
+    async fn record_as(
+        &self,
+        request: &Object,
+        answered: Answered<'_>,
+        about: &About,
+        cut: Option<&Cut>,
+    ) -> Result<(), IntakeError> {
         let report = Report {
             call: self.call,
             at_ns: self.at_ns,
@@ -164,8 +198,9 @@ impl Taken<'_> {
             workflow: about.workflow.as_ref(),
             step_name: about.step_name.as_deref(),
             total_steps: about.total_steps,
-            request: &self.request,
+            request,
             answered,
+            cut,
         };
         record(&self.calls.intake, &report).await
     }
@@ -188,8 +223,8 @@ impl Taken<'_> {
         if about.workflow.is_none() {
             let (tenant, id) = (tenant.clone(), id.to_owned());
             let load = move |api: &Api| load(api, &tenant, &id);
-            let (found, _) = self.api.ask(self.caller, load).await?;
-            about.workflow = found.map(|workflow| workflow.known);
+            let (found, is_whole) = self.api.ask(self.caller, load).await?;
+            about.workflow = present(found, is_whole)?.map(|workflow| workflow.known);
         }
         if let Some(known) = about.workflow.clone() {
             self.calls.known.put(&tenant, known);
@@ -199,6 +234,13 @@ impl Taken<'_> {
 
     /// Asks the upstream, and releases what it answers when that is on record.
     async fn forward(&self, upstream: &Upstream, incoming: Incoming) -> Result<Response, Problem> {
+        if incoming.body.len() > MAX_FORWARDED_BYTES {
+            let most = format!("What is forwarded has at most {MAX_FORWARDED_BYTES} bytes.");
+            return Err(Problem::too_large(most));
+        }
+        // Held until all is on record: an orderly end waits for it.
+        let _place = self.calls.places.try_acquire().map_err(|_| Problem::busy())?;
+        let sent = incoming.body.clone();
         let own_keys = self.caller.principal().credential().is_some();
         let Incoming { headers, query, body } = incoming;
         let asked = upstream.ask(self.call, query.as_deref(), &headers, body, own_keys).await;
@@ -221,7 +263,15 @@ impl Taken<'_> {
         }
         let about = self.about_forwarded(&body).await;
         let answered = Answered::Upstream { status: reply.status.as_u16(), body: &body };
-        if let Err(error) = self.record(answered, &about).await {
+        let mut recorded = self.record(answered, &about).await;
+        if matches!(recorded, Err(IntakeError::TooLarge { .. })) {
+            // It was decided, so that much is said: who, what, and digests of the rest.
+            let cut = Cut { request: Digest::of(&sent), answer: Digest::of(&reply.body) };
+            let (request, body) = (essence(&self.request), essence(&body));
+            let answered = Answered::Upstream { status: reply.status.as_u16(), body: &body };
+            recorded = self.record_as(&request, answered, &about, Some(&cut)).await;
+        }
+        if let Err(error) = recorded {
             tracing::error!(%error, "an answer of the upstream could not be put on record");
             return Err(Problem::decided_and_not_recorded(self.call.operation, &error));
         }
@@ -302,7 +352,7 @@ pub(super) struct About {
     pub(super) step_name: Option<String>,
     pub(super) total_steps: Option<u64>,
     /// With which keys the step was completed; absent when nobody heard of the step.
-    pub(super) completion_keys: Option<Vec<String>>,
+    pub(super) completion_keys: Option<Vec<CompletionKey>>,
 }
 
 /// A reply with its body as an object. A success that cannot be read is no answer: nobody could

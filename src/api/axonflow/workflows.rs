@@ -32,6 +32,10 @@ const MAX_WORKFLOWS_OF_A_TRACE: usize = 200;
 /// Approvals on a page when nobody says how many.
 const DEFAULT_PENDING: u32 = 20;
 
+/// What ends a workflow.
+const ENDS: [(&str, &str); 3] =
+    [("kind", "workflow_completed"), ("kind", "workflow_aborted"), ("kind", "workflow_failed")];
+
 /// Which workflows.
 #[derive(Debug, Clone, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -177,6 +181,34 @@ pub(super) fn load(
     Ok((WorkflowState::of(id, &entries), is_whole))
 }
 
+/// What was found, unless the store broke off before it found anything: then nobody can say that
+/// there is nothing.
+pub(super) fn present(
+    found: Option<WorkflowState>,
+    is_whole: bool,
+) -> Result<Option<WorkflowState>, Problem> {
+    if found.is_none() && !is_whole { Err(Problem::busy()) } else { Ok(found) }
+}
+
+/// One workflow, with its end however many entries came after it.
+pub(super) fn load_with_end(
+    api: &Api,
+    tenant: &Tenant,
+    id: &str,
+) -> Result<Option<WorkflowState>, Problem> {
+    let (state, is_whole) = load(api, tenant, id)?;
+    let Some(mut state) = present(state, is_whole)? else { return Ok(None) };
+    if state.status == Status::InProgress && !is_whole {
+        let query = all([Query::term("workflow_id", id), any(&ENDS)]);
+        let found = newest(api, tenant, &query, MAX_WORKFLOW_ENTRIES)?;
+        let end = WorkflowState::of(id, &found.entries);
+        if let Some(end) = present(end, found.is_whole)? {
+            (state.status, state.ended) = (end.status, end.ended);
+        }
+    }
+    Ok(Some(state))
+}
+
 /// A step of a workflow as its entries tell it, with what is known of the workflow.
 pub(super) fn load_step(
     api: &Api,
@@ -186,7 +218,7 @@ pub(super) fn load_step(
 ) -> Result<Option<WorkflowState>, Problem> {
     let query = all([Query::term("workflow_id", id), Query::term("step_id", step)]);
     let found = newest(api, tenant, &query, MAX_WORKFLOW_ENTRIES)?;
-    Ok(WorkflowState::of(id, &found.entries))
+    present(WorkflowState::of(id, &found.entries), found.is_whole)
 }
 
 /// One workflow with its steps.
@@ -203,8 +235,8 @@ pub(in crate::api) async fn get(
 ) -> Result<Response, Problem> {
     let Path(id) = id.map_err(|_| Problem::parameter("The id is not percent-encoded UTF-8."))?;
     let tenant = caller.scope(params.tenant.as_deref(), None)?;
-    let (state, _) = api.ask(&caller, move |api| load(api, &tenant, &id)).await?;
-    let state = state.ok_or_else(super::no_such_workflow)?;
+    let (state, is_whole) = api.ask(&caller, move |api| load(api, &tenant, &id)).await?;
+    let state = present(state, is_whole)?.ok_or_else(super::no_such_workflow)?;
     scoped(&WorkflowAnswer::of(&state))
 }
 
@@ -231,9 +263,9 @@ fn waiting(api: &Api, tenant: &Tenant, limit: usize) -> Result<PendingAnswer, Pr
         ("kind", "approval"),
         ("kind", "workflow_step_gate"),
         ("kind", "decision"),
-        ("kind", "workflow_completed"),
-        ("kind", "workflow_aborted"),
-        ("kind", "workflow_failed"),
+        ENDS[0],
+        ENDS[1],
+        ENDS[2],
     ]);
     let query = all([has("workflow_id"), about]);
     let Finding { entries, is_whole } = newest(api, tenant, &query, MAX_LISTED_ENTRIES)?;
@@ -242,9 +274,17 @@ fn waiting(api: &Api, tenant: &Tenant, limit: usize) -> Result<PendingAnswer, Pr
         let (brief, audit) = (&found.brief, &found.brief.audit);
         let Some(workflow) = audit.workflow.id.as_deref() else { continue };
         let step = audit.step.id.as_deref();
-        // What is heard of a step, or the end of its workflow, ends its wait.
-        waiting
-            .retain(|it| it.workflow_id != workflow || step.is_some_and(|step| it.step_id != step));
+        let ends = ENDS.iter().any(|(_, kind)| *kind == audit.kind);
+        let (decision, approval) = (&audit.decision, &audit.approval);
+        let is_decided = [&decision.raw, &approval.status, &approval.resolution];
+        if !ends && is_decided.iter().all(|said| said.is_none()) {
+            // A call that failed or was refused: the step waits as before.
+            continue;
+        }
+        // What is decided about a step, or the end of its workflow, ends its wait.
+        waiting.retain(|it| {
+            it.workflow_id != workflow || !(ends || step == Some(it.step_id.as_str()))
+        });
         let outcome = audit.decision.raw.as_deref().and_then(Outcome::from_word);
         if outcome == Some(Outcome::RequireApproval)
             && audit.kind != "approval"

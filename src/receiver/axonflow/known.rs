@@ -1,6 +1,6 @@
 //! Workflows that were looked up lately, so that a report about one needs no question to the store.
 
-use super::Known;
+use super::{Known, MAX_ID_CHARS};
 use crate::access::Tenant;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
@@ -30,7 +30,17 @@ impl KnownWorkflows {
 
     /// Remembers a tenant's workflow, and forgets the one that was remembered first when there
     /// are [`MAX_KNOWN_WORKFLOWS`].
-    pub fn put(&self, tenant: &Tenant, known: Known) {
+    ///
+    /// What is too long for this API's own calls comes from elsewhere: such an id is not
+    /// remembered, and of other texts [`MAX_ID_CHARS`] characters are.
+    pub fn put(&self, tenant: &Tenant, mut known: Known) {
+        if known.id.chars().nth(MAX_ID_CHARS).is_some() {
+            return;
+        }
+        let Known { id: _, name, source, trace_id, client_id, user_id, user_email } = &mut known;
+        for text in [name, source, trace_id, client_id, user_id, user_email] {
+            cut(text);
+        }
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (tenant.clone(), known.id.clone());
         if kept.known.insert(key.clone(), known).is_none() {
@@ -41,6 +51,15 @@ impl KnownWorkflows {
         {
             kept.known.remove(&oldest);
         }
+    }
+}
+
+/// Takes what is too long off a text, and the memory that it had.
+fn cut(text: &mut Option<String>) {
+    if let Some(long) = text
+        && long.chars().nth(MAX_ID_CHARS).is_some()
+    {
+        *long = long.chars().take(MAX_ID_CHARS).collect();
     }
 }
 
@@ -61,5 +80,16 @@ mod tests {
         }
         assert_eq!(known.get(&one, "first"), None);
         assert!(known.get(&other, "0").is_some());
+    }
+
+    #[test]
+    fn what_is_remembered_is_short_whatever_spans_told() {
+        let known = KnownWorkflows::default();
+        let tenant = Tenant::default();
+        let (long, name) = ("ü".repeat(256), Some("ü".repeat(100_000)));
+        known.put(&tenant, Known { id: long.clone(), ..Known::default() });
+        assert_eq!(known.get(&tenant, &long), None);
+        known.put(&tenant, Known { id: "wf".into(), name, ..Known::default() });
+        assert_eq!(known.get(&tenant, "wf").unwrap().name, Some("ü".repeat(255)));
     }
 }

@@ -27,7 +27,7 @@ mod upstream;
 
 pub use call::{Call, InvalidId, MAX_ID_CHARS, Operation};
 pub use known::{KnownWorkflows, MAX_KNOWN_WORKFLOWS};
-pub use record::{Answered, Object, Report, record};
+pub use record::{Answered, Cut, Digest, Object, Report, elements, essence, record};
 pub use sender::{Sender, User};
 pub use upstream::{
     DEFAULT_CONNECT_TIMEOUT, DEFAULT_IN_FLIGHT, DEFAULT_MAX_ANSWER_BYTES, DEFAULT_TIMEOUT, Reply,

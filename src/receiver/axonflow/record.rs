@@ -4,14 +4,18 @@
 //! ```text
 //! axonflow.request.NAME     a member of the request as it was sent
 //! axonflow.answer.NAME      a member of the upstream's answer as it came
+//! axonflow.upstream.answer.NAME   the same of an answer that is no success: it decides nothing
+//! axonflow.cut.NAME         digest and length of what was too large for an entry
 //! axonflow.workflow.NAME    what is known of the workflow from before
 //! axonflow.NAME             who sent it, what became of it
 //! ```
 
-use super::{Call, Known, Sender};
+use super::{Call, Known, MAX_ID_CHARS, Sender};
 use crate::intake::{Intake, IntakeError};
 use crate::span::{Attribute, LogRecord, Record, Resource, Scope, Sink as _, Value};
 use serde_json::{Map, Value as Json};
+use sha2::{Digest as _, Sha256};
+use std::fmt::Write as _;
 
 /// Name of the scope of these records, by which the mapping knows them.
 const SCOPE: &str = "axonflow.api";
@@ -22,6 +26,27 @@ const SECRET: [&str; 1] = ["user_token"];
 /// Members that are structures of the API: each of their members is an attribute, so that payload
 /// among them can be told from the rest.
 const STRUCTURES: [&str; 3] = ["tool_context", "retry_context", "token_usage"];
+
+/// Members that are kept of what is too large for an entry: ids and the words of a decision.
+const ESSENTIAL: [&str; 17] = [
+    "workflow_id",
+    "workflow_name",
+    "step_id",
+    "step_name",
+    "step_type",
+    "decision_id",
+    "decision",
+    "verdict",
+    "new_decision",
+    "approved",
+    "approved_by",
+    "status",
+    "context_id",
+    "client_id",
+    "trace_id",
+    "user_id",
+    "tool_name",
+];
 
 /// A JSON object.
 pub type Object = Map<String, Json>;
@@ -68,6 +93,58 @@ pub struct Report<'a> {
     pub request: &'a Object,
     /// What it was answered.
     pub answered: Answered<'a>,
+    /// What of it was left out.
+    pub cut: Option<&'a Cut>,
+}
+
+/// What was left out of a record because no entry would hold it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cut {
+    /// Of the request's body as it was sent.
+    pub request: Digest,
+    /// Of the answer's body as it came.
+    pub answer: Digest,
+}
+
+/// What a text is known by when it is not there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Digest {
+    /// SHA-256 in hexadecimal digits.
+    pub sha256: String,
+    /// Length, bytes.
+    pub bytes: u64,
+}
+
+impl Digest {
+    /// The digest of a text.
+    pub fn of(text: &[u8]) -> Self {
+        let mut sha256 = String::with_capacity(64);
+        for byte in Sha256::digest(text) {
+            // Writing to a string cannot fail.
+            let _ = write!(sha256, "{byte:02x}");
+        }
+        Self { sha256, bytes: text.len() as u64 }
+    }
+}
+
+/// The members that say what was asked and decided, where each is short: what is kept of an
+/// object that is too large for an entry.
+pub fn essence(object: &Object) -> Object {
+    let is_short = |value: &Json| match value {
+        Json::String(text) => text.chars().nth(MAX_ID_CHARS).is_none(),
+        Json::Bool(_) | Json::Number(_) => true,
+        _ => false,
+    };
+    let kept = |name: &str| {
+        let value = object.get(name).filter(|value| is_short(value))?;
+        Some((name.to_owned(), value.clone()))
+    };
+    ESSENTIAL.into_iter().filter_map(kept).collect()
+}
+
+/// An upper bound for the values in JSON, counted before any of them is read.
+pub fn elements(json: &[u8]) -> usize {
+    crate::receiver::decision_logs::value::elements(json)
 }
 
 /// Makes a call durable. When it returns `Ok`, the answer may be released.
@@ -94,7 +171,10 @@ fn log_record<'a>(report: &Report<'a>) -> LogRecord<'a> {
         Answered::Here => {}
         Answered::Upstream { status, body } => {
             attributes.add("axonflow.upstream.status", Value::Int(status.into()));
-            attributes.members("axonflow.answer", body);
+            // What a refusal says decides nothing, whatever its members are called.
+            let is_success = (200..300).contains(&status);
+            let prefix = if is_success { "axonflow.answer" } else { "axonflow.upstream.answer" };
+            attributes.members(prefix, body);
         }
         Answered::Nobody { kind, why } => {
             attributes.text("axonflow.upstream.error_type", Some(kind));
@@ -129,6 +209,19 @@ fn context<'a>(report: &Report<'a>, attributes: &mut Attributes<'a>) {
         attributes.text("axonflow.workflow.name", known.name.as_deref());
         attributes.text("axonflow.workflow.source", known.source.as_deref());
         attributes.text("axonflow.workflow.trace_id", known.trace_id.as_deref());
+    }
+    // A key may look like a secret and be masked; its digest tells whether two are the same.
+    if let Some(key) = report.request.get("idempotency_key").and_then(Json::as_str) {
+        let hash = Digest::of(key.as_bytes()).sha256;
+        attributes.add("axonflow.idempotency_hash", Value::Text(hash.into()));
+    }
+    if let Some(cut) = report.cut {
+        for (name, digest) in [("request", &cut.request), ("answer", &cut.answer)] {
+            let hash = Value::Text(digest.sha256.as_str().into());
+            attributes.add(format!("axonflow.cut.{name}_sha256"), hash);
+            let bytes = i64::try_from(digest.bytes).unwrap_or(i64::MAX);
+            attributes.add(format!("axonflow.cut.{name}_bytes"), Value::Int(bytes));
+        }
     }
     if let Some(steps) = report.total_steps {
         attributes.add("axonflow.workflow.total_steps", Value::Int(steps.cast_signed()));

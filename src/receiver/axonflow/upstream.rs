@@ -6,6 +6,7 @@
 //! so sending it again is the client's choice.
 
 use super::Call;
+use crate::access::Tenant;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use reqwest::{Certificate, Client, Method, Url, redirect};
@@ -55,6 +56,9 @@ const OWN_HEADERS: &str = "x-axonflow-";
 pub struct UpstreamSettings {
     /// Its base address.
     pub url: Url,
+    /// Whose calls it is asked about. It knows us as one client, so that whoever reaches it could
+    /// decide about everything that this client may: one identity serves one tenant.
+    pub tenant: Tenant,
     /// As whom it is asked: the client's name there, and the value of `Authorization`, which is
     /// marked as sensitive.
     pub credentials: Option<(String, HeaderValue)>,
@@ -162,6 +166,21 @@ impl Upstream {
         Ok(Self(Arc::new(Inner { settings, client, places })))
     }
 
+    /// Whether it is asked about that tenant's calls.
+    pub fn is_for(&self, tenant: &Tenant) -> bool {
+        self.0.settings.tenant == *tenant
+    }
+
+    /// Calls that may be on their way at once.
+    pub fn in_flight(&self) -> usize {
+        self.0.settings.in_flight
+    }
+
+    /// How long an answer may take.
+    pub fn timeout(&self) -> Duration {
+        self.0.settings.timeout
+    }
+
     /// Sends a call as it came and waits for the answer. `own_keys` says that the client's
     /// `Authorization` is a key of ours.
     ///
@@ -267,6 +286,7 @@ mod tests {
     fn settings(url: &str) -> UpstreamSettings {
         UpstreamSettings {
             url: url.parse().unwrap(),
+            tenant: Tenant::default(),
             credentials: None,
             pass_credentials: false,
             ca: None,
