@@ -119,8 +119,8 @@ async fn s2_6_an_alert_reaches_a_webhook_that_was_down_and_keeps_nobody_waiting(
     let hook = move |body: String| {
         let (posted, failures) = (posted.clone(), failures.clone());
         async move {
-            // Down twice, then up again.
-            if failures.fetch_add(1, std::sync::atomic::Ordering::SeqCst) < 2 {
+            // Down for a while, then up again.
+            if failures.fetch_add(1, std::sync::atomic::Ordering::SeqCst) < 6 {
                 return axum::http::StatusCode::SERVICE_UNAVAILABLE;
             }
             posted.send(body).unwrap();
@@ -147,13 +147,14 @@ async fn s2_6_an_alert_reaches_a_webhook_that_was_down_and_keeps_nobody_waiting(
     let message: Value = serde_json::from_str(&body).unwrap();
     assert_eq!(
         message["text"],
-        "🔔 support-agent decision=stop, reason=rate_limited_tenant, tenant=t_42, run_id=run_981"
+        "🔔 support-agent decision=stop, reason=rate_limited_tenant, tenant=default, claims_tenant=t_42, run_id=run_981"
     );
     let counted = look_until(DEADLINE, async || {
         (running.metric("spanledger_alerts_told_total").await == 1).then_some(())
     });
     assert!(counted.await.is_some());
-    assert_eq!(running.metric("spanledger_alert_failures_total").await, 2);
+    assert_eq!(running.metric("spanledger_alert_failures_total").await, 6);
+    assert_eq!(running.metric("spanledger_alerts_not_told_total").await, 0);
     let log = running.stderr();
     assert!(!log.contains("/hook"), "the address is a secret: {log}");
 }

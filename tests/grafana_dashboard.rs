@@ -56,8 +56,15 @@ fn grouped_by(expression: &str) -> Option<&str> {
 async fn every_metric_and_label_on_the_dashboard_is_one_that_the_server_has_and_none_is_forgotten()
 {
     let directory = tempfile::tempdir().unwrap();
-    // Nobody listens there: the metrics of the exporter are there all the same.
-    let unreachable = ["--elasticsearch", "http://127.0.0.1:9"];
+    // Nobody listens there: the metrics of the exporter and of alerts are there all the same.
+    let other = tempfile::tempdir().unwrap();
+    let [secret, config] = ["url", "alerts.yaml"].map(|name| other.path().join(name));
+    std::fs::write(&secret, "http://127.0.0.1:9/hook").unwrap();
+    let alert =
+        format!("{{name: a, query: 'decision:block', url: {{file: {}}}}}", secret.display());
+    std::fs::write(&config, format!("alerts: [{alert}]")).unwrap();
+    let unreachable =
+        ["--elasticsearch", "http://127.0.0.1:9", "--config", config.to_str().unwrap()];
     let server = Server::start_with(directory.path(), &unreachable).await;
     let url = format!("http://{}/metrics", server.api());
     let text = reqwest::get(url).await.unwrap().text().await.unwrap();

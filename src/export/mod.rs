@@ -8,6 +8,7 @@
 //! | `backoff.rs` | [`Backoff`]: how long to wait after a failure |
 //! | `status.rs` | [`ConsumerStatus`]: state and lag, plain numbers |
 //! | `webhook.rs`, `webhook_text.rs` | [`WebhookSink`]: alerts, and what they say |
+//! | `webhook_tests.rs` | alerts against a webhook that is away, slow or refuses |
 //! | `store_sink.rs` | [`StoreSink`]: any [`AuditStore`](crate::store::AuditStore) as a sink |
 //!
 //! ```text
@@ -35,7 +36,8 @@ pub use cursor::CursorFile;
 pub use status::{ConsumerState, ConsumerStatus};
 pub use store_sink::StoreSink;
 pub use webhook::{
-    Alert, AlertStatus, MAX_LINES, MAX_TRIES, WebhookSink, WebhookUrl, WebhookUrlError,
+    Alert, AlertStatus, GIVE_UP_AFTER, MAX_LINES, MAX_RETRY_AFTER, WebhookSink, WebhookUrl,
+    WebhookUrlError,
 };
 pub use webhook_text::Shape;
 

@@ -1,12 +1,15 @@
 //! What an alert says: a line for each entry, in the shape of a chat or of a program.
 //!
 //! ```text
-//! 🔔 support-agent decision=stop, reason=approval_required, tenant=t_42, run_id=run_981
+//! 🔔 support-agent decision=stop, reason=approval_required, tenant=acme, claims_tenant=t_42, run_id=run_981
 //! ```
+//!
+//! `tenant` is whose key sent the entry. What an agent says its tenant is stands beside it.
 
 use crate::store::EntryView;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use std::borrow::Cow;
 
 /// Longest value in a line, characters: enough for a reason, too little for a payload.
 const MAX_VALUE_CHARS: usize = 300;
@@ -36,6 +39,8 @@ pub(super) struct Line {
     reason: Option<String>,
     action: Option<String>,
     tenant: String,
+    /// What the agent calls its tenant, when that is another.
+    claims_tenant: Option<String>,
     run_id: Option<String>,
     trace_id: Option<String>,
 }
@@ -52,6 +57,8 @@ impl Line {
                 (!text.is_empty()).then(|| plain(text))
             })
         };
+        let tenant = plain(view.envelope.tenant);
+        let claims_tenant = text(&["/audit/claims/tenant_id"]).filter(|claimed| *claimed != tenant);
         Self {
             event_id: view.id_text(),
             sequence: view.envelope.sequence,
@@ -66,9 +73,8 @@ impl Line {
                 "/message",
             ]),
             action: text(&["/event/action", "/gen_ai/tool/name"]),
-            // What the agent calls its tenant, else whose the entry is.
-            tenant: text(&["/audit/claims/tenant_id"])
-                .unwrap_or_else(|| view.envelope.tenant.to_owned()),
+            tenant,
+            claims_tenant,
             run_id: text(&["/audit/run/id", "/audit/workflow/id"]),
             trace_id: text(&["/audit/external/trace_id", "/trace/id"]),
         }
@@ -76,6 +82,7 @@ impl Line {
 
     fn words(&self) -> String {
         let agent = self.agent.as_deref().unwrap_or("somebody");
+        let agent = quoted(agent);
         let place = self.run_id.as_ref().map(|id| ("run_id", id));
         let place = place.or_else(|| self.trace_id.as_ref().map(|id| ("trace_id", id)));
         let parts = [
@@ -83,22 +90,45 @@ impl Line {
             self.decision.is_none().then_some(("kind", &self.kind)),
             self.reason.as_ref().map(|reason| ("reason", reason)),
             Some(("tenant", &self.tenant)),
+            self.claims_tenant.as_ref().map(|claimed| ("claims_tenant", claimed)),
             place,
         ];
+        let parts = parts.into_iter().flatten();
         let parts: Vec<String> =
-            parts.into_iter().flatten().map(|(name, value)| format!("{name}={value}")).collect();
+            parts.map(|(name, value)| format!("{name}={}", quoted(value))).collect();
         format!("🔔 {agent} {}", parts.join(", "))
     }
 }
 
-/// One line of it, cut.
+/// One line of it, cut, without what is not seen and changes how the rest is read.
 fn plain(text: &str) -> String {
-    let shown = text.chars().map(|c| if c.is_control() { ' ' } else { c });
-    let mut line: String = shown.take(MAX_VALUE_CHARS).collect();
-    if text.chars().nth(MAX_VALUE_CHARS).is_some() {
+    let ends_line = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
+    let shown = text.chars().filter(|c| !is_invisible(*c));
+    let mut shown = shown.map(|c| if ends_line(c) { ' ' } else { c });
+    let mut line: String = shown.by_ref().take(MAX_VALUE_CHARS).collect();
+    if shown.next().is_some() {
         line.push('…');
     }
     line
+}
+
+/// Source: Unicode UAX #9 (explicit formatting), UTS #39 (default ignorables), tags block.
+fn is_invisible(c: char) -> bool {
+    matches!(
+        c,
+        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
+            | '\u{e0000}'..='\u{e007f}'
+    )
+}
+
+/// A value that could be read as a further field stands in quotes.
+fn quoted(value: &str) -> Cow<'_, str> {
+    if !value.contains([',', '=', '"', '\'', '`']) {
+        return Cow::Borrowed(value);
+    }
+    let inner = value.replace('\\', "\\\\").replace('"', "\\\"");
+    Cow::Owned(format!("\"{inner}\""))
 }
 
 /// `<!channel>` and links would be commands to a chat, and text comes from anybody.
@@ -131,7 +161,7 @@ mod tests {
         let envelope = Envelope {
             sequence: 7,
             id: [1; 16],
-            tenant: "default",
+            tenant: "acme",
             received_ns: 1,
             conflict: false,
             leaf_hash: [0; 32],
@@ -149,7 +179,28 @@ mod tests {
         let text: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(
             text["text"],
-            "🔔 support-agent decision=stop, reason=rate_limited_tenant, tenant=t_42, run_id=run_981"
+            "🔔 support-agent decision=stop, reason=rate_limited_tenant, tenant=acme, claims_tenant=t_42, run_id=run_981"
+        );
+    }
+
+    #[test]
+    fn an_agent_cannot_pass_for_one_of_another_tenant() {
+        assert!(line(STOPPED).words().contains("tenant=acme, claims_tenant=t_42"));
+        let own = STOPPED.replace("t_42", "acme");
+        assert!(line(&own).words().contains("tenant=acme, run_id"), "said once");
+        let text: Value = serde_json::from_str(&message(&[line(STOPPED)], 0, Shape::Json)).unwrap();
+        assert_eq!(text["alerts"][0]["tenant"], "acme");
+        assert_eq!(text["alerts"][0]["claims_tenant"], "t_42");
+    }
+
+    #[test]
+    fn a_value_cannot_pass_for_a_field_or_turn_the_line_around() {
+        let body = r#"{"audit":{"kind":"decision","actor":{"id":"bot decision=allow,"},
+            "decision":{"raw":"stop","reason":"none, tenant=other \"x\\"},
+            "claims":{"tenant_id":"\u202eac\u200bme\u2066\ufeff"},"run":{"id":"a\u2028b"}}}"#;
+        assert_eq!(
+            line(body).words(),
+            r#"🔔 "bot decision=allow," decision=stop, reason="none, tenant=other \"x\\", tenant=acme, run_id=a b"#
         );
     }
 
