@@ -6,7 +6,7 @@
 //! ```
 
 use super::approval::ApprovalStatus;
-use super::beat::{Beat, Execution, Verdict, What, beats};
+use super::beat::{Beat, Execution, Verdict, What, beats, executes};
 use super::link::{Linked, linked};
 use super::read::Record;
 
@@ -74,6 +74,7 @@ impl<'r> Attempt<'r> {
     fn is_followed_by(&self, beat: &Beat<'_>) -> bool {
         match beat.what {
             What::Approval(_) => false,
+            What::Decision(_) if self.decisions().any(|(other, _)| repeats(beat, other)) => false,
             What::Decision(_) if self.decisions().next().is_none() => {
                 // Written down while it ran: the decision belongs to what was running.
                 self.executions().all(|(execution, _)| execution.record.end_ns < beat.at)
@@ -97,7 +98,25 @@ fn is_one_call(a: &Record, b: &Record) -> bool {
     let within = |inner: &Record, outer: &Record| {
         outer.own_span().is_some() && inner.outer_span() == outer.own_span()
     };
-    same_call || within(a, b) || within(b, a)
+    same_call || same_job(a, b) || within(a, b) || within(b, a)
+}
+
+/// Whether both are states of one job: each state is told, and the job runs once.
+fn same_job(a: &Record, b: &Record) -> bool {
+    let job = |record: &Record| {
+        (executes(record) == Some(Execution::Job)).then(|| record.doc.audit.job.id.clone())?
+    };
+    job(a).is_some() && job(a) == job(b)
+}
+
+/// Whether a decision only repeats an earlier one: each state of a job names the decision about it.
+fn repeats(later: &Beat<'_>, earlier: &Beat<'_>) -> bool {
+    let (job, known) = (&later.record.doc.audit.job, &earlier.record.doc.audit.job);
+    later.what == earlier.what
+        && job.state.is_some()
+        && job.id.is_some()
+        && job.id == known.id
+        && (job.hash == known.hash || job.hash.is_none() || known.hash.is_none())
 }
 
 /// Every attempt at every action, by time. `records` are in order.

@@ -1,5 +1,7 @@
 //! Sentences about stories: which findings there are, and where there are none.
 
+mod attempts;
+
 use super::read::tests::record;
 use super::{Code, Record, Severity, Study};
 use proptest::prelude::*;
