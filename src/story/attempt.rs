@@ -9,6 +9,7 @@ use super::approval::ApprovalStatus;
 use super::beat::{Beat, Execution, Verdict, What, beats, executes};
 use super::link::{Linked, linked};
 use super::read::Record;
+use std::collections::BTreeSet;
 
 /// One attempt at an action.
 #[derive(Debug, Default)]
@@ -70,6 +71,16 @@ impl<'r> Attempt<'r> {
         self.answers().any(|(_, status)| status == ApprovalStatus::Approved)
     }
 
+    /// How many executions were allowed, at least one: what only asked or stopped allows none, and
+    /// of several questions at once each has its own answer.
+    fn allowed(&self) -> usize {
+        let allowed = self.decisions().filter(|(_, v)| *v == Verdict::Allow).count();
+        let approved = self.answers().filter(|(_, status)| *status == ApprovalStatus::Approved);
+        let questions: BTreeSet<&str> =
+            approved.filter_map(|(beat, _)| beat.record.doc.audit.approval.id.as_deref()).collect();
+        allowed.max(questions.len()).max(1)
+    }
+
     /// Whether the beat belongs to a further attempt.
     fn is_followed_by(&self, beat: &Beat<'_>) -> bool {
         match beat.what {
@@ -82,10 +93,10 @@ impl<'r> Attempt<'r> {
             }
             What::Decision(_) => self.is_over(),
             What::Execution(kind) => {
-                let decided = self.decisions().count().max(1);
+                let allowed = self.allowed();
                 let done = self.executions().filter(|(_, other)| *other == kind);
                 let mut done = done.filter(|(other, _)| !is_one_call(other.record, beat.record));
-                done.nth(decided.saturating_sub(1)).is_some()
+                done.nth(allowed.saturating_sub(1)).is_some()
             }
         }
     }

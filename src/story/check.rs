@@ -182,7 +182,8 @@ fn against_last_word(
     }
     let on = [decision.record, done.record];
     match verdict {
-        Verdict::Block if !approved => {
+        // An approval lifts no stop that came after it.
+        Verdict::Block if !answer.is_some_and(|(beat, _)| approved && beat.at >= decision.at) => {
             // Of several calls of one tool at once one may be allowed and another stopped.
             let keyed = decision.record.doc.audit.action.key.is_some();
             let allowed = before.iter().any(|b| b.what == What::Decision(Verdict::Allow));
