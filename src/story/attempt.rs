@@ -71,6 +71,12 @@ impl<'r> Attempt<'r> {
         self.answers().any(|(_, status)| status == ApprovalStatus::Approved)
     }
 
+    /// Whether the last answer was no, or came to nothing.
+    fn is_refused(&self) -> bool {
+        let answer = self.answers().rev().find(|(_, status)| *status != ApprovalStatus::Pending);
+        answer.is_some_and(|(_, status)| status.refuses())
+    }
+
     /// How many executions were allowed, at least one: what only asked or stopped allows none, and
     /// of several questions at once each has its own answer.
     fn allowed(&self) -> usize {
@@ -88,9 +94,14 @@ impl<'r> Attempt<'r> {
             What::Decision(_) if self.decisions().any(|(other, _)| repeats(beat, other)) => false,
             What::Decision(_) if self.decisions().next().is_none() => {
                 // Written down while it ran: the decision belongs to what was running.
-                self.executions().all(|(execution, _)| execution.record.end_ns < beat.at)
-                    && self.executions().next().is_some()
+                self.executions().next().is_some()
+                    && self.executions().all(|(execution, _)| {
+                        execution.record.end_ns < beat.at
+                            && !is_about(beat.record, execution.record)
+                    })
             }
+            // What is stopped after a refusal was not tried again.
+            What::Decision(verdict) if verdict != Verdict::Block && self.is_refused() => true,
             What::Decision(_) => self.is_over(),
             What::Execution(kind) => {
                 let allowed = self.allowed();
@@ -120,14 +131,24 @@ fn same_job(a: &Record, b: &Record) -> bool {
     job(a).is_some() && job(a) == job(b)
 }
 
-/// Whether a decision only repeats an earlier one: each state of a job names the decision about it.
+/// Whether a decision says itself which execution it is about: then clocks that differ change nothing.
+fn is_about(decision: &Record, execution: &Record) -> bool {
+    type Id = fn(&Record) -> Option<&str>;
+    let ids: [Id; 2] =
+        [|r| r.doc.gen_ai.tool.call.id.as_deref(), |r| r.doc.audit.decision.id.as_deref()];
+    let within = execution.own_span().is_some_and(|own| decision.outer_span() == Some(own));
+    within || ids.iter().any(|id| id(decision).is_some() && id(decision) == id(execution))
+}
+
+/// Whether a decision only repeats an earlier one: it has its id, or a further state of a job names it.
 fn repeats(later: &Beat<'_>, earlier: &Beat<'_>) -> bool {
-    let (job, known) = (&later.record.doc.audit.job, &earlier.record.doc.audit.job);
-    later.what == earlier.what
-        && job.state.is_some()
-        && job.id.is_some()
-        && job.id == known.id
-        && (job.hash == known.hash || job.hash.is_none() || known.hash.is_none())
+    let (later_audit, earlier_audit) = (&later.record.doc.audit, &earlier.record.doc.audit);
+    let (job, known) = (&later_audit.job, &earlier_audit.job);
+    let same_id =
+        later_audit.decision.id.is_some() && later_audit.decision.id == earlier_audit.decision.id;
+    let same_job = job.state.is_some() && job.id.is_some() && job.id == known.id;
+    let same_hash = job.hash == known.hash || job.hash.is_none() || known.hash.is_none();
+    later.what == earlier.what && (same_id || (same_job && same_hash))
 }
 
 /// Every attempt at every action, by time. `records` are in order.

@@ -104,3 +104,134 @@ fn two_approvals_of_one_tool_allow_two_calls() {
     ];
     assert_eq!(codes(&study(&records)), []);
 }
+
+fn hashed(mut record: Record, hash: &str) -> Record {
+    record.doc.audit.job.hash = Some(hash.to_owned());
+    record
+}
+
+#[test]
+fn a_question_after_a_refusal_is_another_attempt() {
+    for refusal in ["rejected", "invalidated", "expired"] {
+        let records = [
+            hashed(asked(1), "h1"),
+            hashed(answered(2, refusal), "h1"),
+            hashed(asked(3), "h2"),
+            hashed(answered(4, "approved"), "h2"),
+            hashed(snapshot(5, "SUCCEEDED", None), "h2"),
+        ];
+        let study = study(&records);
+        assert_eq!(codes(&study), [], "{refusal}: {:#?}", study.findings);
+        assert_eq!(study.actions.len(), 2, "{refusal}");
+    }
+}
+
+#[test]
+fn an_approval_of_what_was_refused_is_critical_unless_it_was_asked_again() {
+    let by = |second, status: &str, who: &str| {
+        let mut answer = answered(second, status);
+        answer.doc.audit.approval.id = Some("a-1".to_owned());
+        answer.doc.audit.approval.resolved_by = Some(who.to_owned());
+        answer
+    };
+    let mut question = asked(1);
+    question.doc.audit.approval.id = Some("a-1".to_owned());
+    let records = [
+        question,
+        by(2, "rejected", "alice"),
+        by(3, "approved", "bob"),
+        snapshot(4, "SUCCEEDED", None),
+    ];
+    let found = study(&records);
+    assert_eq!(codes(&found), [Code::ApprovalAfterRejection]);
+    assert_eq!(found.findings[0].severity, Severity::Critical);
+    let people: Vec<Option<&str>> =
+        found.actions[0].chain.iter().map(|step| step.resolved_by.as_deref()).collect();
+    assert_eq!(people, [None, Some("alice"), Some("bob"), None]);
+    let other = [by(2, "rejected", "alice"), {
+        let mut other = by(3, "approved", "bob");
+        other.doc.audit.approval.id = Some("a-2".to_owned());
+        other
+    }];
+    let found = study(&other);
+    assert!(!codes(&found).contains(&Code::ApprovalAfterRejection), "{:#?}", found.findings);
+}
+
+#[test]
+fn a_stop_after_a_refusal_belongs_to_it() {
+    let block = job(3, json!({"kind": "decision", "decision": {"outcome": "block"}}));
+    let study = study(&[asked(1), answered(2, "rejected"), block]);
+    assert_eq!((codes(&study), study.actions.len()), (vec![], 1));
+}
+
+#[test]
+fn an_allowed_call_beside_one_that_waits_is_no_alarm() {
+    let records = [
+        tool_decision(1, "pay", "allow"),
+        tool_decision(2, "pay", "require_approval"),
+        tool(3, "pay", "a"),
+    ];
+    assert_eq!(codes(&study(&records)), []);
+    assert_eq!(
+        codes(&study(&[tool_decision(2, "pay", "require_approval"), tool(3, "pay", "a")])),
+        [Code::ExecutionWithoutApproval]
+    );
+}
+
+#[test]
+fn steps_of_one_job_are_actions_of_their_own() {
+    let step = |second, id: &str, kind: &str, outcome: Option<&str>| {
+        let mut audit = json!({"kind": kind, "step": {"id": id}});
+        if let Some(outcome) = outcome {
+            audit["decision"] = json!({"outcome": outcome});
+        }
+        job(second, audit)
+    };
+    let records = [
+        step(1, "plan", "decision", Some("allow")),
+        step(2, "approve-change", "decision", Some("require_approval")),
+        step(3, "plan", "workflow_step_completed", None),
+    ];
+    let found = study(&records);
+    assert_eq!(codes(&found), [], "{:#?}", found.findings);
+    assert_eq!(found.actions.len(), 2);
+    let one = [asked(1), step(2, "only", "workflow_step_completed", None)];
+    assert_eq!(codes(&study(&one)), [Code::ExecutionWithoutApproval], "one step is its job");
+}
+
+#[test]
+fn a_decision_from_within_a_call_belongs_to_it_although_its_clock_is_ahead() {
+    let mut call = tool(1, "pay", "a");
+    call.event_ns = 10_000_000_000;
+    call.end_ns = 10_004_000_000;
+    let mut decision = tool_decision(2, "pay", "allow");
+    decision.event_ns = 10_005_000_000;
+    decision.end_ns = decision.event_ns;
+    let mut within = decision.clone();
+    within.doc.span.parent_id = Some("a".to_owned());
+    let found = study(&[call.clone(), within]);
+    assert_eq!((codes(&found), found.actions.len()), (vec![], 1));
+    call.doc.gen_ai.tool.call.id = Some("call-1".to_owned());
+    decision.doc.gen_ai.tool.call.id = Some("call-1".to_owned());
+    let found = study(&[call, decision]);
+    assert_eq!((codes(&found), found.actions.len()), (vec![], 1));
+}
+
+#[test]
+fn a_decision_that_is_told_again_with_its_id_begins_no_attempt() {
+    let numbered = |second, kind: &str, approval: Value| {
+        job(
+            second,
+            json!({"kind": kind, "approval": approval,
+                "decision": {"id": "d-1", "outcome": "require_approval"}}),
+        )
+    };
+    let records = [
+        numbered(1, "decision", json!({})),
+        numbered(2, "decision", json!({"status": "rejected", "resolved_by": "alice"})),
+        numbered(3, "decision", json!({"status": "approved", "resolved_by": "bob"})),
+    ];
+    let found = study(&records);
+    assert_eq!(codes(&found), [Code::ApprovalAfterRejection]);
+    assert_eq!(found.actions.len(), 1);
+}
