@@ -42,6 +42,7 @@ struct Action {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
+#[allow(clippy::struct_field_names, reason = "the names of the API")]
 struct Step {
     step: String,
     outcome: String,
