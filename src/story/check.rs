@@ -5,7 +5,7 @@ use super::attempt::Attempt;
 use super::beat::{Beat, Execution, Verdict, What};
 use super::finding::{Code, Finding, Severity};
 use super::link::scopes;
-use super::read::{Policy, Record};
+use super::read::{Audit, Record};
 use std::collections::{BTreeMap, HashSet};
 
 /// A run, workflow, job or trace.
@@ -220,9 +220,12 @@ fn watched(finding: Finding, decision: &Record) -> Finding {
     Finding { severity: Severity::Note, message, ..finding }
 }
 
-fn names_policy(policy: &Policy) -> bool {
+/// Whether a decision says which policy made it. A guardrail with a name is one.
+fn names_policy(audit: &Audit) -> bool {
+    let policy = &audit.policy;
     let named = [&policy.name, &policy.rule_id, &policy.layer, &policy.snapshot, &policy.version];
     !policy.id.is_empty()
+        || audit.guardrail.name.is_some()
         || named.into_iter().any(Option::is_some)
         || policy.evaluated.is_some()
         || policy.matched.is_some()
@@ -237,7 +240,7 @@ fn decisions(attempt: &Attempt<'_>, habits: &Habits<'_>, found: &mut Vec<Finding
                 let words = format!("A decision says {raw:?}, which is no word of the vocabulary.");
                 found.push(Finding::new(Code::DecisionNotUnderstood, words, [record]));
             }
-            Verdict::Block | Verdict::Ask if !names_policy(&record.doc.audit.policy) => {
+            Verdict::Block | Verdict::Ask if !names_policy(&record.doc.audit) => {
                 let words = format!("The decision about {} names no policy.", subject(attempt));
                 found.push(Finding::new(Code::DecisionWithoutPolicy, words, [record]));
             }

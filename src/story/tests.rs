@@ -279,6 +279,17 @@ fn a_gap_and_a_word_that_nobody_knows_are_told() {
     assert_eq!(codes(&study), [Code::EvidenceGap, Code::DecisionNotUnderstood]);
 }
 
+#[test]
+fn a_stop_names_its_policy_or_its_guardrail() {
+    let stop = |more: Value| {
+        let mut audit = json!({"kind": "decision", "decision": {"outcome": "block"}});
+        audit["guardrail"] = more;
+        record(1, audit, json!({}))
+    };
+    assert_eq!(codes(&study(&[stop(json!({"name": "pii"}))])), []);
+    assert_eq!(codes(&study(&[stop(json!({}))])), [Code::DecisionWithoutPolicy]);
+}
+
 proptest! {
     #[test]
     fn the_order_of_arrival_and_repetition_change_nothing(
