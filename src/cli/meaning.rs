@@ -38,19 +38,14 @@ struct Action {
     step_id: Option<String>,
     attempt: usize,
     chain: Vec<Step>,
-    approval: Option<Approval>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
+#[allow(clippy::struct_field_names, reason = "the names of the API")]
 struct Step {
     step: String,
     outcome: String,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Approval {
     resolved_by: Option<String>,
 }
 
@@ -125,10 +120,9 @@ impl Action {
         let name = names.into_iter().flatten().next().map_or_else(String::new, |name| clean(name));
         let again =
             if self.attempt > 1 { format!(" (attempt {})", self.attempt) } else { String::new() };
-        let by = self.approval.as_ref().and_then(|approval| approval.resolved_by.as_deref());
         let steps = self.chain.iter().map(|step| {
             let outcome = clean(&step.outcome);
-            match by.filter(|_| step.step == "approval" && outcome != "pending") {
+            match step.resolved_by.as_deref().filter(|_| outcome != "pending") {
                 Some(by) => format!("{outcome} by {}", clean(by)),
                 None => outcome,
             }
@@ -177,9 +171,9 @@ mod tests {
             "actions": [
                 {"action": "refund.create", "attempt": 1, "chain": [
                     {"step": "decision", "outcome": "require_approval"},
-                    {"step": "approval", "outcome": "approved"},
-                    {"step": "result", "outcome": "success"}],
-                 "approval": {"resolved_by": "ops-lead"}},
+                    {"step": "approval", "outcome": "rejected", "resolved_by": "alice"},
+                    {"step": "approval", "outcome": "approved", "resolved_by": "ops-lead"},
+                    {"step": "result", "outcome": "success"}]},
                 {"tool": "search", "attempt": 1, "chain": [{"step": "result", "outcome": "unknown"}]},
             ],
             "findings": [{"code": "execution_after_stop", "severity": "critical",
@@ -187,9 +181,11 @@ mod tests {
                 "entries": [{"id": "a", "sequence": 12}, {"id": "b", "sequence": 17}]}],
         });
         let meaning: Meaning = serde_json::from_value(answer).unwrap();
-        let text = meaning.text(Style::plain(80));
+        let text = meaning.text(Style::plain(100));
         assert!(
-            text.contains("refund.create  require_approval → approved by ops-lead → success"),
+            text.contains(
+                "refund.create  require_approval → rejected by alice → approved by ops-lead → success"
+            ),
             "{text}"
         );
         assert!(!text.contains("search"), "one step is no chain: {text}");

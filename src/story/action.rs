@@ -40,6 +40,9 @@ pub struct ChainStep {
     /// The word as the source wrote it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub raw: Option<String>,
+    /// Who answered, where it is an answer and the entry says so.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub resolved_by: Option<String>,
     /// When.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub timestamp: Option<String>,
@@ -260,6 +263,7 @@ fn step(beat: &Beat<'_>) -> ChainStep {
         step: step.to_owned(),
         outcome,
         raw,
+        resolved_by: (step == "approval").then(|| doc.audit.approval.resolved_by.clone()).flatten(),
         timestamp: doc.timestamp.clone(),
         entry: beat.record.entry.clone(),
     }

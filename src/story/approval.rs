@@ -67,6 +67,11 @@ impl ApprovalStatus {
         })
     }
 
+    /// Whether it is an answer after which nothing may be done.
+    pub(super) const fn refuses(self) -> bool {
+        matches!(self, Self::Rejected | Self::Expired | Self::Invalidated)
+    }
+
     /// The word that stands in answers.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -240,10 +245,15 @@ fn approval(attempt: &Attempt<'_>, id: Option<&str>) -> Approval {
 
 /// The status of what no entry answers: whoever went on did not wait.
 fn unanswered(attempt: &Attempt<'_>) -> ApprovalStatus {
-    let mut asked = false;
+    let (mut asked, mut other_allowed) = (false, false);
     for beat in &attempt.beats {
         match beat.what {
             What::Decision(Verdict::Ask) => asked = true,
+            // Without a key it may be another call of the tool: what is done then may be that one.
+            What::Decision(Verdict::Allow) if !asked => {
+                other_allowed = beat.record.doc.audit.action.key.is_none();
+            }
+            What::Execution(_) if other_allowed => {}
             What::Decision(_) | What::Execution(_) if asked => {
                 return ApprovalStatus::Decided;
             }

@@ -6,9 +6,10 @@
 //! ```
 
 use super::approval::ApprovalStatus;
-use super::beat::{Beat, Execution, Verdict, What, beats};
+use super::beat::{Beat, Execution, Verdict, What, beats, executes};
 use super::link::{Linked, linked};
 use super::read::Record;
+use std::collections::BTreeSet;
 
 /// One attempt at an action.
 #[derive(Debug, Default)]
@@ -70,21 +71,43 @@ impl<'r> Attempt<'r> {
         self.answers().any(|(_, status)| status == ApprovalStatus::Approved)
     }
 
+    /// Whether the last answer was no, or came to nothing.
+    fn is_refused(&self) -> bool {
+        let answer = self.answers().rev().find(|(_, status)| *status != ApprovalStatus::Pending);
+        answer.is_some_and(|(_, status)| status.refuses())
+    }
+
+    /// How many executions were allowed, at least one: what only asked or stopped allows none, and
+    /// of several questions at once each has its own answer.
+    fn allowed(&self) -> usize {
+        let allowed = self.decisions().filter(|(_, v)| *v == Verdict::Allow).count();
+        let approved = self.answers().filter(|(_, status)| *status == ApprovalStatus::Approved);
+        let questions: BTreeSet<&str> =
+            approved.filter_map(|(beat, _)| beat.record.doc.audit.approval.id.as_deref()).collect();
+        allowed.max(questions.len()).max(1)
+    }
+
     /// Whether the beat belongs to a further attempt.
     fn is_followed_by(&self, beat: &Beat<'_>) -> bool {
         match beat.what {
             What::Approval(_) => false,
+            What::Decision(_) if self.decisions().any(|(other, _)| repeats(beat, other)) => false,
             What::Decision(_) if self.decisions().next().is_none() => {
                 // Written down while it ran: the decision belongs to what was running.
-                self.executions().all(|(execution, _)| execution.record.end_ns < beat.at)
-                    && self.executions().next().is_some()
+                self.executions().next().is_some()
+                    && self.executions().all(|(execution, _)| {
+                        execution.record.end_ns < beat.at
+                            && !is_about(beat.record, execution.record)
+                    })
             }
+            // What is stopped after a refusal was not tried again.
+            What::Decision(verdict) if verdict != Verdict::Block && self.is_refused() => true,
             What::Decision(_) => self.is_over(),
             What::Execution(kind) => {
-                let decided = self.decisions().count().max(1);
+                let allowed = self.allowed();
                 let done = self.executions().filter(|(_, other)| *other == kind);
                 let mut done = done.filter(|(other, _)| !is_one_call(other.record, beat.record));
-                done.nth(decided.saturating_sub(1)).is_some()
+                done.nth(allowed.saturating_sub(1)).is_some()
             }
         }
     }
@@ -97,7 +120,35 @@ fn is_one_call(a: &Record, b: &Record) -> bool {
     let within = |inner: &Record, outer: &Record| {
         outer.own_span().is_some() && inner.outer_span() == outer.own_span()
     };
-    same_call || within(a, b) || within(b, a)
+    same_call || same_job(a, b) || within(a, b) || within(b, a)
+}
+
+/// Whether both are states of one job: each state is told, and the job runs once.
+fn same_job(a: &Record, b: &Record) -> bool {
+    let job = |record: &Record| {
+        (executes(record) == Some(Execution::Job)).then(|| record.doc.audit.job.id.clone())?
+    };
+    job(a).is_some() && job(a) == job(b)
+}
+
+/// Whether a decision says itself which execution it is about: then clocks that differ change nothing.
+fn is_about(decision: &Record, execution: &Record) -> bool {
+    type Id = fn(&Record) -> Option<&str>;
+    let ids: [Id; 2] =
+        [|r| r.doc.gen_ai.tool.call.id.as_deref(), |r| r.doc.audit.decision.id.as_deref()];
+    let within = execution.own_span().is_some_and(|own| decision.outer_span() == Some(own));
+    within || ids.iter().any(|id| id(decision).is_some() && id(decision) == id(execution))
+}
+
+/// Whether a decision only repeats an earlier one: it has its id, or a further state of a job names it.
+fn repeats(later: &Beat<'_>, earlier: &Beat<'_>) -> bool {
+    let (later_audit, earlier_audit) = (&later.record.doc.audit, &earlier.record.doc.audit);
+    let (job, known) = (&later_audit.job, &earlier_audit.job);
+    let same_id =
+        later_audit.decision.id.is_some() && later_audit.decision.id == earlier_audit.decision.id;
+    let same_job = job.state.is_some() && job.id.is_some() && job.id == known.id;
+    let same_hash = job.hash == known.hash || job.hash.is_none() || known.hash.is_none();
+    later.what == earlier.what && (same_id || (same_job && same_hash))
 }
 
 /// Every attempt at every action, by time. `records` are in order.

@@ -81,12 +81,20 @@ impl Beat<'_> {
         doc.event.outcome.as_deref() == Some("failure")
             || doc.span.status.as_deref() == Some("error")
             || doc.error.is_some()
+            || doc.audit.job.state.as_deref().is_some_and(job_failed)
     }
 
     /// Whether an execution says of itself that it succeeded.
     pub(super) fn succeeded(&self) -> bool {
         self.record.doc.event.outcome.as_deref() == Some("success")
     }
+}
+
+/// Whether a job in that state did not get through.
+fn job_failed(state: &str) -> bool {
+    ["failed", "timeout", "denied", "cancelled", "canceled"]
+        .iter()
+        .any(|word| state.eq_ignore_ascii_case(word))
 }
 
 /// Whether the record is what a runtime writes behind an action.

@@ -5,7 +5,7 @@ use super::attempt::Attempt;
 use super::beat::{Beat, Execution, Verdict, What};
 use super::finding::{Code, Finding, Severity};
 use super::link::scopes;
-use super::read::{Policy, Record};
+use super::read::{Audit, Record};
 use std::collections::{BTreeMap, HashSet};
 
 /// A run, workflow, job or trace.
@@ -88,6 +88,7 @@ pub(super) fn findings(records: &[Record], attempts: &[Attempt<'_>]) -> Vec<Find
         executions(attempt, &habits, &mut found);
         decisions(attempt, &habits, &mut found);
         answers(attempt, &mut found);
+        overruled(attempt, &mut found);
         bindings(attempt, &mut found);
     }
     repeated(attempts, &mut found);
@@ -181,17 +182,17 @@ fn against_last_word(
         return Some(Finding::new(Code::ExecutionAfterRejection, words, on));
     }
     let on = [decision.record, done.record];
+    // Of several calls of one tool at once one may be allowed and another stopped, or wait.
+    let keyed = decision.record.doc.audit.action.key.is_some();
+    let allowed = before.iter().any(|b| b.what == What::Decision(Verdict::Allow));
+    // An approval lifts no stop that came after it.
+    let lifted = answer.is_some_and(|(beat, _)| approved && beat.at >= decision.at);
     match verdict {
-        Verdict::Block if !approved => {
-            // Of several calls of one tool at once one may be allowed and another stopped.
-            let keyed = decision.record.doc.audit.action.key.is_some();
-            let allowed = before.iter().any(|b| b.what == What::Decision(Verdict::Allow));
-            (keyed || !allowed).then(|| {
-                let words = format!("{subject} was executed after it had been stopped{why}.");
-                watched(Finding::new(Code::ExecutionAfterStop, words, on), decision.record)
-            })
+        Verdict::Block if !lifted && (keyed || !allowed) => {
+            let words = format!("{subject} was executed after it had been stopped{why}.");
+            Some(watched(Finding::new(Code::ExecutionAfterStop, words, on), decision.record))
         }
-        Verdict::Ask if !approved => {
+        Verdict::Ask if !approved && (keyed || !allowed) => {
             let words = format!(
                 "{subject} was executed, it needed an approval{why}, and no entry says that anybody gave it."
             );
@@ -219,9 +220,12 @@ fn watched(finding: Finding, decision: &Record) -> Finding {
     Finding { severity: Severity::Note, message, ..finding }
 }
 
-fn names_policy(policy: &Policy) -> bool {
+/// Whether a decision says which policy made it. A guardrail with a name is one.
+fn names_policy(audit: &Audit) -> bool {
+    let policy = &audit.policy;
     let named = [&policy.name, &policy.rule_id, &policy.layer, &policy.snapshot, &policy.version];
     !policy.id.is_empty()
+        || audit.guardrail.name.is_some()
         || named.into_iter().any(Option::is_some)
         || policy.evaluated.is_some()
         || policy.matched.is_some()
@@ -236,7 +240,7 @@ fn decisions(attempt: &Attempt<'_>, habits: &Habits<'_>, found: &mut Vec<Finding
                 let words = format!("A decision says {raw:?}, which is no word of the vocabulary.");
                 found.push(Finding::new(Code::DecisionNotUnderstood, words, [record]));
             }
-            Verdict::Block | Verdict::Ask if !names_policy(&record.doc.audit.policy) => {
+            Verdict::Block | Verdict::Ask if !names_policy(&record.doc.audit) => {
                 let words = format!("The decision about {} names no policy.", subject(attempt));
                 found.push(Finding::new(Code::DecisionWithoutPolicy, words, [record]));
             }
@@ -302,6 +306,30 @@ fn answers(attempt: &Attempt<'_>, found: &mut Vec<Finding>) {
                 found.push(Finding::new(Code::ApprovalNotRecorded, words, on));
             }
         }
+    }
+}
+
+/// An approval directly after a refusal of the same question. A new question begins a new attempt.
+fn overruled(attempt: &Attempt<'_>, found: &mut Vec<Finding>) {
+    let given: Vec<_> =
+        attempt.answers().filter(|(_, status)| *status != ApprovalStatus::Pending).collect();
+    let id = |beat: &Beat<'_>| beat.record.doc.audit.approval.id.clone();
+    for pair in given.windows(2) {
+        let [(refusal, before), (approval, status)] = pair else { continue };
+        let apart = id(refusal).is_some() && id(approval).is_some() && id(refusal) != id(approval);
+        if !before.refuses() || *status != ApprovalStatus::Approved || apart {
+            continue;
+        }
+        let words = format!(
+            "{} was approved after its approval had been {}, and nobody had asked again.",
+            subject(attempt),
+            before.as_str()
+        );
+        found.push(Finding::new(
+            Code::ApprovalAfterRejection,
+            words,
+            [refusal.record, approval.record],
+        ));
     }
 }
 

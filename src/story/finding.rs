@@ -69,6 +69,8 @@ codes! {
     ExecutionWithoutApproval = "execution_without_approval", Critical;
     /// Something was done after a person had said no, or after the question had expired.
     ExecutionAfterRejection = "execution_after_rejection", Critical;
+    /// An approval was given after another answer had refused, and nobody had asked again.
+    ApprovalAfterRejection = "approval_after_rejection", Critical;
     /// The approval is of another request than the one that was decided or done: the job hashes differ.
     ApprovalJobHashMismatch = "approval_job_hash_mismatch", Critical;
     /// The approval was given under another policy snapshot than the decision was made.

@@ -7,7 +7,7 @@
 //! | action key | equal in one run, workflow, job or trace |
 //! | step | equal id or name in one of these, and neither names a key or a tool |
 //! | tool | equal name in one of these, and neither names a key |
-//! | job | equal id, and neither names a key or a tool |
+//! | job | equal id, and neither names a key or a tool, nor a step where the job has several |
 //! | span | a decision within the span that was executed, or around it |
 //!
 //! An answer that names none of these joins the latest question of its run or trace that it may mean,
@@ -15,7 +15,7 @@
 
 use super::beat::{Execution, Verdict, answers, decides, executes, takes_part};
 use super::read::Record;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// Sets of records, by their place in the list.
 struct Sets(Vec<usize>);
@@ -79,8 +79,9 @@ type Key<'r> = (&'static str, &'r str, &'r str, &'r str);
 
 fn join_by_keys<'r>(records: &[&'r Record], sets: &mut Sets) {
     let mut first: HashMap<Key<'r>, usize> = HashMap::new();
+    let several = jobs_of_several_steps(records);
     for (at, record) in records.iter().enumerate() {
-        for key in keys(record) {
+        for key in keys(record, &several) {
             let joined = *first.entry(key).or_insert(at);
             sets.join(joined, at);
         }
@@ -103,7 +104,20 @@ pub(super) fn scopes(record: &Record) -> impl Iterator<Item = (&'static str, &st
     .flatten()
 }
 
-fn keys(record: &Record) -> Vec<Key<'_>> {
+/// Jobs that have several steps: each of those is an action of its own.
+fn jobs_of_several_steps<'r>(records: &[&'r Record]) -> HashSet<&'r str> {
+    let mut known: HashMap<&str, &str> = HashMap::new();
+    let steps = records.iter().filter_map(|record| {
+        let audit = &record.doc.audit;
+        Some((audit.job.id.as_deref()?, audit.step.id.as_deref()?))
+    });
+    steps
+        .filter(|(job, step)| *known.entry(job).or_insert(step) != *step)
+        .map(|(job, _)| job)
+        .collect()
+}
+
+fn keys<'r>(record: &'r Record, several: &HashSet<&str>) -> Vec<Key<'r>> {
     let doc = &record.doc;
     let audit = &doc.audit;
     let mut keys: Vec<Key<'_>> = Vec::new();
@@ -126,9 +140,11 @@ fn keys(record: &Record) -> Vec<Key<'_>> {
             keys.extend(audit.step.name.as_deref().map(|step| ("step name", scope, id, step)));
         }
     }
-    if let Some(job) = audit.job.id.as_deref().filter(|_| key.is_none() && by_tool.is_none()) {
-        keys.push(("job", "", "", job));
-    }
+    let of_job = |job: &&str| {
+        let own_step = audit.step.id.is_some() && several.contains(job);
+        key.is_none() && by_tool.is_none() && !own_step
+    };
+    keys.extend(audit.job.id.as_deref().filter(of_job).map(|job| ("job", "", "", job)));
     keys
 }
 

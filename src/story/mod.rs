@@ -13,7 +13,7 @@
 //! | `check.rs` | the checks of an attempt |
 //! | `sources.rs` | the checks of what is missing: gaps, numbers of a source |
 //! | `usage.rs` | [`Usage`]: tokens by model, counted once |
-//! | `tests.rs` | sentences about stories |
+//! | `tests.rs`, `tests/` | sentences about stories |
 //! | `flat.rs` | [`DecisionRecord`]: a decision with the flat names of a decision record |
 //!
 //! ```text

@@ -174,7 +174,7 @@ shape! {
         kind: String, request_type: Text, actor: Actor, target: Actor, decision: Decision, policy: Policy,
         approval: ApprovalPart, workflow: Workflow, run: Named, step: Step, job: Job,
         external: External, action: ActionPart, output_safety: Safety, interrupt: Interrupt,
-        claims: Claims, change: Vec<Value>,
+        claims: Claims, change: Vec<Value>, guardrail: Named,
     }
 }
 shape! {

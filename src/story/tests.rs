@@ -1,5 +1,7 @@
 //! Sentences about stories: which findings there are, and where there are none.
 
+mod attempts;
+
 use super::read::tests::record;
 use super::{Code, Record, Severity, Study};
 use proptest::prelude::*;
@@ -275,6 +277,17 @@ fn a_gap_and_a_word_that_nobody_knows_are_told() {
     let odd = record(2, json!({"kind": "decision", "decision": {"raw": "perhaps"}}), json!({}));
     let study = study(&[gap, odd]);
     assert_eq!(codes(&study), [Code::EvidenceGap, Code::DecisionNotUnderstood]);
+}
+
+#[test]
+fn a_stop_names_its_policy_or_its_guardrail() {
+    let stop = |more: Value| {
+        let mut audit = json!({"kind": "decision", "decision": {"outcome": "block"}});
+        audit["guardrail"] = more;
+        record(1, audit, json!({}))
+    };
+    assert_eq!(codes(&study(&[stop(json!({"name": "pii"}))])), []);
+    assert_eq!(codes(&study(&[stop(json!({}))])), [Code::DecisionWithoutPolicy]);
 }
 
 proptest! {

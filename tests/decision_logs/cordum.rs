@@ -47,6 +47,7 @@ fn a_job_has_its_state_pointers_and_output_safety() {
                 "/audit/run/id",
                 "/audit/workflow/id",
                 "/audit/step/id",
+                "/audit/step/type",
                 "/audit/output_safety/decision",
                 "/audit/output_safety/rule_id",
                 "/audit/decision/outcome",
@@ -67,6 +68,7 @@ fn a_job_has_its_state_pointers_and_output_safety() {
             "run-01",
             "wf-1",
             "approve-change",
+            "job.deploy",
             "quarantine",
             "out-1",
             "require_approval",
@@ -77,6 +79,7 @@ fn a_job_has_its_state_pointers_and_output_safety() {
             "2026-04-01T14:10:32.000000000Z",
         ]
     );
+    assert_eq!(body["audit"].get("action"), None, "a topic is a class of jobs and no key of one");
     assert_eq!(body["audit"]["external"]["trace_id"], json!(["trace-456"]));
     assert_eq!(body["attributes"]["cordum.output_safety"]["findings"], json!([{ "n": 1 }]));
 }
@@ -129,7 +132,7 @@ fn decisions_of_a_job_take_its_id_from_what_stands_around_them() {
 fn approvals_pending_and_resolved_name_job_hash_snapshot_and_person() {
     let approval = |status: &str| {
         json!({
-            "job": { "id": "job-1", "trace_id": "t-1", "state": "APPROVAL" },
+            "job": { "id": "job-1", "trace_id": "t-1", "state": "APPROVAL", "topic": "job.deploy" },
             "decision": "REQUIRE_APPROVAL",
             "policy_snapshot": "s1",
             "policy_rule_id": "r-1",
@@ -163,9 +166,21 @@ fn approvals_pending_and_resolved_name_job_hash_snapshot_and_person() {
                     "/audit/approval/status",
                     "/audit/run/id",
                     "/audit/step/id",
+                    "/event/action",
                 ]
             ),
-            ["approval", "job-1", "h1", "s1", "r-1", "ap-1", status, "run-01", "step-1"]
+            [
+                "approval",
+                "job-1",
+                "h1",
+                "s1",
+                "r-1",
+                "ap-1",
+                status,
+                "run-01",
+                "step-1",
+                "job.deploy"
+            ]
         );
         assert_eq!(body["audit"]["external"]["trace_id"], json!(["t-1"]));
         assert_eq!(body["audit"]["approval"]["required"], true);
