@@ -144,8 +144,8 @@ fn first_of_each(
             records.push(record);
         }
     }
-    let mut placed = placed(records);
-    Ok((places.iter().filter_map(|id| placed.remove(id)).collect(), truncated))
+    let mut standing = placed(records);
+    Ok((places.iter().filter_map(|id| standing.remove(id)).collect(), truncated))
 }
 
 /// Each approval by the entry at which it stands: no two at one.
