@@ -42,6 +42,7 @@ const TABLE: &[(&str, &str, Statuses)] = &[
     ("GET /api/v1/jobs/{id}/decisions", "/api/v1/jobs/job/decisions",             [401,  403,  403,  200,  400,  403,  403]),
     ("GET /api/v1/jobs/{id}/evidence", "/api/v1/jobs/job/evidence",               [401,  403,  403,  200,  400,  403,  403]),
     ("GET /api/v1/approvals",          "/api/v1/approvals",                       [401,  403,  403,  200,  400,  403,  403]),
+    ("GET /api/v1/workflow-runs/{id}", "/api/v1/workflow-runs/run",               [401,  403,  403,  200,  400,  403,  403]),
     ("GET /api/v1/workflow-runs/{id}/timeline", "/api/v1/workflow-runs/run/timeline",
                                                                                   [401,  403,  403,  200,  400,  403,  403]),
     ("GET /api/v1/workflow-runs/{id}/evidence", "/api/v1/workflow-runs/run/evidence",
@@ -187,6 +188,14 @@ const EVIDENCE: &[(&str, &[&str], &[Pair])] = &[
                 "/api/v1/workflow-runs/run/timeline?tenant=rival",
                 "/api/v1/workflow-runs/run/timeline?tenant=nobody",
             ),
+        ],
+    ),
+    (
+        "GET /api/v1/workflow-runs/{id}",
+        &["/api/v1/workflow-runs/run"],
+        &[
+            ("/api/v1/workflow-runs/rival-run", "/api/v1/workflow-runs/nobody-run"),
+            ("/api/v1/workflow-runs/run?tenant=rival", "/api/v1/workflow-runs/run?tenant=nobody"),
         ],
     ),
     (

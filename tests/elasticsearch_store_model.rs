@@ -198,6 +198,11 @@ impl<T: Transport> Fixture<T> {
             prop_assert_eq!(ids(&ours.entries), ids(&model.entries), "{} {}", id, name);
             prop_assert_eq!(&ours.trace_ids, &model.trace_ids);
             prop_assert_eq!(ours.total, model.total);
+            for kinds in KINDS {
+                let ours = story_of(&self.store, name, id, kinds);
+                let model = story_of(&self.memory, name, id, kinds);
+                prop_assert_eq!(ids(&ours.entries), ids(&model.entries), "{} {:?}", id, kinds);
+            }
             // Each page closes the group again.
             for order in ORDERS.into_iter().filter(|_| paged) {
                 let mut request =

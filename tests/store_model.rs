@@ -103,6 +103,11 @@ proptest! {
             for name in ["acme", "other"] {
                 let ours = story(fixture.store(), name, id);
                 prop_assert_eq!(&ours, &story(&fixture.memory, name, id), "{} {}", name, id);
+                for kinds in KINDS {
+                    let model = story_of(&fixture.memory, name, id, kinds);
+                    let ours = story_of(fixture.store(), name, id, kinds);
+                    prop_assert_eq!(ours, model, "{} {} {:?}", name, id, kinds);
+                }
                 for order in [Order::Newest, Order::Ledger, Order::Story] {
                     let mut request = TraceRequest { order, limit: 2, ..TraceRequest::new(tenant(name), *id) };
                     let mut paged = Vec::new();

@@ -6,20 +6,23 @@
 //! ```
 //!
 //! An approval stands where the ledger has its first entry: what comes later changes its status and
-//! never its place, so pages are stable while entries are appended.
+//! never its place, so pages are stable while entries are appended. Where several approvals have their
+//! first entry in common, the one whose id was named first stands there, and each other one at the
+//! next of its own entries.
 
 use super::caller::Caller;
 use super::problem::Problem;
 use super::service::{Api, Params, json, page_size, read_cursor};
 use super::told::{is, records, request, tenant_of};
 use crate::access::Tenant;
+use crate::entry::Outcome;
 use crate::store::query::Query;
 use crate::store::{Order, QueryRequest};
-use crate::story::{Approval, ApprovalStatus, Record, Study};
+use crate::story::{Approval, ApprovalStatus, EntryRef, Record, Study};
 use axum::extract::State;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 use utoipa::{IntoParams, ToSchema};
 
@@ -29,6 +32,10 @@ const STEP: usize = 50;
 /// Most entries about the approvals of one step that are looked at; the answer says when there were
 /// more. An approval has a handful.
 const MAX_RELATED: usize = 2_000;
+
+/// Most further approvals and decisions, named by what was found, whose answers are looked for in one
+/// step; the answer says when there were more.
+const MAX_IDS: usize = 200;
 
 /// How long approvals that are resolved are passed over to fill a page; then it ends early.
 const FILL_TIME: Duration = Duration::from_secs(5);
@@ -137,54 +144,145 @@ fn first_of_each(
             records.push(record);
         }
     }
-    let mut firsts: HashMap<String, Approval> = HashMap::new();
-    for approval in Study::of(records).approvals {
-        let first = approval.entries.iter().min_by_key(|entry| entry.sequence);
-        if let Some(id) = first.map(|entry| entry.id.clone()) {
-            firsts.insert(id, approval);
-        }
-    }
-    Ok((places.iter().filter_map(|id| firsts.remove(id)).collect(), truncated))
+    let mut standing = placed(records);
+    Ok((places.iter().filter_map(|id| standing.remove(id)).collect(), truncated))
 }
 
-/// Everything that may ask or answer about the same.
-fn related(api: &Api, tenant: &Tenant, entries: &[Record]) -> Result<(Vec<Record>, bool), Problem> {
-    let mut any: BTreeSet<(Vec<(&str, &str)>, bool)> = BTreeSet::new();
-    for record in entries {
-        let audit = &record.doc.audit;
-        let ids = [
-            ("approval_id", &audit.approval.id),
-            ("decision_id", &audit.decision.id),
-            ("job_id", &audit.job.id),
-        ];
-        any.extend(
-            ids.iter().filter_map(|(name, id)| Some((vec![(*name, id.as_deref()?)], false))),
-        );
-        let places = [
-            ("run_id", &audit.run.id),
-            ("workflow_id", &audit.workflow.id),
-            ("trace_id", &record.doc.trace.id),
-        ];
-        for (name, id) in places {
-            let Some(id) = id.as_deref() else { continue };
-            match audit.action.key.as_deref() {
-                Some(key) => any.insert((vec![(name, id), ("audit.action.key", key)], false)),
-                // Without a key an action is known by its step or tool: what was said in its run.
-                None => any.insert((vec![(name, id)], true)),
-            };
+/// Each approval by the entry at which it stands: no two at one.
+fn placed(records: Vec<Record>) -> HashMap<String, Approval> {
+    // A page is made of what `asks_or_answers` finds: at any other entry nothing would be shown.
+    let listed: BTreeMap<EntryRef, Option<String>> = records
+        .iter()
+        .filter(|record| asks_or_is_answer(record))
+        .map(|record| (record.entry.clone(), record.doc.audit.approval.id.clone()))
+        .collect();
+    let mut approvals: Vec<(u64, Vec<EntryRef>, Approval)> = Vec::new();
+    for approval in Study::of(records).approvals {
+        let mut entries: Vec<EntryRef> =
+            approval.entries.iter().filter(|entry| listed.contains_key(*entry)).cloned().collect();
+        entries.sort_by_key(|entry| entry.sequence);
+        let named = |entry: &&EntryRef| listed.get(*entry) == Some(&approval.approval_id);
+        let first_named = entries.iter().find(named).map_or(u64::MAX, |entry| entry.sequence);
+        approvals.push((first_named, entries, approval));
+    }
+    approvals.sort_by_key(|(first_named, ..)| *first_named);
+    let mut placed: HashMap<String, Approval> = HashMap::new();
+    for (_, entries, approval) in approvals {
+        if let Some(free) = entries.into_iter().find(|entry| !placed.contains_key(&entry.id)) {
+            placed.insert(free.id, approval);
         }
     }
-    let one = |(terms, only_said): (Vec<(&str, &str)>, bool)| {
-        let mut parts: Vec<Query> = terms.iter().map(|(name, value)| is(name, value)).collect();
-        if only_said {
-            parts.push(super::jobs::any_decision());
+    placed
+}
+
+/// What [`asks_or_answers`] finds.
+fn asks_or_is_answer(record: &Record) -> bool {
+    let audit = &record.doc.audit;
+    record.outcome() == Some(Outcome::RequireApproval)
+        || audit.kind == "approval"
+        || audit.approval.status.is_some()
+}
+
+/// Everything that may ask or answer about the same, and whether there is more.
+pub(super) fn related(
+    api: &Api,
+    tenant: &Tenant,
+    entries: &[Record],
+) -> Result<(Vec<Record>, bool), Problem> {
+    let (mut found, mut truncated) = find(api, tenant, &about(entries))?;
+    // An answer may name only the approval's id, which stands in an entry that was just found.
+    let said = found.iter().filter(|record| asks_or_is_answer(record));
+    let mut new: BTreeSet<Wanted<'_>> = ids(said).difference(&ids(entries)).cloned().collect();
+    truncated |= new.len() > MAX_IDS;
+    while new.len() > MAX_IDS {
+        new.pop_last();
+    }
+    let (more, cut) = find(api, tenant, &new)?;
+    found.extend(more);
+    Ok((found, truncated | cut))
+}
+
+/// Which entries of those that have all these values are looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Of {
+    /// All.
+    All,
+    /// Those that ask or answer.
+    Said,
+    /// Those that ask or answer and name no action.
+    SaidWithoutKey,
+}
+
+/// Fields with the values that are looked for, and which entries of those that have them.
+type Wanted<'r> = (Vec<(&'static str, &'r str)>, Of);
+
+/// Approvals and decisions that are named.
+fn ids<'r>(entries: impl IntoIterator<Item = &'r Record>) -> BTreeSet<Wanted<'r>> {
+    let named = entries.into_iter().flat_map(|record| {
+        let audit = &record.doc.audit;
+        [("approval_id", &audit.approval.id), ("decision_id", &audit.decision.id)]
+    });
+    named.filter_map(|(name, id)| Some((vec![(name, id.as_deref()?)], Of::All))).collect()
+}
+
+/// What an answer to one of these, or a question, may have in common with it.
+fn about(entries: &[Record]) -> BTreeSet<Wanted<'_>> {
+    let mut any = ids(entries);
+    for record in entries {
+        let audit = &record.doc.audit;
+        any.extend(audit.job.id.as_deref().map(|id| (vec![("job_id", id)], Of::All)));
+        let places = [
+            ("run_id", audit.run.id.as_deref()),
+            ("workflow_id", audit.workflow.id.as_deref()),
+            // The answer may come days later in a trace of its own, under the orchestrator's id.
+            ("trace_id", record.trace_id()),
+            ("trace_id", record.doc.trace.id.as_deref()),
+        ];
+        for (name, id) in places {
+            let Some(id) = id else { continue };
+            // Without a key an action is known by its step or tool: what was said in its run.
+            let said = match audit.action.key.as_deref() {
+                Some(key) => {
+                    any.insert((vec![(name, id), ("audit.action.key", key)], Of::All));
+                    Of::SaidWithoutKey
+                }
+                None => Of::Said,
+            };
+            any.insert((vec![(name, id)], said));
         }
-        Query::And(parts)
-    };
+    }
+    any
+}
+
+/// The latest entries that are wanted, and whether there are more.
+fn find(
+    api: &Api,
+    tenant: &Tenant,
+    any: &BTreeSet<Wanted<'_>>,
+) -> Result<(Vec<Record>, bool), Problem> {
     if any.is_empty() {
         return Ok((Vec::new(), false));
     }
-    let query = Query::Or(any.into_iter().map(one).collect());
+    let said = || Query::Or(vec![super::jobs::any_decision(), asks_or_answers()]);
+    let keyless = || Query::Not(Box::new(Query::Exists { field: "audit.action.key".to_owned() }));
+    let of = |of: Of, mut parts: Vec<Query>| {
+        let wanted = any.iter().filter(|(_, own)| *own == of);
+        let all = |terms: &[(&str, &str)]| {
+            Query::And(terms.iter().map(|(name, value)| is(name, value)).collect())
+        };
+        let alike: Vec<Query> = wanted.map(|(terms, _)| all(terms)).collect();
+        (!alike.is_empty()).then(|| {
+            parts.push(Query::Or(alike));
+            Query::And(parts)
+        })
+    };
+    // What is the same for many stands once: clusters bound the parts of a question.
+    let groups = [
+        of(Of::All, Vec::new()),
+        of(Of::Said, vec![said()]),
+        of(Of::SaidWithoutKey, vec![said(), keyless()]),
+    ];
+    let query = Query::Or(groups.into_iter().flatten().collect());
     let page = api.store.query(&request(tenant, query, Order::Newest, MAX_RELATED))?;
     Ok((records(&page.hits), page.next_cursor.is_some()))
 }

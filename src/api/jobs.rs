@@ -1,12 +1,15 @@
 //! `GET /api/v1/jobs/{id}`: the state of a job, its decisions, and everything joined to it.
 
 use super::TenantParams;
+use super::approvals;
 use super::caller::Caller;
 use super::case::{Case, case};
 use super::problem::Problem;
 use super::service::{Api, Params, json, page_size, read_cursor};
 use super::told::{PageParams, exists, id_in_path, is, records, request, tenant_of, unknown};
 use crate::access::Tenant;
+use crate::correlate::Namespace;
+use crate::entry::Outcome;
 use crate::store::query::Query;
 use crate::store::{Order, QueryRequest};
 use crate::story::{
@@ -16,8 +19,12 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use utoipa::ToSchema;
+
+/// Most questions about a job whose answers are looked for, the latest: one that was asked more often
+/// has been answered each time but the last.
+const MAX_ASKED: usize = 50;
 
 /// A job: of each field the latest value by time of the event.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -150,7 +157,7 @@ pub(super) async fn evidence(
     let tenant = tenant_of(&caller, params.tenant.as_deref())?;
     let answer = api.ask(&caller, move |api| {
         let job = state(api, &tenant, &id)?.ok_or_else(|| unknown("job"))?;
-        case(api, &tenant, &id, Some(job))
+        case(api, &tenant, &id, &[Namespace::Job], Some(job))?.ok_or_else(|| unknown("job"))
     });
     json(&answer.await?)
 }
@@ -164,11 +171,41 @@ pub(super) fn state(api: &Api, tenant: &Tenant, id: &str) -> Result<Option<Job>,
     }
     records.sort_by(|a, b| (a.event_ns, &a.entry.id).cmp(&(b.event_ns, &b.entry.id)));
     let truncated = page.next_cursor.is_some();
-    Ok(Some(Job { truncated, ..latest(id, tenant, records) }))
+    let mut job = latest(id, tenant, &records);
+    job.truncated = truncated | answered(api, tenant, &mut job, records)?;
+    Ok(Some(job))
+}
+
+/// Adds what became of the last question about the job. Whoever answers may name only the approval, or
+/// the run. Returns whether there is more about it than was looked at.
+fn answered(
+    api: &Api,
+    tenant: &Tenant,
+    job: &mut Job,
+    mut records: Vec<Record>,
+) -> Result<bool, Problem> {
+    let asks = |record: &&Record| {
+        record.outcome() == Some(Outcome::RequireApproval)
+            || record.doc.audit.kind == "approval"
+            || record.doc.audit.approval.id.is_some()
+    };
+    let asked: Vec<Record> = records.iter().rev().filter(asks).take(MAX_ASKED).cloned().collect();
+    let (related, cut) = approvals::related(api, tenant, &asked)?;
+    let own: BTreeSet<String> = records.iter().map(|record| record.entry.id.clone()).collect();
+    records.extend(related.into_iter().filter(|record| !own.contains(&record.entry.id)));
+    let mut approvals = Study::of(records).approvals;
+    approvals.retain(|approval| approval.entries.iter().any(|entry| own.contains(&entry.id)));
+    if let Some(approval) = approvals.pop() {
+        job.approval_required = true;
+        job.approval_status = Some(approval.approval_status);
+        job.resolved_by = approval.resolved_by;
+        job.resolved_comment = approval.resolved_comment;
+    }
+    Ok(cut)
 }
 
 /// Of each field the latest value.
-fn latest(id: &str, tenant: &Tenant, records: Vec<Record>) -> Job {
+fn latest(id: &str, tenant: &Tenant, records: &[Record]) -> Job {
     let mut from = BTreeMap::new();
     let mut last = |field: &str, value: &dyn Fn(&Record) -> Option<String>| {
         let found = records.iter().rev().find_map(|record| Some((value(record)?, record)));
@@ -208,16 +245,8 @@ fn latest(id: &str, tenant: &Tenant, records: Vec<Record>) -> Job {
     };
     let safety = records.iter().rev().find(|r| OutputSafety::of(&r.doc).is_some());
     from.extend(safety.map(|record| ("output_safety".to_owned(), record.entry.id.clone())));
-    let asked = records.iter().any(|r| r.doc.audit.approval.required == Some(true));
-    let approval = Study::of(records).approvals.pop();
-    Job {
-        approval_required: asked || approval.is_some(),
-        approval_status: approval.as_ref().map(|approval| approval.approval_status),
-        resolved_by: approval.as_ref().and_then(|approval| approval.resolved_by.clone()),
-        resolved_comment: approval.and_then(|approval| approval.resolved_comment),
-        from,
-        ..job
-    }
+    let approval_required = records.iter().any(|r| r.doc.audit.approval.required == Some(true));
+    Job { approval_required, from, ..job }
 }
 
 /// What a decision or an answer is found by.

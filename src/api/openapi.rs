@@ -46,6 +46,7 @@ use utoipa::openapi::{Components, ContentBuilder, Ref, ResponseBuilder};
         jobs::decisions,
         jobs::evidence,
         approvals::list,
+        runs::run,
         runs::timeline,
         runs::evidence,
         policy_audit::list,

@@ -39,6 +39,7 @@ fn table() -> Vec<Route> {
         ("/api/v1/jobs/{id}/decisions", read, get(jobs::decisions)),
         ("/api/v1/jobs/{id}/evidence", read, get(jobs::evidence)),
         ("/api/v1/approvals", read, get(approvals::list)),
+        ("/api/v1/workflow-runs/{id}", read, get(runs::run)),
         ("/api/v1/workflow-runs/{id}/timeline", read, get(runs::timeline)),
         ("/api/v1/workflow-runs/{id}/evidence", read, get(runs::evidence)),
         ("/api/v1/policy/audit", read, get(policy_audit::list)),

@@ -1,4 +1,4 @@
-//! `GET /api/v1/workflow-runs/{id}/timeline`: what happened in a run, entry for entry.
+//! `GET /api/v1/workflow-runs/{id}`, and `…/timeline`: what happened in a run, entry for entry.
 
 use super::TenantParams;
 use super::answer::{StoryOrder, TraceParams};
@@ -9,6 +9,7 @@ use super::problem::Problem;
 use super::service::{Api, Params, json, page_size, read_cursor};
 use super::told::{exists, id_in_path, is, records, tenant_of, unknown};
 use crate::access::Tenant;
+use crate::correlate::Namespace;
 use crate::entry::Outcome;
 use crate::store::query::Query;
 use crate::store::{Order, TraceRequest};
@@ -18,6 +19,10 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+
+/// What the id of a run may name: a run is known as such, as a workflow, or only as the trace of its
+/// spans.
+const RUN: &[Namespace] = &[Namespace::Run, Namespace::Workflow, Namespace::Trace];
 
 /// Something that happened in a run.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -114,6 +119,25 @@ pub(super) async fn timeline(
     json(&api.ask(&caller, move |api| page(api, &tenant, &id, &params)).await?)
 }
 
+/// A run: everything about it in one answer, as its evidence has it.
+#[utoipa::path(get, path = "/api/v1/workflow-runs/{id}", tag = "governance",
+    params(("id" = String, Path, description = "A run, workflow or trace, percent-encoded",
+        example = "run-01"), TenantParams),
+    responses(
+        (status = 200, description = "The queries of an audit, joined", body = Case),
+        (status = 400, description = "A parameter cannot be used", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No entry names the run", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "Too many questions at once", body = Problem, content_type = "application/problem+json"),
+        (status = 504, description = "The answer took too long", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn run(
+    State(api): State<Api>,
+    caller: Caller,
+    id: Result<Path<String>, PathRejection>,
+    Params(params): Params<TenantParams>,
+) -> Result<Response, Problem> {
+    joined(&api, &caller, id, &params).await
+}
+
 /// Everything about a run in one answer: decisions, approvals, timeline, the changes of the policies
 /// that decided, and what does not fit together.
 #[utoipa::path(get, path = "/api/v1/workflow-runs/{id}/evidence", tag = "governance",
@@ -131,16 +155,25 @@ pub(super) async fn evidence(
     id: Result<Path<String>, PathRejection>,
     Params(params): Params<TenantParams>,
 ) -> Result<Response, Problem> {
+    joined(&api, &caller, id, &params).await
+}
+
+async fn joined(
+    api: &Api,
+    caller: &Caller,
+    id: Result<Path<String>, PathRejection>,
+    params: &TenantParams,
+) -> Result<Response, Problem> {
     let id = id_in_path(id)?;
-    let tenant = tenant_of(&caller, params.tenant.as_deref())?;
-    let answer = api.ask(&caller, move |api| {
+    let tenant = tenant_of(caller, params.tenant.as_deref())?;
+    let answer = api.ask(caller, move |api| {
         known(api, &tenant, &id)?;
-        case(api, &tenant, &id, None)
+        case(api, &tenant, &id, RUN, None)?.ok_or_else(|| unknown("run"))
     });
     json(&answer.await?)
 }
 
-/// A run may be known as such, as a workflow, or only as the trace of its spans.
+/// Cheaper than a story that nobody has.
 fn known(api: &Api, tenant: &Tenant, id: &str) -> Result<(), Problem> {
     let names = ["run_id", "workflow_id", "trace_id"];
     let query = Query::Or(names.map(|name| is(name, id)).into());
@@ -153,8 +186,7 @@ fn page(api: &Api, tenant: &Tenant, id: &str, params: &TraceParams) -> Result<Ti
     known(api, tenant, id)?;
     let order = params.order.unwrap_or_default();
     let story = api.store.trace(&TraceRequest {
-        tenant: tenant.clone(),
-        id: id.to_owned(),
+        namespaces: RUN,
         order: match order {
             StoryOrder::Story => Order::Story,
             StoryOrder::Ledger => Order::Ledger,
@@ -162,7 +194,11 @@ fn page(api: &Api, tenant: &Tenant, id: &str, params: &TraceParams) -> Result<Ti
         limit,
         cursor,
         budget: QUERY_BUDGET,
+        ..TraceRequest::new(tenant.clone(), id)
     })?;
+    if story.total == 0 {
+        return Err(unknown("run"));
+    }
     Ok(Timeline {
         run_id: id.to_owned(),
         tenant: tenant.name().to_owned(),

@@ -5,6 +5,7 @@ use super::limits::{MAX_ID_BYTES, QUERY_BUDGET, STREAM_BUDGET};
 use super::problem::Problem;
 use super::service::Api;
 use crate::access::Tenant;
+use crate::correlate::Namespace;
 use crate::store::query::Query;
 use crate::store::{AuditStore, Cursor, Hit, Order, QueryRequest, TraceRequest, TraceStory};
 use crate::story::{Finding, MAX_STUDIED, Record, Study, missing, streams};
@@ -86,19 +87,21 @@ pub(super) struct Told {
     pub(super) studied: Studied,
 }
 
-/// The story of an id. What it says is found out with the first page, over all of the story up to a
+/// The story of an id that names one of these, or anything when none is given. What it says is found out with the first page, over all of the story up to a
 /// bound: part of a story would seem to miss what stands on the next page.
 pub(super) fn tell(
     api: &Api,
     tenant: &Tenant,
-    id: &str,
+    id: (&str, &'static [Namespace]),
     order: Order,
     limit: usize,
     cursor: Option<Cursor>,
 ) -> Result<Told, Problem> {
     let ask = |order, limit, cursor| {
-        let (tenant, id) = (tenant.clone(), id.to_owned());
-        api.store.trace(&TraceRequest { tenant, id, order, limit, cursor, budget: QUERY_BUDGET })
+        let (id, namespaces) = id;
+        let request = TraceRequest::new(tenant.clone(), id);
+        let budget = QUERY_BUDGET;
+        api.store.trace(&TraceRequest { namespaces, order, limit, cursor, budget, ..request })
     };
     if cursor.is_some() {
         let story = ask(order, limit, cursor)?;

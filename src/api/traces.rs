@@ -53,7 +53,7 @@ fn story(
     };
     let cursor = read_cursor(params.cursor.as_deref())?;
     let Told { story, study, studied } =
-        tell(api, &tenant, id, by, page_size(params.limit)?, cursor)?;
+        tell(api, &tenant, (id, &[]), by, page_size(params.limit)?, cursor)?;
     let entries = documents(story.entries);
     Ok(TraceAnswer {
         trace_ids: story.trace_ids,

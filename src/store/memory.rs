@@ -124,7 +124,7 @@ impl AuditStore for MemoryStore {
     fn trace(&self, request: &TraceRequest) -> Result<TraceStory, StoreError> {
         let kept = self.kept.read().unwrap_or_else(PoisonError::into_inner);
         let mut listed = Listed { kept: &kept, tenant: request.tenant.name() };
-        let Ok(mut group) = group_of(&request.id, &mut listed, &self.rules);
+        let Ok(mut group) = group_of(&request.id, request.namespaces, &mut listed, &self.rules);
         let (page, next_cursor) =
             page_of(&mut group.members, request.order, request.cursor.as_ref(), request.limit)?;
         let entries: Vec<Hit> =

@@ -40,6 +40,7 @@ pub use memory::MemoryStore;
 pub(crate) use table::{Coverage, coverage};
 
 use crate::access::Tenant;
+use crate::correlate::Namespace;
 use query::Query;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
@@ -205,6 +206,9 @@ pub struct TraceRequest {
     pub tenant: Tenant,
     /// The id: trace, run, job, span, session, entry, …, in any spelling.
     pub id: String,
+    /// What the id names: the story starts at entries that carry it as one of these. Empty: at
+    /// whatever carries it.
+    pub namespaces: &'static [Namespace],
     /// [`Order::Story`], or another.
     pub order: Order,
     /// Most entries of the page, at most [`MAX_PAGE`].
@@ -222,6 +226,7 @@ impl TraceRequest {
         Self {
             tenant,
             id: id.into(),
+            namespaces: &[],
             order: Order::Story,
             limit: LIMIT,
             cursor: None,

@@ -27,13 +27,16 @@ const SHARED: &[Namespace] = &[
     Namespace::Actor,
 ];
 
-/// The group of an id of whatever kind.
+/// The group of an id of one of these kinds; of whatever kind when none is given.
 pub(crate) fn group_of<M: Members>(
     id: &str,
+    namespaces: &[Namespace],
     members: &mut M,
     rules: &JoinRules,
 ) -> Result<Group, M::Error> {
-    for namespaces in [PRECISE, SHARED] {
+    let rounds: &[&[Namespace]] =
+        if namespaces.is_empty() { &[PRECISE, SHARED] } else { &[namespaces] };
+    for namespaces in rounds {
         let start: Vec<Id<'_>> =
             namespaces.iter().map(|namespace| Id::new(*namespace, id)).collect();
         let group = close(&start, members, rules)?;

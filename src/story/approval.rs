@@ -93,6 +93,11 @@ pub struct Approval {
     pub approval_id: Option<String>,
     /// What became of it.
     pub approval_status: ApprovalStatus,
+    /// Whether a person had to be asked: always.
+    pub approval_required: bool,
+    /// The decision that asked, as its source wrote it, else its outcome.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub decision: Option<String>,
     /// The answer as the source wrote it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub resolution: Option<String>,
@@ -212,6 +217,11 @@ fn approval(attempt: &Attempt<'_>, id: Option<&str>) -> Approval {
     Approval {
         approval_id: id.map(str::to_owned),
         approval_status: answer.map_or_else(|| unanswered(attempt), |(_, status)| status),
+        decision: asked.and_then(|beat| {
+            let decision = &beat.record.doc.audit.decision;
+            decision.raw.clone().or_else(|| decision.outcome.clone())
+        }),
+        approval_required: true,
         resolution: of_answer(&|r| {
             let audit = &r.doc.audit;
             audit.approval.resolution.clone().or_else(|| audit.decision.raw.clone())

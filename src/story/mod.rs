@@ -67,7 +67,7 @@ pub const MAX_FINDINGS: usize = 500;
 /// let done = r#"{"@timestamp":"2026-11-21T08:00:01Z","event":{"id":"b","sequence":2},
 ///     "audit":{"kind":"decision","run":{"id":"r"},"action":{"key":"k"},
 ///     "decision":{"outcome":"allow","phase":"post_exec"}}}"#;
-/// let records = [blocked, done].iter().zip(1..).filter_map(|(text, ns)| Record::read(text.as_bytes(), ns));
+/// let records = [blocked, done].into_iter().zip(1..).filter_map(|(text, ns)| Record::read(text.as_bytes(), ns));
 /// let study = Study::of(records.collect());
 /// assert_eq!(study.actions.len(), 1);
 /// assert_eq!(study.findings[0].code, Code::ExecutionAfterStop);

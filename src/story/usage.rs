@@ -1,8 +1,9 @@
 //! Tokens by model, each call counted once.
 //!
 //! Parents repeat the totals of their children, and one call may be reported as several spans and
-//! log records. What is marked as repeated is left out, and so is what has a descendant that
-//! reports tokens of its own: the innermost report counts.
+//! log records. The innermost report counts: what has a descendant that reports tokens of its own is
+//! left out, and so is what a mapping marked as repeated, if what it repeats is there. Of a log record
+//! that is the span that it happened in; of a span, a log record or what is not marked in its trace.
 
 use super::read::Record;
 use serde::{Deserialize, Serialize};
@@ -64,21 +65,31 @@ pub(super) fn totals(records: &[Record]) -> Vec<Usage> {
             above = parents.get(&span).copied().flatten();
         }
     }
-    let spans: HashSet<Span<'_>> = reporting().filter_map(Record::own_span).collect();
     let mut told: HashSet<Span<'_>> = HashSet::new();
     let mut sums: BTreeMap<Option<&str>, Usage> = BTreeMap::new();
+    let unmarked: HashSet<Option<&str>> =
+        reporting().filter(|record| !is_marked(record)).map(trace).collect();
+    let logged: HashSet<Option<&str>> =
+        reporting().filter(|record| record.own_span().is_none()).map(trace).collect();
+    let repeats = |record: &Record| {
+        let (trace, is_span) = (trace(record), record.own_span().is_some());
+        is_marked(record) && (unmarked.contains(&trace) || (is_span && logged.contains(&trace)))
+    };
+    let firsthand = reporting().filter(|record| !repeats(record));
+    let spans: HashSet<Span<'_>> = firsthand.filter_map(Record::own_span).collect();
     for record in reporting() {
         let response = record.doc.gen_ai.response.model.as_deref();
         let model = response.or(record.doc.gen_ai.request.model.as_deref());
         // An agent that only repeats names no model of its own.
         let sum = sums.entry(model).or_default();
-        let again = record.doc.gen_ai.usage.repeated
-            || match (record.own_span(), record.outer_span()) {
-                (Some(own), _) => repeated.contains(&own),
-                // Log records of a call: the span counts, or the first of them.
-                (None, Some(span)) => spans.contains(&span) || !told.insert(span),
-                (None, None) => false,
-            };
+        let again = match (record.own_span(), record.outer_span()) {
+            (Some(own), _) => repeats(record) || repeated.contains(&own),
+            // Log records of a call: the span counts, or what is within it, or the first of them.
+            (None, Some(span)) => {
+                spans.contains(&span) || repeated.contains(&span) || !told.insert(span)
+            }
+            (None, None) => repeats(record),
+        };
         if again {
             sum.repeated = sum.repeated.saturating_add(1);
         } else {
@@ -88,6 +99,14 @@ pub(super) fn totals(records: &[Record]) -> Vec<Usage> {
     let named =
         |(model, sum): (Option<&str>, Usage)| Usage { model: model.map(str::to_owned), ..sum };
     sums.into_iter().map(named).filter(|sum| sum.calls > 0).collect()
+}
+
+fn is_marked(record: &Record) -> bool {
+    record.doc.gen_ai.usage.repeated
+}
+
+fn trace(record: &Record) -> Option<&str> {
+    record.doc.trace.id.as_deref()
 }
 
 fn reports(record: &Record) -> bool {
@@ -153,6 +172,48 @@ mod tests {
         assert_eq!((with_span[0].input_tokens, with_span[0].repeated), (10, 2));
         let without = totals(&[log(2), log(3)]);
         assert_eq!((without[0].input_tokens, without[0].calls), (10, 1));
+    }
+
+    fn details(second: u64, id: &str) -> Record {
+        record(
+            second,
+            json!({"kind": "llm_call"}),
+            json!({
+                "event": {"dataset": "otlp.log"}, "trace": {"id": "t"}, "span": {"id": id},
+                "gen_ai": {"response": {"model": "m"},
+                    "usage": {"input_tokens": 10, "repeated": true}},
+            }),
+        )
+    }
+
+    fn marked(span: Record) -> Record {
+        let mut span = span;
+        span.doc.gen_ai.usage.repeated = true;
+        span
+    }
+
+    #[test]
+    fn log_records_count_where_the_spans_that_they_repeat_did_not_arrive() {
+        let sums = |records: &[Record]| {
+            let found = totals(records);
+            found.iter().map(|sum| (sum.input_tokens, sum.calls, sum.repeated)).collect::<Vec<_>>()
+        };
+        assert_eq!(sums(&[details(1, "a"), details(2, "b"), details(3, "b")]), [(20, 2, 1)]);
+        let one_span = [span(1, "a", None, 10), details(2, "a"), details(3, "b")];
+        assert_eq!(sums(&one_span), [(20, 2, 1)], "of the other call there is no span");
+        // The record may stand in the agent's span, around that of the call.
+        let inside = [span(2, "call", Some("agent"), 10), details(3, "agent")];
+        assert_eq!(sums(&inside), [(10, 1, 1)]);
+    }
+
+    #[test]
+    fn a_span_that_repeats_others_counts_when_none_of_them_arrived() {
+        let agent = || marked(span(1, "agent", None, 30));
+        assert_eq!(totals(&[agent()])[0].input_tokens, 30);
+        let [usage] = &totals(&[agent(), span(2, "call", None, 10)])[..] else { panic!("one") };
+        assert_eq!((usage.input_tokens, usage.repeated), (10, 1));
+        let [usage] = &totals(&[agent(), details(2, "call")])[..] else { panic!("one") };
+        assert_eq!((usage.input_tokens, usage.repeated), (10, 1), "the log tells of a call");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use proptest::prelude::*;
 use spanledger::access::Tenant;
-use spanledger::correlate::JoinRules;
+use spanledger::correlate::{JoinRules, Namespace};
 use spanledger::entry::{Entry, Fields, Json, Kind, Outcome, Payload, format_ns};
 use spanledger::ledger::{Batch, EntryId, Ledger, NewEntry, Options, Reader};
 use spanledger::store::embedded::IndexOptions;
@@ -148,6 +148,23 @@ impl Fixture {
 pub fn tenant(name: &str) -> Tenant {
     Tenant::new(name).unwrap()
 }
+
+/// The story of an id that names one of these.
+pub fn story_of(
+    store: &dyn AuditStore,
+    name: &str,
+    id: &str,
+    namespaces: &'static [Namespace],
+) -> TraceStory {
+    store.trace(&TraceRequest { namespaces, ..TraceRequest::new(tenant(name), id) }).unwrap()
+}
+
+/// Kinds of ids that a story may be asked for by.
+pub const KINDS: [&[Namespace]; 3] = [
+    &[Namespace::Job],
+    &[Namespace::Run, Namespace::Workflow, Namespace::Trace],
+    &[Namespace::User],
+];
 
 pub fn story(store: &dyn AuditStore, name: &str, id: &str) -> TraceStory {
     store.trace(&TraceRequest::new(tenant(name), id)).unwrap()

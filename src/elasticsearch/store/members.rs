@@ -47,7 +47,7 @@ pub(super) struct ClusterMembers<'c, T: Transport> {
     searched: HashSet<Id<'static>>,
     /// Ids that entries carry and that will be asked for.
     waiting: VecDeque<Id<'static>>,
-    /// What the story is asked for by, in every namespace.
+    /// What the story is asked for by, in every namespace that it may be of.
     start: Vec<Id<'static>>,
     /// The same as it was written.
     written: &'c str,
@@ -68,17 +68,29 @@ impl Carried {
     }
 }
 
+/// What a story is asked for by.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asked<'c> {
+    /// Whose entries.
+    pub(super) tenant: &'c str,
+    /// The id as it was written.
+    pub(super) id: &'c str,
+    /// What it names; anything when empty.
+    pub(super) namespaces: &'c [Namespace],
+}
+
 impl<'c, T: Transport> ClusterMembers<'c, T> {
-    /// Nothing is asked yet. `id` is what the story is asked for by.
+    /// Nothing is asked yet.
     pub(super) fn new(
         cluster: &'c Cluster<T>,
-        tenant: &'c str,
-        id: &'c str,
+        asked: Asked<'c>,
         rules: &'c JoinRules,
         deadline: Instant,
     ) -> Self {
+        let Asked { tenant, id, namespaces } = asked;
+        let namespaces = if namespaces.is_empty() { Namespace::ALL } else { namespaces };
         let start =
-            Namespace::ALL.iter().map(|namespace| Id::new(*namespace, id.to_owned()).canonical());
+            namespaces.iter().map(|namespace| Id::new(*namespace, id.to_owned()).canonical());
         Self {
             cluster,
             tenant,
@@ -105,8 +117,10 @@ impl<'c, T: Transport> ClusterMembers<'c, T> {
             let is_precise = |id: &Id<'_>| PRECISE.contains(&id.namespace);
             let alike = self.start.iter().filter(|own| is_precise(own) == is_precise(id));
             ids.extend(alike.filter(|own| *own != id).cloned());
-            // A document may have just that spelling.
-            ids.push(Id::new(Namespace::Trace, self.written.to_owned()));
+            if self.start.iter().any(|own| own.namespace == Namespace::Trace) {
+                // A document may have just that spelling.
+                ids.push(Id::new(Namespace::Trace, self.written.to_owned()));
+            }
         }
         while ids.len() < IDS_AT_ONCE
             && let Some(next) = self.waiting.pop_front()

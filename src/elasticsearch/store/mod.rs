@@ -48,7 +48,7 @@ use crate::store::{
     StoreError, TraceRequest, TraceStory, deadline,
 };
 use cluster::Cluster;
-use members::ClusterMembers;
+use members::{Asked, ClusterMembers};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Handle;
@@ -138,8 +138,10 @@ impl<T: Transport> AuditStore for ElasticsearchStore<T> {
     fn trace(&self, request: &TraceRequest) -> Result<TraceStory, StoreError> {
         let (tenant, deadline) = (request.tenant.name(), deadline(request.budget));
         let rules = &self.cluster.options.rules;
-        let mut members = ClusterMembers::new(&self.cluster, tenant, &request.id, rules, deadline);
-        let mut group = group_of(&request.id, &mut members, rules)?;
+        let (id, namespaces) = (&request.id, request.namespaces);
+        let asked = Asked { tenant, id, namespaces };
+        let mut members = ClusterMembers::new(&self.cluster, asked, rules, deadline);
+        let mut group = group_of(id, namespaces, &mut members, rules)?;
         let truncated = group.truncated || members.is_cut;
         let held = &members.held;
         let (page, next_cursor) = match request.order {

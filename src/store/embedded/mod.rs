@@ -317,7 +317,8 @@ impl EmbeddedStore {
             unlisted: None,
             out_of_time: false,
         };
-        let mut group = group_of(&request.id, &mut members, &self.options.rules)?;
+        let rules = &self.options.rules;
+        let mut group = group_of(&request.id, request.namespaces, &mut members, rules)?;
         let truncated = group.truncated || members.out_of_time;
         let (page, next_cursor) =
             page_of(&mut group.members, request.order, request.cursor.as_ref(), request.limit)?;
