@@ -41,7 +41,7 @@ async fn run(cli: Cli) -> Exit {
                 let (config, mappings) = serve::configuration(&args)?;
                 serve::start(config, mappings).await
             };
-            cli::end(demo::demo(&args, start, told_to_stop(), style, &mut out).await)
+            cli::end(Box::pin(demo::demo(&args, start, told_to_stop(), style, &mut out)).await)
         }
         Command::Search(args) => cli::end(
             async { cli::search(&args, &source(&args.source).await?, style, &mut out).await }.await,

@@ -1,5 +1,6 @@
 //! The checklist's questions about approvals, jobs and runs, where answers come late, under other ids,
 //! or share their ids with something else: over a store in memory.
+#![allow(clippy::needless_pass_by_value, reason = "values are written where they are given")]
 #![cfg(feature = "server")]
 
 mod api_support;

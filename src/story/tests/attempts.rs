@@ -94,7 +94,7 @@ fn two_approvals_of_one_tool_allow_two_calls() {
         let granted = json!({"id": id, "status": "approved", "resolved_by": "lead"});
         approval(second, id, json!({"kind": "approval", "approval": granted}))
     };
-    let records = [
+    let records = vec![
         ask(1, "a-1"),
         ask(2, "a-2"),
         grant(3, "a-1"),
