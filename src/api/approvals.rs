@@ -12,6 +12,7 @@
 
 use super::caller::Caller;
 use super::problem::Problem;
+use super::responses::Asked;
 use super::service::{Api, Params, json, page_size, read_cursor};
 use super::told::{is, records, request, tenant_of};
 use crate::access::Tenant;
@@ -74,9 +75,7 @@ pub struct Approvals {
 #[utoipa::path(get, path = "/api/v1/approvals", tag = "governance", params(ApprovalParams),
     responses(
         (status = 200, description = "A page of approvals", body = Approvals),
-        (status = 400, description = "A parameter cannot be used", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "Too many questions at once", body = Problem, content_type = "application/problem+json"),
-        (status = 504, description = "The answer took too long", body = Problem, content_type = "application/problem+json")))]
+        Asked))]
 pub(super) async fn list(
     State(api): State<Api>,
     caller: Caller,

@@ -5,6 +5,7 @@ use super::approvals;
 use super::caller::Caller;
 use super::case::{Case, case};
 use super::problem::Problem;
+use super::responses::Asked;
 use super::service::{Api, Params, json, page_size, read_cursor};
 use super::told::{PageParams, exists, id_in_path, is, records, request, tenant_of, unknown};
 use crate::access::Tenant;
@@ -99,10 +100,8 @@ pub struct JobDecisions {
     params(("id" = String, Path, description = "The job, percent-encoded", example = "job-123"), TenantParams),
     responses(
         (status = 200, description = "The job", body = Job),
-        (status = 400, description = "A parameter cannot be used", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "No entry names the job", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "Too many questions at once", body = Problem, content_type = "application/problem+json"),
-        (status = 504, description = "The answer took too long", body = Problem, content_type = "application/problem+json")))]
+        Asked))]
 pub(super) async fn job(
     State(api): State<Api>,
     caller: Caller,
@@ -122,10 +121,8 @@ pub(super) async fn job(
     params(("id" = String, Path, description = "The job, percent-encoded", example = "job-123"), PageParams),
     responses(
         (status = 200, description = "A page of decisions", body = JobDecisions),
-        (status = 400, description = "A parameter cannot be used", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "No entry names the job", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "Too many questions at once", body = Problem, content_type = "application/problem+json"),
-        (status = 504, description = "The answer took too long", body = Problem, content_type = "application/problem+json")))]
+        Asked))]
 pub(super) async fn decisions(
     State(api): State<Api>,
     caller: Caller,
@@ -143,10 +140,8 @@ pub(super) async fn decisions(
     params(("id" = String, Path, description = "The job, percent-encoded", example = "job-123"), TenantParams),
     responses(
         (status = 200, description = "The five queries of an audit, joined", body = Case),
-        (status = 400, description = "A parameter cannot be used", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "No entry names the job", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "Too many questions at once", body = Problem, content_type = "application/problem+json"),
-        (status = 504, description = "The answer took too long", body = Problem, content_type = "application/problem+json")))]
+        Asked))]
 pub(super) async fn evidence(
     State(api): State<Api>,
     caller: Caller,

@@ -3,6 +3,7 @@
 //! | file | holds |
 //! |---|---|
 //! | `routes.rs` | the table of paths, [`router`] |
+//! | `responses.rs` | what several operations answer alike, for the document |
 //! | `traces.rs`, `entries.rs` | the story of an id; search, and one entry |
 //! | `jobs.rs`, `runs.rs`, `approvals.rs`, `policy_audit.rs` | the five queries of an audit: state and decisions of a job, approvals, timeline, changes of policy |
 //! | `case.rs` | all of these joined, for a job or a run |
@@ -46,6 +47,7 @@ mod outgoing;
 mod policy_audit;
 mod probes;
 mod problem;
+mod responses;
 mod routes;
 mod runs;
 mod service;

@@ -13,7 +13,8 @@ use super::health::Readiness;
 use super::jobs::{Job, JobDecisions};
 use super::key::{KeyMade, KeysAnswer};
 use super::policy_audit::PolicyAudit;
-use super::problem::{PROBLEM_JSON, Problem};
+use super::problem::Problem;
+use super::responses::problem;
 use super::routes::documented_needs;
 use super::runs::Timeline;
 use super::{
@@ -28,7 +29,7 @@ use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::security::{
     ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityRequirement, SecurityScheme,
 };
-use utoipa::openapi::{Components, ContentBuilder, Ref, ResponseBuilder};
+use utoipa::openapi::{Components, Ref};
 
 /// The API.
 #[derive(Debug, OpenApi)]
@@ -185,10 +186,7 @@ fn describe_schemes(components: &mut Components) {
         components.security_schemes.insert(name.to_owned(), scheme.into());
     }
     for (_, name, text) in REFUSALS {
-        let problem = Ref::from_schema_name("Problem");
-        let content = ContentBuilder::new().schema(Some(problem)).build();
-        let response = ResponseBuilder::new().description(text).content(PROBLEM_JSON, content);
-        components.responses.insert(name.to_owned(), response.build().into());
+        components.responses.insert(name.to_owned(), problem(text).into());
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::caller::Caller;
 use super::problem::Problem;
+use super::responses::Asked;
 use super::service::{Api, Params, json, page_size, read_cursor};
 use super::told::{PageParams, is, records, request, tenant_of};
 use crate::access::Tenant;
@@ -66,9 +67,7 @@ pub struct PolicyAudit {
 #[utoipa::path(get, path = "/api/v1/policy/audit", tag = "governance", params(PageParams),
     responses(
         (status = 200, description = "A page of changes", body = PolicyAudit),
-        (status = 400, description = "A parameter cannot be used", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "Too many questions at once", body = Problem, content_type = "application/problem+json"),
-        (status = 504, description = "The answer took too long", body = Problem, content_type = "application/problem+json")))]
+        Asked))]
 pub(super) async fn list(
     State(api): State<Api>,
     caller: Caller,

@@ -6,6 +6,7 @@ use super::caller::Caller;
 use super::case::{Case, case};
 use super::limits::QUERY_BUDGET;
 use super::problem::Problem;
+use super::responses::Asked;
 use super::service::{Api, Params, json, page_size, read_cursor};
 use super::told::{exists, id_in_path, is, records, tenant_of, unknown};
 use crate::access::Tenant;
@@ -104,10 +105,8 @@ pub struct Timeline {
         example = "run-01"), TraceParams),
     responses(
         (status = 200, description = "A page of the timeline", body = Timeline),
-        (status = 400, description = "A parameter cannot be used", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "No entry names the run", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "Too many questions at once", body = Problem, content_type = "application/problem+json"),
-        (status = 504, description = "The answer took too long", body = Problem, content_type = "application/problem+json")))]
+        Asked))]
 pub(super) async fn timeline(
     State(api): State<Api>,
     caller: Caller,
@@ -125,10 +124,8 @@ pub(super) async fn timeline(
         example = "run-01"), TenantParams),
     responses(
         (status = 200, description = "The queries of an audit, joined", body = Case),
-        (status = 400, description = "A parameter cannot be used", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "No entry names the run", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "Too many questions at once", body = Problem, content_type = "application/problem+json"),
-        (status = 504, description = "The answer took too long", body = Problem, content_type = "application/problem+json")))]
+        Asked))]
 pub(super) async fn run(
     State(api): State<Api>,
     caller: Caller,
@@ -145,10 +142,8 @@ pub(super) async fn run(
         example = "run-01"), TenantParams),
     responses(
         (status = 200, description = "The queries of an audit, joined", body = Case),
-        (status = 400, description = "A parameter cannot be used", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "No entry names the run", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "Too many questions at once", body = Problem, content_type = "application/problem+json"),
-        (status = 504, description = "The answer took too long", body = Problem, content_type = "application/problem+json")))]
+        Asked))]
 pub(super) async fn evidence(
     State(api): State<Api>,
     caller: Caller,

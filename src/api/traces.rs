@@ -3,6 +3,7 @@
 use super::answer::{StoryOrder, TraceAnswer, TraceParams};
 use super::caller::Caller;
 use super::problem::Problem;
+use super::responses::Asked;
 use super::service::{Api, Params, documents, json, page_size, read_cursor};
 use super::told::{Told, id_in_path, tell};
 use crate::store::Order;
@@ -23,9 +24,7 @@ use axum::response::Response;
         example = "langsmith-run-abc123"), TraceParams),
     responses(
         (status = 200, description = "The story", body = TraceAnswer),
-        (status = 400, description = "A parameter cannot be used", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "Too many questions at once", body = Problem, content_type = "application/problem+json"),
-        (status = 504, description = "The answer took too long", body = Problem, content_type = "application/problem+json")))]
+        Asked))]
 pub(super) async fn trace(
     State(api): State<Api>,
     caller: Caller,

@@ -2,6 +2,7 @@
 
 use super::super::caller::Caller;
 use super::super::problem::Problem;
+use super::super::responses::{Decided, Recorded};
 use super::super::service::Api;
 use super::body::Incoming;
 use super::take::take;
@@ -39,7 +40,7 @@ fn about_checkpoint(ids: TwoIds) -> Result<Call, Problem> {
     responses(
         (status = 201, description = "Begun and on record", body = Object),
         (status = 400, description = "The body cannot be used", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "It could not be put on record", body = Problem, content_type = "application/problem+json")))]
+        Recorded))]
 pub(in crate::api) async fn create(
     State(api): State<Api>,
     caller: Caller,
@@ -57,10 +58,7 @@ pub(in crate::api) async fn create(
     request_body(content = Object, content_type = "application/json"),
     responses(
         (status = 200, description = "The upstream's answer, on record", body = Object),
-        (status = 501, description = "No upstream is configured, and nobody here decides", body = Problem, content_type = "application/problem+json"),
-        (status = 502, description = "The upstream cannot be reached, or its answer not be used", body = Problem, content_type = "application/problem+json"),
-        (status = 504, description = "The upstream did not answer in time", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "It could not be put on record", body = Problem, content_type = "application/problem+json")))]
+        Decided))]
 pub(in crate::api) async fn gate(
     State(api): State<Api>,
     caller: Caller,
@@ -79,7 +77,7 @@ pub(in crate::api) async fn gate(
         (status = 204, description = "On record"),
         (status = 404, description = "No workflow has that id", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "It was completed with another idempotency key", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "It could not be put on record", body = Problem, content_type = "application/problem+json")))]
+        Recorded))]
 pub(in crate::api) async fn complete_step(
     State(api): State<Api>,
     caller: Caller,
@@ -98,10 +96,7 @@ pub(in crate::api) async fn complete_step(
     request_body(content = Object, content_type = "application/json"),
     responses(
         (status = 200, description = "The upstream's answer, on record", body = Object),
-        (status = 501, description = "No upstream is configured, and nobody here decides", body = Problem, content_type = "application/problem+json"),
-        (status = 502, description = "The upstream cannot be reached, or its answer not be used", body = Problem, content_type = "application/problem+json"),
-        (status = 504, description = "The upstream did not answer in time", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "It could not be put on record", body = Problem, content_type = "application/problem+json")))]
+        Decided))]
 pub(in crate::api) async fn approve(
     State(api): State<Api>,
     caller: Caller,
@@ -120,10 +115,7 @@ pub(in crate::api) async fn approve(
     request_body(content = Object, content_type = "application/json"),
     responses(
         (status = 200, description = "The upstream's answer, on record", body = Object),
-        (status = 501, description = "No upstream is configured, and nobody here decides", body = Problem, content_type = "application/problem+json"),
-        (status = 502, description = "The upstream cannot be reached, or its answer not be used", body = Problem, content_type = "application/problem+json"),
-        (status = 504, description = "The upstream did not answer in time", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "It could not be put on record", body = Problem, content_type = "application/problem+json")))]
+        Decided))]
 pub(in crate::api) async fn reject(
     State(api): State<Api>,
     caller: Caller,
@@ -141,7 +133,7 @@ pub(in crate::api) async fn reject(
         (status = 200, description = "On record", body = Object),
         (status = 404, description = "No workflow has that id", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "It has ended otherwise", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "It could not be put on record", body = Problem, content_type = "application/problem+json")))]
+        Recorded))]
 pub(in crate::api) async fn complete(
     State(api): State<Api>,
     caller: Caller,
@@ -159,7 +151,7 @@ pub(in crate::api) async fn complete(
         (status = 200, description = "On record", body = Object),
         (status = 404, description = "No workflow has that id", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "It has ended otherwise", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "It could not be put on record", body = Problem, content_type = "application/problem+json")))]
+        Recorded))]
 pub(in crate::api) async fn abort(
     State(api): State<Api>,
     caller: Caller,
@@ -177,7 +169,7 @@ pub(in crate::api) async fn abort(
         (status = 200, description = "On record", body = Object),
         (status = 404, description = "No workflow has that id", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "It has ended otherwise", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "It could not be put on record", body = Problem, content_type = "application/problem+json")))]
+        Recorded))]
 pub(in crate::api) async fn fail(
     State(api): State<Api>,
     caller: Caller,
@@ -195,10 +187,7 @@ pub(in crate::api) async fn fail(
     request_body(content = Object, content_type = "application/json"),
     responses(
         (status = 200, description = "The upstream's answer, on record", body = Object),
-        (status = 501, description = "No upstream is configured, and nobody here decides", body = Problem, content_type = "application/problem+json"),
-        (status = 502, description = "The upstream cannot be reached, or its answer not be used", body = Problem, content_type = "application/problem+json"),
-        (status = 504, description = "The upstream did not answer in time", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "It could not be put on record", body = Problem, content_type = "application/problem+json")))]
+        Decided))]
 pub(in crate::api) async fn resume(
     State(api): State<Api>,
     caller: Caller,
@@ -216,10 +205,7 @@ pub(in crate::api) async fn resume(
     request_body(content = Object, content_type = "application/json"),
     responses(
         (status = 200, description = "The upstream's answer, on record", body = Object),
-        (status = 501, description = "No upstream is configured, and nobody here decides", body = Problem, content_type = "application/problem+json"),
-        (status = 502, description = "The upstream cannot be reached, or its answer not be used", body = Problem, content_type = "application/problem+json"),
-        (status = 504, description = "The upstream did not answer in time", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "It could not be put on record", body = Problem, content_type = "application/problem+json")))]
+        Decided))]
 pub(in crate::api) async fn resume_last(
     State(api): State<Api>,
     caller: Caller,
@@ -238,10 +224,7 @@ pub(in crate::api) async fn resume_last(
     request_body(content = Object, content_type = "application/json"),
     responses(
         (status = 200, description = "The upstream's answer, on record", body = Object),
-        (status = 501, description = "No upstream is configured, and nobody here decides", body = Problem, content_type = "application/problem+json"),
-        (status = 502, description = "The upstream cannot be reached, or its answer not be used", body = Problem, content_type = "application/problem+json"),
-        (status = 504, description = "The upstream did not answer in time", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "It could not be put on record", body = Problem, content_type = "application/problem+json")))]
+        Decided))]
 pub(in crate::api) async fn resume_from(
     State(api): State<Api>,
     caller: Caller,
@@ -259,7 +242,7 @@ pub(in crate::api) async fn resume_from(
     responses(
         (status = 201, description = "On record", body = Object),
         (status = 400, description = "The body cannot be used", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "It could not be put on record", body = Problem, content_type = "application/problem+json")))]
+        Recorded))]
 pub(in crate::api) async fn tool_call(
     State(api): State<Api>,
     caller: Caller,
@@ -276,7 +259,7 @@ pub(in crate::api) async fn tool_call(
     responses(
         (status = 200, description = "On record", body = Object),
         (status = 400, description = "The body cannot be used", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "It could not be put on record", body = Problem, content_type = "application/problem+json")))]
+        Recorded))]
 pub(in crate::api) async fn llm_call(
     State(api): State<Api>,
     caller: Caller,
@@ -292,10 +275,7 @@ pub(in crate::api) async fn llm_call(
     request_body(content = Object, content_type = "application/json"),
     responses(
         (status = 200, description = "The upstream's answer, on record", body = Object),
-        (status = 501, description = "No upstream is configured, and nobody here decides", body = Problem, content_type = "application/problem+json"),
-        (status = 502, description = "The upstream cannot be reached, or its answer not be used", body = Problem, content_type = "application/problem+json"),
-        (status = 504, description = "The upstream did not answer in time", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "It could not be put on record", body = Problem, content_type = "application/problem+json")))]
+        Decided))]
 pub(in crate::api) async fn pre_check(
     State(api): State<Api>,
     caller: Caller,
