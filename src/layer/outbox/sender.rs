@@ -143,24 +143,23 @@ impl Backlog {
         Ok(window.is_some())
     }
 
-    /// Sends a window of what the first of the others left. `false`: nothing to do now.
+    /// Sends a window of what one of the others left. `false`: nothing to do now.
     async fn send_left(&mut self) -> io::Result<bool> {
-        let shared = &self.shared;
-        let Some(left) = self.left.first_mut() else { return Ok(false) };
-        if let Some(told) = left.told {
-            // Its folder is the only sign of what is missing until the gap entry is written.
-            if shared.progress.borrow().written < told {
-                return Ok(false);
-            }
-            let left = self.left.remove(0);
-            left.reader.remove()?;
+        if self.remove_told()? {
             return Ok(true);
         }
+        let shared = &self.shared;
+        // Not behind one whose gap waits to be written: when what was left fills the spool, only
+        // what is delivered of the others makes room for it.
+        let Some(next) = self.left.iter().position(|left| left.told.is_none()) else {
+            return Ok(false);
+        };
+        let Some(left) = self.left.get_mut(next) else { return Ok(false) };
         let window = match left.reader.window(&shared.settings) {
             Ok(window) => window,
             Err(error) => {
                 // Its lock is released; it is found again at the next look.
-                self.left.remove(0);
+                self.left.remove(next);
                 return Err(error);
             }
         };
@@ -174,6 +173,16 @@ impl Backlog {
             shared.tell(gap);
         }
         left.told = Some(shared.handover.hurry());
+        Ok(true)
+    }
+
+    /// Removes the folder of one that is delivered and whose gap is written: until then it is the
+    /// only sign of what is missing. `false`: there is none.
+    fn remove_told(&mut self) -> io::Result<bool> {
+        let written = self.shared.progress.borrow().written;
+        let is_told = |left: &Left| left.told.is_some_and(|told| written >= told);
+        let Some(at) = self.left.iter().position(is_told) else { return Ok(false) };
+        self.left.remove(at).reader.remove()?;
         Ok(true)
     }
 }

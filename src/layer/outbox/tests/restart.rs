@@ -3,7 +3,7 @@
 use super::receiver::{
     Answer, DEADLINE, Gap, Receiver, Said, away, end, leave, push, record, said, spool, start, told,
 };
-use crate::layer::outbox::Settings;
+use crate::layer::outbox::{Policy, Settings, SpoolSettings};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,10 +12,14 @@ use std::time::{Duration, Instant};
 
 /// An instance that delivered nothing and said goodbye, or did not.
 fn leave_records(folder: &Path, count: u64, goodbye: bool) -> String {
+    leave_sized(folder, count, 30, goodbye)
+}
+
+fn leave_sized(folder: &Path, count: u64, size: usize, goodbye: bool) -> String {
     let receiver = Receiver::new(|_| away());
     let outbox = start(spool(folder), &receiver);
     for _ in 0..count {
-        push(&outbox, 30);
+        push(&outbox, size);
     }
     assert!(outbox.flush(DEADLINE));
     let instance = outbox.instance().to_owned();
@@ -119,6 +123,26 @@ fn an_instance_without_goodbye_is_told() {
     assert_eq!((gap.first, gap.last), (101, None));
     assert_eq!(gap.reason, "it ended without goodbye");
     assert!(is_gone(folder.path(), &instance));
+}
+
+#[test]
+fn what_several_killed_processes_left_is_delivered_although_it_fills_the_spool() {
+    let folder = tempfile::tempdir().unwrap();
+    let left: Vec<_> = (0..4).map(|_| leave_sized(folder.path(), 40, 1_000, false)).collect();
+    // Room for less than what three of them left: the gap of the first cannot be written before the
+    // others are gone, too.
+    let room = SpoolSettings { max_spool_bytes: 50_000, ..SpoolSettings::new(folder.path()) };
+    let settings =
+        Settings { buffer_bytes: 20_000, max_record_bytes: 2_000, ..spool(folder.path()) };
+    let receiver = Receiver::takes_all();
+    let outbox = start(Settings { policy: Policy::Spool(room), ..settings }, &receiver);
+    left.iter().for_each(|instance| until_gone(folder.path(), instance));
+    end(&outbox);
+    let gaps: Vec<_> = receiver.said().iter().filter_map(Said::gap).collect();
+    let told: BTreeSet<_> = gaps.iter().map(|gap| gap.instance.clone()).collect();
+    assert_eq!(told, left.into_iter().collect());
+    assert!(gaps.iter().all(|gap| (gap.first, gap.last) == (41, None)), "{gaps:?}");
+    assert_eq!(receiver.numbers().len(), 160);
 }
 
 #[test]
