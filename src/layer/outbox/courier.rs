@@ -30,22 +30,28 @@ const TOLD_WITHIN: Duration = Duration::from_secs(1);
 
 impl Shared {
     /// Sends all records of a window, however long it takes: spans in one request and log
-    /// records in another, each in the order in which they were handed over.
+    /// records in another, each in the order in which they were handed over. What tells of those
+    /// that will never be taken is written afterwards, or there is no room for it.
     pub(super) async fn deliver(&self, instance: &str, framing: &Framing, window: &Window) {
         let first = window.frames.first().and_then(Frame::signal).unwrap_or(Signal::Spans);
+        let mut all_taken = true;
         for signal in [first, first.other()] {
             let of_signal = window.frames.iter().filter(|frame| frame.signal() == Some(signal));
             let frames: Vec<&Frame> = of_signal.collect();
             if !frames.is_empty() {
                 let load = Load { instance, framing, data: &window.data, signal };
-                self.deliver_one_signal(&load, &frames).await;
+                all_taken &= self.deliver_one_signal(&load, &frames).await;
             }
+        }
+        // Only then: what else is told waits for room that only this makes.
+        if !all_taken {
+            self.told_is_written().await;
         }
     }
 
     /// Before a record that will never be taken leaves the spool, what tells it should be there.
     /// Bounded: a spool that is full gets room only when records leave it.
-    pub(super) async fn told_is_written(&self) {
+    async fn told_is_written(&self) {
         let told = self.handover.told();
         if self.progress.borrow().written < told && matches!(self.place, Place::Spool { .. }) {
             let written = self.when(|it| it.written >= told);
@@ -53,14 +59,20 @@ impl Shared {
         }
     }
 
-    async fn deliver_one_signal(&self, load: &Load<'_>, frames: &[&Frame]) {
+    /// Sends records of one signal. `false`: some will never be taken.
+    async fn deliver_one_signal(&self, load: &Load<'_>, frames: &[&Frame]) -> bool {
         let mut parts = vec![frames];
+        let mut all_taken = true;
         while let Some(part) = parts.pop() {
             let records = part.iter().map(|frame| frame.bytes(load.data));
             let request = records::request(&load.framing.resource, &load.framing.scope, records);
             match self.send_until_answered(load.signal, request).await {
-                Ok(delivered) => self.acknowledged(load, part, delivered),
+                Ok(delivered) => {
+                    all_taken &= delivered.refused == 0;
+                    self.acknowledged(load, part, delivered);
+                }
                 Err(GivenUp { reason, all: true }) => {
+                    all_taken = false;
                     for frame in part {
                         let record = frame.bytes(load.data);
                         self.refused(load.instance, load.signal, frame.number, record);
@@ -73,6 +85,7 @@ impl Shared {
                 }
                 Err(GivenUp { reason, all: false }) => {
                     if let [only] = part {
+                        all_taken = false;
                         let record = only.bytes(load.data);
                         self.refused(load.instance, load.signal, only.number, record);
                         self.gap_of_refused(load.instance, [only.number], &reason);
@@ -84,6 +97,7 @@ impl Shared {
                 }
             }
         }
+        all_taken
     }
 
     fn acknowledged(&self, load: &Load<'_>, part: &[&Frame], delivered: Delivered) {

@@ -125,7 +125,6 @@ impl Backlog {
         };
         if let Some(window) = &window {
             shared.deliver(&shared.id, &shared.framing, window).await;
-            shared.told_is_written().await;
             if let Some(reader) = &mut self.own {
                 reader.done()?;
             }
@@ -165,7 +164,6 @@ impl Backlog {
         };
         if let Some(window) = window {
             shared.deliver(left.reader.id(), left.reader.framing(), &window).await;
-            shared.told_is_written().await;
             left.reader.done(window.end)?;
             return Ok(true);
         }
