@@ -113,6 +113,65 @@ async fn s1_3_an_answer_that_names_the_run_and_not_the_action_is_found() {
 }
 
 #[tokio::test]
+async fn s1_3_a_resume_that_names_only_the_thread_answers_what_the_interrupted_run_asked() {
+    let run = |letter: &str| json!({"trace": {"id": letter.repeat(32)}});
+    let thread = |kind: &str, interrupt: Value| {
+        json!({"kind": kind,
+        "session": {"thread_id": "thread-1"}, "interrupt": interrupt})
+    };
+    let pauses = |second, letter| said(second, thread("interrupt", json!({})), run(letter));
+    let resumes = |second, letter, word: &str| {
+        let mut audit = thread("workflow_run", json!({"response": word, "responder": "ops-lead"}));
+        audit["approval"] = json!({"status": word, "resolution": word, "resolved_by": "ops-lead"});
+        said(second, audit, run(letter))
+    };
+    let question = |second, letter| {
+        asks(second, json!({}), {
+            let mut more = run(letter);
+            more["gen_ai"] = json!({"tool": {"name": "refund"}});
+            more
+        })
+    };
+    let bodies = [
+        question(1, "a"),
+        pauses(2, "a"),
+        // Another run of the same conversation waits, too; its question is not meant.
+        question(3, "b"),
+        pauses(4, "b"),
+        resumes(5, "c", "rejected"),
+        resumes(6, "d", "approved"),
+    ];
+    assert_eq!(statuses(&answer(&bodies, PENDING).await), []);
+    let all = answer(&bodies, ALL).await;
+    assert_eq!(statuses(&all), [("-", "rejected"), ("-", "approved")], "{all:#}");
+    assert_eq!(all["items"][0]["trace_id"], "b".repeat(32));
+    assert_eq!(all["items"][0]["resolved_by"], "ops-lead");
+    assert_eq!(all["items"][0]["policy_rule_id"], "prod-write");
+    let one_by_one = answer(&bodies, "/api/v1/approvals?include_resolved=true&limit=1").await;
+    assert_eq!(statuses(&one_by_one), [("-", "rejected")], "no resume is an approval of its own");
+    // Until it is answered a question of the thread waits, and a further resume answers nothing.
+    assert_eq!(statuses(&answer(&bodies[..5], PENDING).await), [("-", "pending")]);
+    let further = [
+        question(1, "a"),
+        pauses(2, "a"),
+        resumes(3, "b", "rejected"),
+        resumes(4, "c", "approved"),
+    ];
+    let story = answer(&further, &format!("/api/v1/traces/{}", "a".repeat(32))).await;
+    assert_eq!(story["approvals"].as_array().unwrap().len(), 1, "{story:#}");
+    assert_eq!(story["approvals"][0]["approval_status"], "rejected");
+    // What ran after all is what the question was about.
+    let call = said(
+        7,
+        json!({"kind": "tool_call"}),
+        json!({"trace": {"id": "b".repeat(32)}, "gen_ai": {"tool": {"name": "refund"}}}),
+    );
+    let ran = [&further[..3], &[call]].concat();
+    let story = answer(&ran, &format!("/api/v1/traces/{}", "a".repeat(32))).await;
+    assert_eq!(story["findings"][0]["code"], "execution_after_rejection", "{story:#}");
+}
+
+#[tokio::test]
 async fn s1_3_a_listed_approval_has_its_decision_and_that_it_was_required() {
     let all = answer(&[asks(1, json!({"run": {"id": "r"}}), json!({}))], PENDING).await;
     assert_eq!(all["items"][0]["decision"], "REQUIRE_APPROVAL");
@@ -214,6 +273,23 @@ fn an_input_that_happens_to_be_called_resume_is_no_answer_of_a_human() {
         };
         with(&mappings, |sink| sink.record(Record::Span(&span))).bodies.remove(0)
     };
+    // Traceloop names the run that is resumed, and wraps its input.
+    let workflow = |kind, value: &str| {
+        let sort = ("traceloop.span.kind", "traceloop.entity.name");
+        let input = format!(r#"{{"inputs":{value},"tags":[]}}"#);
+        entry("traceloop.entity.input", kind, sort, 9, &input)
+    };
+    for (kind, value) in [
+        ("workflow", r#"{"resume":"Jane Doe, born 1980-02-29"}"#),
+        ("workflow", r#"{"resume":{"pages":2}}"#),
+        ("task", r#"{"resume":{"approved":true,"by":"lead"}}"#),
+    ] {
+        let audit = &workflow(kind, value)["audit"];
+        assert!(audit["interrupt"].is_null() && audit["approval"].is_null(), "{value}: {audit:#}");
+    }
+    let resumed = workflow("workflow", r#"{"resume":{"approved":false,"by":"lead"}}"#);
+    assert_eq!(resumed["audit"]["interrupt"]["response"], "rejected");
+    assert_eq!(resumed["audit"]["approval"]["resolved_by"], "lead");
     let families = [
         ("langsmith.run.inputs", "tool", ("langsmith.run.run_type", "langsmith.run.name")),
         ("gen_ai.prompt", "tool", ("langsmith.span.kind", "langsmith.trace.name")),

@@ -16,10 +16,11 @@ use super::responses::Asked;
 use super::service::{Api, Params, json, page_size, read_cursor};
 use super::told::{is, records, request, tenant_of};
 use crate::access::Tenant;
+use crate::correlate::PauseKind;
 use crate::entry::Outcome;
 use crate::store::query::Query;
 use crate::store::{Order, QueryRequest};
-use crate::story::{Approval, ApprovalStatus, EntryRef, Record, Study};
+use crate::story::{Approval, ApprovalStatus, EntryRef, Record, Resumed, Study, pause_kind};
 use axum::extract::State;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
@@ -189,6 +190,12 @@ pub(super) fn related(
     entries: &[Record],
 ) -> Result<(Vec<Record>, bool), Problem> {
     let (mut found, mut truncated) = find(api, tenant, &about(entries))?;
+    // The answer may name only the thread: then it is that of the run that was interrupted.
+    let (paused, cut) = pauses(api, tenant, entries.iter().chain(&found))?;
+    truncated |= cut;
+    let (asked, cut) = find(api, tenant, &interrupted(entries, &paused))?;
+    truncated |= cut;
+    found.extend(paused.into_iter().chain(asked));
     // An answer may name only the approval's id, which stands in an entry that was just found.
     let said = found.iter().filter(|record| asks_or_is_answer(record));
     let mut new: BTreeSet<Wanted<'_>> = ids(said).difference(&ids(entries)).cloned().collect();
@@ -201,14 +208,61 @@ pub(super) fn related(
     Ok((found, truncated | cut))
 }
 
+/// What stopped or resumed a run in the threads of these, and whether there is more.
+fn pauses<'r>(
+    api: &Api,
+    tenant: &Tenant,
+    entries: impl Iterator<Item = &'r Record>,
+) -> Result<(Vec<Record>, bool), Problem> {
+    let of_pause = entries.filter(|record| pause_kind(record).is_some());
+    let mut threads: BTreeSet<&str> =
+        of_pause.filter_map(|record| record.doc.audit.session.thread_id.as_deref()).collect();
+    if threads.is_empty() {
+        return Ok((Vec::new(), false));
+    }
+    let more = threads.len() > MAX_IDS;
+    while threads.len() > MAX_IDS {
+        threads.pop_last();
+    }
+    let any = threads.iter().map(|thread| is("thread_id", thread)).collect();
+    let query = Query::And(vec![stops_or_resumes(), Query::Or(any)]);
+    let page = api.store.query(&request(tenant, query, Order::Newest, MAX_RELATED))?;
+    Ok((records(&page.hits), more || page.next_cursor.is_some()))
+}
+
+/// What stops a run that waits for a person, or resumes it.
+fn stops_or_resumes() -> Query {
+    let said = ["reason", "responder", "response"]
+        .map(|name| Query::Exists { field: format!("audit.interrupt.{name}") });
+    Query::Or([is("kind", "interrupt")].into_iter().chain(said).collect())
+}
+
+/// What was asked in the runs whose interrupts these entries answer.
+fn interrupted<'r>(entries: &'r [Record], paused: &'r [Record]) -> BTreeSet<Wanted<'r>> {
+    let resumed = Resumed::of(entries.iter().chain(paused));
+    let answers = entries.iter().filter(|record| pause_kind(record) == Some(PauseKind::Resume));
+    let places = answers.flat_map(|answer| resumed.interrupted(answer));
+    let named = places.filter_map(|(scope, id)| {
+        let name = match scope {
+            "run" => "run_id",
+            "workflow" => "workflow_id",
+            "job" => "job_id",
+            "trace" => "trace_id",
+            _ => return None,
+        };
+        Some((vec![(name, id)], Of::Said))
+    });
+    named.collect()
+}
+
 /// Which entries of those that have all these values are looked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Of {
     /// All.
     All,
-    /// Those that ask or answer.
+    /// Those that ask or answer, and those that stopped or resumed a run.
     Said,
-    /// Those that ask or answer and name no action.
+    /// Those of them that name no action.
     SaidWithoutKey,
 }
 
@@ -262,7 +316,8 @@ fn find(
     if any.is_empty() {
         return Ok((Vec::new(), false));
     }
-    let said = || Query::Or(vec![super::jobs::any_decision(), asks_or_answers()]);
+    let said =
+        || Query::Or(vec![super::jobs::any_decision(), asks_or_answers(), stops_or_resumes()]);
     let keyless = || Query::Not(Box::new(Query::Exists { field: "audit.action.key".to_owned() }));
     let of = |of: Of, mut parts: Vec<Query>| {
         let wanted = any.iter().filter(|(_, own)| *own == of);

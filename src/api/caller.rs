@@ -9,8 +9,9 @@
 //! Every question to the store is about one tenant. Whoever reads one tenant's evidence asks about
 //! that tenant, whatever he names; whoever reads every tenant's names one for each question.
 
+use super::axonflow::AxonflowCalls;
 use super::limits::{BODY_TIMEOUT, MAX_BODY_BYTES, MAX_EVIDENCE_BYTES, MAX_INCOMING_BYTES};
-use super::load::Load;
+use super::load::{Limit, Load};
 use super::outgoing::{Owner, units};
 use super::problem::Problem;
 use super::service::Api;
@@ -18,6 +19,7 @@ use super::shares::{Shares, Taken};
 use crate::access::{
     Credentials, Denied, PeerCertificate, Presented, Principal, Right, Role, Tenant,
 };
+use crate::receiver::Peer;
 use crate::store::query::Query;
 use axum::body::{Body, to_bytes};
 use axum::extract::{FromRequestParts, MatchedPath, Request, State};
@@ -27,6 +29,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http_body::Body as _;
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// What a path asks of a caller.
@@ -58,6 +61,8 @@ impl Needs {
 pub(super) struct Access {
     credentials: Option<Credentials>,
     load: Arc<Load>,
+    /// Where it is put on record that evidence was refused.
+    calls: Option<Arc<AxonflowCalls>>,
     rules: Arc<HashMap<&'static str, Needs>>,
     /// Memory for evidence that is on its way.
     incoming: Shares,
@@ -69,24 +74,59 @@ impl Access {
         Self {
             credentials: api.credentials.clone(),
             load: Arc::clone(&api.load),
+            calls: api.axonflow.clone(),
             rules: Arc::new(rules.collect()),
             incoming: Shares::new(usize::try_from(units(MAX_INCOMING_BYTES)).unwrap_or(usize::MAX)),
         }
     }
 
     /// Who it is, when the path lets him in; `None` when a path that needs nothing does not know.
-    fn let_in(&self, needs: Needs, shown: &Shown) -> Result<Option<Principal>, Denied> {
+    fn let_in(&self, needs: Needs, shown: &Shown) -> Result<Option<Principal>, NotLetIn> {
         let principal = shown.authenticate(self.credentials.as_ref());
         if needs == Needs::Nothing {
             return Ok(principal.ok());
         }
-        let principal = principal?;
-        principal.admit_request()?;
-        if let Needs::Right(right) = needs {
-            principal.demand(right)?;
-        }
+        let principal = principal.map_err(|denied| NotLetIn { denied, tenant: None })?;
+        let right = if let Needs::Right(right) = needs { Some(right) } else { None };
+        let may = right.map_or(Ok(()), |right| principal.demand(right));
+        principal
+            .admit_request()
+            .and(may)
+            .map_err(|denied| NotLetIn { denied, tenant: Some(principal.tenant()) })?;
         Ok(Some(principal))
     }
+
+    /// What a path needs, and the path as the table has it.
+    fn rule<B>(&self, request: &Request<B>) -> Option<(&'static str, Needs)> {
+        let path = request.extensions().get::<MatchedPath>()?;
+        // IMPORTANT: by path and not by method, so that HEAD and OPTIONS need what GET and POST need.
+        // A path that is both read and written tells methods that only read from all others. A path
+        // without a rule is the operator's.
+        let rule = self.rules.get_key_value(path.as_str()).map(|(path, needs)| (*path, *needs));
+        let (path, needs) = rule.unwrap_or(("", Needs::Right(Right::Operate)));
+        Some((path, needs.of(request.method())))
+    }
+
+    /// Puts on record that evidence was refused before anybody read it, as every receiver does.
+    fn refuse(&self, call: &Refusable, tenant: Option<&Tenant>, problem: Problem) -> Response {
+        if let (Some(path), Some(calls)) = (call.path, &self.calls) {
+            calls.refused(path, &problem, tenant, call.peer);
+        }
+        problem.into_response()
+    }
+}
+
+/// Why a credential does not let a request in, and whose credential that is.
+struct NotLetIn {
+    denied: Denied,
+    tenant: Option<Tenant>,
+}
+
+/// What is said of a request that is refused.
+struct Refusable {
+    /// Where it went; absent where no evidence is sent.
+    path: Option<&'static str>,
+    peer: Option<IpAddr>,
 }
 
 /// Who asks.
@@ -213,10 +253,14 @@ pub(super) async fn authorize(
     mut request: Request<Body>,
     next: Next,
 ) -> Response {
-    let needs = match admit(&access, &mut request) {
-        Ok(needs) => needs,
-        Err(problem) => return problem.into_response(),
-    };
+    let Some((path, needs)) = access.rule(&request) else { return next.run(request).await };
+    let peer = request.extensions().get::<Peer>().map(|peer| peer.0.ip());
+    let path = (needs == Needs::Right(Right::Write)).then_some(path);
+    let call = Refusable { path, peer };
+    if let Err((problem, tenant)) = admit(&access, needs, &mut request) {
+        return access.refuse(&call, tenant.as_ref(), problem);
+    }
+    let tenant = request.extensions().get::<Caller>().map(|caller| caller.principal.tenant());
     match whole(&access, needs, request).await {
         // The memory of the body is held until it is answered.
         Ok((request, _held)) => {
@@ -228,7 +272,7 @@ pub(super) async fn authorize(
             }
             response
         }
-        Err(problem) => problem.into_response(),
+        Err(problem) => access.refuse(&call, tenant.as_ref(), problem),
     }
 }
 
@@ -246,6 +290,7 @@ async fn whole(
     let is_evidence = needs == Needs::Right(Right::Write);
     let most = if is_evidence { MAX_EVIDENCE_BYTES } else { MAX_BODY_BYTES };
     let too_large = || {
+        access.load.hit(if is_evidence { Limit::EvidenceBytes } else { Limit::BodyBytes });
         let detail = format!("It has at most {most} bytes.");
         if is_evidence { Problem::too_large(detail) } else { Problem::body(detail) }
     };
@@ -258,15 +303,17 @@ async fn whole(
         let units = u32::try_from(units(bytes)).unwrap_or(u32::MAX);
         let taken = access.incoming.try_take(Some(owner), units);
         Some(taken.map_err(|_| {
-            access.load.no_room();
+            access.load.hit(Limit::IncomingBytes);
             Problem::busy()
         })?)
     } else {
         None
     };
     let body = tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, most)).await;
-    let body =
-        body.map_err(|_| Problem::body(format!("It did not arrive within {BODY_TIMEOUT:?}.")))?;
+    let body = body.map_err(|_| {
+        access.load.hit(Limit::BodyTime);
+        Problem::body(format!("It did not arrive within {BODY_TIMEOUT:?}."))
+    })?;
     let body = body.map_err(|_| too_large())?;
     if let Some(caller) = parts.extensions.get::<Caller>() {
         let now = caller.shown.authenticate(access.credentials.as_ref());
@@ -275,23 +322,24 @@ async fn whole(
     Ok((Request::from_parts(parts, Body::from(body)), held))
 }
 
-fn admit(access: &Access, request: &mut Request<Body>) -> Result<Needs, Problem> {
-    let Some(path) = request.extensions().get::<MatchedPath>() else { return Ok(Needs::Nothing) };
-    // IMPORTANT: by path and not by method, so that HEAD and OPTIONS need what GET and POST need.
-    // A path that is both read and written tells methods that only read from all others. A path
-    // without a rule is the operator's.
-    let needs = access.rules.get(path.as_str()).copied();
-    let needs = needs.unwrap_or(Needs::Right(Right::Operate)).of(request.method());
+/// Notes who asks, when he may; otherwise why not, and whose credential he showed.
+fn admit(
+    access: &Access,
+    needs: Needs,
+    request: &mut Request<Body>,
+) -> Result<(), (Problem, Option<Tenant>)> {
     let shown = Shown::of(request);
-    let allowed = access.let_in(needs, &shown);
-    let principal = allowed.inspect_err(|denied| access.load.denied.note(*denied))?;
+    let principal = access.let_in(needs, &shown).map_err(|NotLetIn { denied, tenant }| {
+        access.load.denied.note(denied);
+        (denied.into(), tenant)
+    })?;
     if is_of_another_site(request) {
-        return Err(Problem::other_site());
+        return Err((Problem::other_site(), principal.as_ref().map(Principal::tenant)));
     }
     if let Some(principal) = principal {
         request.extensions_mut().insert(Caller { principal, shown: Arc::new(shown) });
     }
-    Ok(needs)
+    Ok(())
 }
 
 /// Whether a page of another site had a browser send this. A browser adds a certificate, or a

@@ -5,7 +5,7 @@
 //! handed to the connection, and cut off when that takes too long.
 
 use super::limits::{ANSWER_PIECE_BYTES, MAX_ANSWERS_BYTES, READ_TIMEOUT, UNCOUNTED_BYTES};
-use super::load::Load;
+use super::load::{Limit, Load};
 use super::problem::Problem;
 use super::shares::{Full, Shares, Taken};
 use axum::body::Body;
@@ -55,7 +55,7 @@ impl Outgoing {
             return Response::from_parts(parts, body);
         }
         let Ok(room) = self.room(parts.extensions.get(), bytes) else {
-            self.load.answer_refused();
+            self.load.hit(Limit::AnswersBytes);
             return Problem::busy().into_response();
         };
         // Our answers are whole before they are sent: nothing is waited for.
@@ -65,7 +65,7 @@ impl Outgoing {
         let timer = tokio::spawn(async move {
             sleep(within).await;
             if lock(&left).take().is_some() {
-                load.answer_cut();
+                load.hit(Limit::ReadTime);
             }
         });
         let counted = Counted { held, timer: timer.abort_handle() };

@@ -248,7 +248,7 @@ impl Problem {
                 StatusCode::GATEWAY_TIMEOUT,
                 "It may have decided; look there before asking again.",
             ),
-            Unanswered::Unusable(_) => {
+            Unanswered::TooLarge(_) | Unanswered::Unusable(_) => {
                 (StatusCode::BAD_GATEWAY, "It may have decided; look there before asking again.")
             }
         };

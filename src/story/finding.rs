@@ -31,7 +31,7 @@ impl Severity {
 }
 
 macro_rules! codes {
-    ($($(#[doc = $doc:literal])* $variant:ident = $word:literal, $severity:ident;)*) => {
+    ($($(#[doc = $doc:literal])* $variant:ident = $word:tt, $severity:ident;)*) => {
         /// What was found.
         #[derive(
             Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,

@@ -12,9 +12,13 @@
 //!
 //! An answer that names none of these joins the latest question of its run or trace that it may mean,
 //! and a call of a tool that names no key the latest decision about that tool that nothing followed.
+//! A run that was resumed under another trace is asked for as the run that it goes on with.
 
+use super::approval::ApprovalStatus;
 use super::beat::{Execution, Verdict, answers, decides, executes, takes_part};
+use super::pause::{self, Resumed};
 use super::read::Record;
+use crate::correlate::PauseKind;
 use std::collections::{HashMap, HashSet};
 
 /// Sets of records, by their place in the list.
@@ -57,8 +61,9 @@ pub(super) fn linked(records: &[Record]) -> Vec<Linked<'_>> {
     let mut sets = Sets((0..part.len()).collect());
     join_by_keys(&part, &mut sets);
     let within = join_by_spans(&part, &mut sets);
-    join_loose_calls(&part, &mut sets);
-    join_loose_answers(&part, &mut sets);
+    let resumed = Resumed::of(records);
+    join_loose_calls(&part, &resumed, &mut sets);
+    join_loose_answers(&part, &resumed, &mut sets);
     let mut found: Vec<Linked<'_>> = Vec::new();
     let mut places: HashMap<usize, usize> = HashMap::new();
     for (at, record) in part.iter().enumerate() {
@@ -180,7 +185,7 @@ fn join_by_spans(records: &[&Record], sets: &mut Sets) -> Vec<bool> {
 }
 
 /// Joins calls of tools, which instrumentation reports without a key, to decisions that have one.
-fn join_loose_calls(records: &[&Record], sets: &mut Sets) {
+fn join_loose_calls(records: &[&Record], resumed: &Resumed<'_>, sets: &mut Sets) {
     let mut decided: HashMap<usize, bool> = HashMap::new();
     let mut executed: HashMap<usize, bool> = HashMap::new();
     for (at, record) in records.iter().enumerate() {
@@ -198,11 +203,13 @@ fn join_loose_calls(records: &[&Record], sets: &mut Sets) {
         let tool = &call.doc.gen_ai.tool.name;
         let found = (0..records.len()).rev().find(|other| {
             let Some(decision) = records.get(*other) else { return false };
-            decides(decision).is_some()
+            let verdict = decides(decision);
+            verdict.is_some()
                 && decision.event_ns <= call.end_ns
                 && tool.is_some()
                 && decision.doc.gen_ai.tool.name == *tool
-                && scopes(decision).any(|scope| scopes(call).any(|own| own == scope))
+                && (share_scope(decision, call)
+                    || (verdict == Some(Verdict::Ask) && resumed.goes_on(decision, call)))
                 && executed.get(&sets.root(*other)) != Some(&true)
         });
         if let Some(found) = found {
@@ -215,7 +222,7 @@ fn join_loose_calls(records: &[&Record], sets: &mut Sets) {
 }
 
 /// Joins an answer that has no decision to the latest question before it that may be meant.
-fn join_loose_answers(records: &[&Record], sets: &mut Sets) {
+fn join_loose_answers(records: &[&Record], resumed: &Resumed<'_>, sets: &mut Sets) {
     let loose = |at: usize, sets: &mut Sets| {
         let own = sets.root(at);
         let decided = (0..records.len()).any(|other| {
@@ -228,22 +235,44 @@ fn join_loose_answers(records: &[&Record], sets: &mut Sets) {
             continue;
         }
         let before = records.get(..at).unwrap_or_default();
-        let question = before
-            .iter()
-            .rposition(|asked| decides(asked) == Some(Verdict::Ask) && may_be_meant(asked, answer));
+        let asks = |asked: &Record| decides(asked) == Some(Verdict::Ask) && agree(asked, answer);
+        let here = before.iter().rposition(|asked| asks(asked) && share_scope(asked, answer));
+        let question = here.or_else(|| {
+            let mut earlier = before.iter().enumerate().rev();
+            let (at, _) = earlier.find(|(at, asked)| {
+                asks(asked)
+                    && pause::kind(answer) == Some(PauseKind::Resume)
+                    && resumed.goes_on(asked, answer)
+                    && !is_answered(before, *at, answer, sets)
+            })?;
+            Some(at)
+        });
         if let Some(question) = question {
             sets.join(at, question);
         }
     }
 }
 
-/// Whether both are of one run or trace, and contradict each other in nothing.
-fn may_be_meant(asked: &Record, answer: &Record) -> bool {
-    let together = scopes(asked).any(|scope| scopes(answer).any(|other| other == scope));
+/// Whether another run than that of the answer has answered the question already: one resume may
+/// show on several of its spans.
+fn is_answered(before: &[&Record], question: usize, answer: &Record, sets: &mut Sets) -> bool {
+    let root = sets.root(question);
+    before.iter().enumerate().any(|(at, other)| {
+        let is_answer = answers(other).is_some_and(|status| status != ApprovalStatus::Pending);
+        is_answer && pause::run(other) != pause::run(answer) && sets.root(at) == root
+    })
+}
+
+/// Whether both are of one run, workflow, job or trace.
+fn share_scope(a: &Record, b: &Record) -> bool {
+    scopes(a).any(|scope| scopes(b).any(|other| other == scope))
+}
+
+/// Whether an answer contradicts a question in nothing.
+fn agree(asked: &Record, answer: &Record) -> bool {
     let agree = |a: &Option<String>, b: &Option<String>| a.is_none() || b.is_none() || a == b;
     let (asked, answer) = (&asked.doc, &answer.doc);
-    together
-        && agree(&asked.audit.step.id, &answer.audit.step.id)
+    agree(&asked.audit.step.id, &answer.audit.step.id)
         && agree(&asked.audit.approval.id, &answer.audit.approval.id)
         && agree(&asked.audit.action.key, &answer.audit.action.key)
         && agree(&asked.gen_ai.tool.name, &answer.gen_ai.tool.name)

@@ -6,6 +6,7 @@
 //! | `read.rs` | [`Record`], [`Document`]: what is read of a projected entry |
 //! | `beat.rs` | what a record tells of an action: a decision, an answer, an execution |
 //! | `link.rs` | which records are about one action |
+//! | `pause.rs` | which run answered the interrupt of another |
 //! | `attempt.rs` | the beats of one action in order, cut where a new attempt begins |
 //! | `action.rs` | [`Action`]: an attempt as it is shown |
 //! | `approval.rs` | [`Approval`]: who was asked, who answered, what the answer was bound to |
@@ -33,6 +34,7 @@ mod check;
 mod finding;
 mod flat;
 mod link;
+mod pause;
 mod read;
 mod sources;
 #[cfg(test)]
@@ -43,6 +45,7 @@ pub use action::{Action, ActionState, ChainStep, Decided};
 pub use approval::{Approval, ApprovalStatus};
 pub use finding::{Code, Finding, Severity};
 pub use flat::{DecisionRecord, OutputSafety};
+pub(crate) use pause::{Resumed, kind as pause_kind};
 pub use read::{Document, EntryRef, Record};
 pub use sources::{MAX_STREAMS, Stream, missing, streams};
 pub use usage::Usage;

@@ -174,7 +174,7 @@ shape! {
         kind: String, request_type: Text, actor: Actor, target: Actor, decision: Decision, policy: Policy,
         approval: ApprovalPart, workflow: Workflow, run: Named, step: Step, job: Job,
         external: External, action: ActionPart, output_safety: Safety, interrupt: Interrupt,
-        claims: Claims, change: Vec<Value>, guardrail: Named,
+        claims: Claims, change: Vec<Value>, guardrail: Named, session: Session,
     }
 }
 shape! {
@@ -240,6 +240,11 @@ shape! {
     /// `audit.interrupt.*`
     #[allow(missing_docs, reason = "see Document")]
     Interrupt { reason: Text, responder: Text, response: Text, }
+}
+shape! {
+    /// `audit.session.*`
+    #[allow(missing_docs, reason = "see Document")]
+    Session { thread_id: Text, }
 }
 shape! {
     /// `audit.claims.*`

@@ -4,6 +4,7 @@ use super::columns::{named, one};
 use super::*;
 use documented_requests::{span, text};
 use spanledger::span::{Attribute, Event, LogRecord, Span, Value};
+use spanledger::story;
 use std::collections::BTreeMap;
 
 fn log<'a>(attributes: Vec<(&'a str, Value<'a>)>, body: Option<Value<'a>>) -> LogRecord<'a> {
@@ -309,6 +310,29 @@ fn one_call_that_is_several_spans_is_counted_once() {
     assert_eq!(of_kind(&sent, "llm_call", "call_llm").len(), 2);
     let earlier = named("call_llm", vec![("gen_ai.usage.input_tokens", Value::Int(5))]);
     assert!(earlier["gen_ai"]["usage"]["repeated"].is_null(), "alone in earlier versions");
+}
+
+#[test]
+fn a_call_that_its_instrumentation_and_its_client_both_report_is_counted_once_in_its_story() {
+    let calls: Vec<JsonValue> =
+        entries("openinference-clients/openai-anthropic/001.traces.http-protobuf.bin")
+            .into_iter()
+            .filter(|entry| entry["gen_ai"]["provider"]["name"] == "anthropic")
+            .collect();
+    assert_eq!(calls.len(), 2, "one of the instrumentation, one of the client within it");
+    let story = |calls: &[JsonValue]| {
+        let records = calls.iter().enumerate().map(|(at, call)| {
+            let mut call = call.clone();
+            call["event"]["id"] = format!("{at:032x}").into();
+            story::Record::read(call.to_string().as_bytes(), 1).unwrap()
+        });
+        let usage = story::Study::of(records.collect()).usage;
+        let sums = usage.iter().map(|of| (of.input_tokens, of.output_tokens, of.calls));
+        sums.collect::<Vec<_>>()
+    };
+    assert_eq!(story(&calls), [(184, 17, 1)]);
+    assert_eq!(story(&calls[..1]), [(184, 17, 1)], "where only one of them arrived");
+    assert_eq!(story(&calls[1..]), [(184, 17, 1)]);
 }
 
 /// Keeps the texts that a request sends.

@@ -87,6 +87,28 @@ fn an_entry_is_a_decision_for_each_resource_and_action() {
 }
 
 #[test]
+fn what_a_call_asked_and_did_not_decide_is_kept_beside_what_it_decided() {
+    let mut entry = entry();
+    let outputs = entry["checkResources"]["outputs"].as_array_mut().unwrap();
+    // Of the second input nothing is decided, and of a third nothing but its validation is said.
+    outputs[0] = json!({ "requestId": "r", "resourceId": "c", "validationErrors": ["no schema"] });
+    outputs.push(json!("neither"));
+    let request = entry.to_string();
+    let bodies = converted(Source::Cerbos, request.as_bytes()).bodies;
+    let ids: Vec<_> = bodies.iter().map(|body| text(body, "/audit/decision/id")).collect();
+    assert_eq!(ids, ["01HYCALL/0", "01HYCALL/1", ""]);
+    let undecided = &bodies[2];
+    assert_eq!(text(undecided, "/audit/kind"), "log", "it is no decision");
+    assert_eq!(text(undecided, "/event/action"), "policy.undecided");
+    assert_eq!(undecided["audit"]["external"]["trace_id"], json!(["01HYCALL"]));
+    let asked = payload(undecided, "arguments");
+    assert!(asked.contains(r#""id":"b""#) && !asked.contains(r#""id":"a""#), "{asked}");
+    let said = payload(undecided, "output");
+    assert!(said.contains("no schema") && said.contains("neither"), "{said}");
+    assert_eq!(measure(Source::Cerbos, request.as_bytes()).records, 3);
+}
+
+#[test]
 fn lines_and_lists_of_entries_are_the_same_records() {
     let (one, mut other) = (entry(), entry());
     other["callId"] = "01HZOTHER".into();
@@ -135,7 +157,7 @@ fn what_one_entry_repeats_is_counted_before_memory_is_asked_for() {
     entry["checkResources"]["outputs"][0]["actions"] = Value::Object(actions);
     let request = entry.to_string();
     let shape = measure(Source::Cerbos, request.as_bytes());
-    assert_eq!(shape.records, 202);
+    assert_eq!(shape.records, 203, "one for inputs that may have no output");
     assert!(shape.bytes > 202 * 100_000, "{}", shape.bytes);
 }
 

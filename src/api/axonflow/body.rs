@@ -1,6 +1,7 @@
 //! What stands in a request: headers, query and a body that is a JSON object.
 
 use super::super::limits::MAX_EVIDENCE_BYTES;
+use super::super::load::{Limit, Load};
 use super::super::problem::Problem;
 use crate::receiver::axonflow::{Object, elements};
 use axum::body::to_bytes;
@@ -55,11 +56,12 @@ impl Incoming {
     ///
     /// # Errors
     /// [`Problem`] for anything else.
-    pub(super) fn object(&self) -> Result<Object, Problem> {
+    pub(super) fn object(&self, load: &Load) -> Result<Object, Problem> {
         if self.body.is_empty() {
             return Ok(Object::new());
         }
         if elements(&self.body) > MAX_ELEMENTS {
+            load.hit(Limit::Values);
             let most = format!("It has at most {MAX_ELEMENTS} values.");
             return Err(Problem::too_large(most));
         }

@@ -50,7 +50,7 @@ async fn create(taken: &Taken<'_>) -> Result<Response, Problem> {
         "trace_id": known.trace_id,
         "audit_id": taken.id,
     });
-    taken.calls.known.put(taken.sender.tenants.own(), known);
+    taken.calls.remember(&taken.api.load, taken.sender.tenants.own(), known);
     recorded(StatusCode::CREATED, &answer)
 }
 

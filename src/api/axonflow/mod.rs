@@ -42,12 +42,15 @@ pub(super) use decisions::*;
 pub(super) use health::*;
 pub(super) use workflows::*;
 
+use super::load::{Limit, Load};
 use super::problem::Problem;
 use crate::access::Tenant;
-use crate::intake::Intake;
-use crate::receiver::axonflow::{KnownWorkflows, Upstream};
+use crate::intake::{Intake, RefusedRequest, Whose};
+use crate::receiver::axonflow::{Known, KnownWorkflows, Upstream};
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::IpAddr;
 use std::time::Duration;
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{Mutex, MutexGuard, Semaphore};
 
 /// Most entries that are looked at for a list of workflows or of what waits, and the largest
@@ -67,6 +70,10 @@ const TURNS: usize = 64;
 /// with its answer it has to fit into an entry.
 pub(super) const MAX_FORWARDED_BYTES: usize = 1024 * 1024;
 
+/// Bytes of a call up to which it is read and converted where it was received: a few hundred
+/// microseconds. More would delay the other requests of that thread.
+const INLINE_BYTES: usize = 1024 * 1024;
+
 /// Answered calls that may be on their way into the record, beside those that wait for the
 /// upstream; more are asked to come again (503). Each holds its request and its answer in memory.
 const RECORDING: usize = 64;
@@ -82,6 +89,8 @@ pub struct AxonflowCalls {
     /// One for each call that is forwarded, until it is on record.
     places: Semaphore,
     most: u32,
+    /// One for each large call that is read or converted.
+    conversions: Semaphore,
 }
 
 impl AxonflowCalls {
@@ -91,7 +100,42 @@ impl AxonflowCalls {
         let in_flight = upstream.as_ref().map_or(0, Upstream::in_flight);
         let most = u32::try_from(in_flight.saturating_add(RECORDING)).unwrap_or(u32::MAX);
         let places = Semaphore::new(usize::try_from(most).unwrap_or(RECORDING));
-        Self { intake, upstream, known: KnownWorkflows::default(), turns, places, most }
+        let processors = std::thread::available_parallelism().map_or(2, usize::from);
+        let conversions = Semaphore::new(processors);
+        let known = KnownWorkflows::default();
+        Self { intake, upstream, known, turns, places, most, conversions }
+    }
+
+    /// Puts on record that a call was refused before it was read. At most some of a tenant's, or of a
+    /// stranger's address, have entries of their own; those say for how many they stand.
+    pub(super) fn refused(
+        &self,
+        path: &'static str,
+        problem: &Problem,
+        tenant: Option<&Tenant>,
+        peer: Option<IpAddr>,
+    ) {
+        let refused = RefusedRequest::new(path, problem.status, problem.detail.clone(), peer);
+        self.intake.reject(tenant.map_or(Whose::Stranger, Whose::Tenant), refused);
+    }
+
+    /// Does work over so many bytes: from [`INLINE_BYTES`] on away from the thread's other tasks, as
+    /// many at once as there are processors. A runtime of one thread has nowhere else to do it.
+    async fn work<T>(&self, bytes: usize, work: impl FnOnce() -> T) -> T {
+        let is_small = bytes <= INLINE_BYTES;
+        if is_small || Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread {
+            return work();
+        }
+        // Nobody closes it, so there is always a turn.
+        let _turn = self.conversions.acquire().await;
+        tokio::task::block_in_place(work)
+    }
+
+    /// Remembers what is known of a workflow.
+    fn remember(&self, load: &Load, tenant: &Tenant, known: Known) {
+        if self.known.put(tenant, known) {
+            load.hit(Limit::KnownWorkflows);
+        }
     }
 
     /// Forwards nothing more, and waits until what was forwarded is on record; `false` when that

@@ -7,6 +7,7 @@
 //! ```
 
 use super::super::caller::Caller;
+use super::super::load::Limit;
 use super::super::problem::Problem;
 use super::super::service::Api;
 use super::body::{Incoming, needed, text};
@@ -18,7 +19,7 @@ use crate::access::{Principal, Right};
 use crate::intake::{IntakeError, RefusedRequest, Whose};
 use crate::receiver::axonflow::{
     Answered, Call, Cut, Digest, Known, Object, Operation, Reply, Report, Sender, Unanswered,
-    Upstream, User, essence, new_id, record,
+    Upstream, User, commit, draft, essence, new_id,
 };
 use axum::body::Body;
 use axum::http::StatusCode;
@@ -36,6 +37,8 @@ pub(super) struct Taken<'a> {
     pub(super) sender: Sender,
     pub(super) call: &'a Call,
     pub(super) request: Object,
+    /// Bytes of the request as it was sent.
+    pub(super) bytes: usize,
     /// Nanoseconds since 1970.
     pub(super) at_ns: u64,
     /// Id of its record.
@@ -74,7 +77,8 @@ async fn take_whole(
     incoming: Incoming,
 ) -> Result<Response, Problem> {
     let calls = api.axonflow.clone().ok_or_else(Problem::nothing_taken)?;
-    let request = incoming.object();
+    let body = incoming.body.clone();
+    let request = calls.work(body.len(), || incoming.object(&api.load)).await;
     let sender = sender(caller.principal(), &incoming, request.as_ref().ok());
     let tenant = sender.tenants.own().clone();
     let path = call.operation.path();
@@ -84,7 +88,6 @@ async fn take_whole(
         let taken = RefusedRequest::new(path, 200, why, None);
         calls.intake.reject(Whose::Tenant(&tenant), taken);
     }
-    let body = incoming.body.clone();
     let answer = match request {
         Ok(request) => {
             let calls = Arc::clone(&calls);
@@ -98,7 +101,7 @@ async fn take_whole(
     {
         let mut refused = RefusedRequest::new(path, problem.status, problem.detail.clone(), None);
         refused.bytes = body.len() as u64;
-        refused.hash = Some(Sha256::digest(&body).into());
+        refused.hash = Some(calls.work(body.len(), || Sha256::digest(&body).into()).await);
         calls.intake.reject(Whose::Tenant(&tenant), refused);
     }
     answer
@@ -118,7 +121,8 @@ async fn answer(
     check(call, &request)?;
     let at_ns = now_ns();
     let id = new_id("aud", at_ns).map_err(|_| Problem::no_random())?;
-    let taken = Taken { api, calls, caller, sender, call, request, at_ns, id };
+    let bytes = incoming.body.len();
+    let taken = Taken { api, calls, caller, sender, call, request, bytes, at_ns, id };
     let own = taken.sender.tenants.own();
     match &taken.calls.upstream {
         Some(upstream) if call.operation.is_forwarded() && upstream.is_for(own) => {
@@ -180,7 +184,7 @@ impl Taken<'_> {
         answered: Answered<'_>,
         about: &About,
     ) -> Result<(), IntakeError> {
-        self.record_as(&self.request, answered, about, None).await
+        self.record_as(&self.request, answered, about, None, 0).await
     }
 
     async fn record_as(
@@ -189,6 +193,7 @@ impl Taken<'_> {
         answered: Answered<'_>,
         about: &About,
         cut: Option<&Cut>,
+        answer_bytes: usize,
     ) -> Result<(), IntakeError> {
         let report = Report {
             call: self.call,
@@ -202,7 +207,9 @@ impl Taken<'_> {
             answered,
             cut,
         };
-        record(&self.calls.intake, &report).await
+        let intake = &self.calls.intake;
+        let bytes = self.bytes.saturating_add(answer_bytes);
+        commit(intake, self.calls.work(bytes, || draft(intake, &report)).await).await
     }
 
     /// What is known of the workflow, and of the step, that a call names.
@@ -227,7 +234,7 @@ impl Taken<'_> {
             about.workflow = present(found, is_whole)?.map(|workflow| workflow.known);
         }
         if let Some(known) = about.workflow.clone() {
-            self.calls.known.put(&tenant, known);
+            self.calls.remember(&self.api.load, &tenant, known);
         }
         Ok(about)
     }
@@ -235,16 +242,27 @@ impl Taken<'_> {
     /// Asks the upstream, and releases what it answers when that is on record.
     async fn forward(&self, upstream: &Upstream, incoming: Incoming) -> Result<Response, Problem> {
         if incoming.body.len() > MAX_FORWARDED_BYTES {
+            self.api.load.hit(Limit::ForwardedBytes);
             let most = format!("What is forwarded has at most {MAX_FORWARDED_BYTES} bytes.");
             return Err(Problem::too_large(most));
         }
         // Held until all is on record: an orderly end waits for it.
-        let _place = self.calls.places.try_acquire().map_err(|_| Problem::busy())?;
+        let _place = self.calls.places.try_acquire().map_err(|_| {
+            self.api.load.hit(Limit::Recording);
+            Problem::busy()
+        })?;
         let sent = incoming.body.clone();
         let own_keys = self.caller.principal().credential().is_some();
         let Incoming { headers, query, body } = incoming;
         let asked = upstream.ask(self.call, query.as_deref(), &headers, body, own_keys).await;
-        let reply = match asked.and_then(readable) {
+        let readable = match asked {
+            Ok(reply) => {
+                let bytes = reply.body.len();
+                self.calls.work(bytes, || readable(reply)).await
+            }
+            Err(unanswered) => Err(unanswered),
+        };
+        let reply = match readable {
             Ok(reply) => reply,
             Err(unanswered) => return Err(self.unanswered(&unanswered).await),
         };
@@ -263,20 +281,21 @@ impl Taken<'_> {
         }
         let about = self.about_forwarded(&body).await;
         let answered = Answered::Upstream { status: reply.status.as_u16(), body: &body };
-        let mut recorded = self.record(answered, &about).await;
+        let bytes = reply.body.len();
+        let mut recorded = self.record_as(&self.request, answered, &about, None, bytes).await;
         if matches!(recorded, Err(IntakeError::TooLarge { .. })) {
             // It was decided, so that much is said: who, what, and digests of the rest.
             let cut = Cut { request: Digest::of(&sent), answer: Digest::of(&reply.body) };
             let (request, body) = (essence(&self.request), essence(&body));
             let answered = Answered::Upstream { status: reply.status.as_u16(), body: &body };
-            recorded = self.record_as(&request, answered, &about, Some(&cut)).await;
+            recorded = self.record_as(&request, answered, &about, Some(&cut), 0).await;
         }
         if let Err(error) = recorded {
             tracing::error!(%error, "an answer of the upstream could not be put on record");
             return Err(Problem::decided_and_not_recorded(self.call.operation, &error));
         }
         if let Some(known) = about.workflow {
-            self.calls.known.put(self.sender.tenants.own(), known);
+            self.calls.remember(&self.api.load, self.sender.tenants.own(), known);
         }
         Ok(released(reply))
     }
@@ -323,8 +342,14 @@ impl Taken<'_> {
     /// Puts on record that nobody answered.
     async fn unanswered(&self, why: &Unanswered) -> Problem {
         let problem = Problem::upstream(why);
-        if matches!(why, Unanswered::Busy(_)) {
-            self.api.load.upstream_busy();
+        let limit = match why {
+            Unanswered::Busy(_) => Some(Limit::UpstreamInFlight),
+            Unanswered::Timeout(_) => Some(Limit::UpstreamTime),
+            Unanswered::TooLarge(_) => Some(Limit::UpstreamAnswerBytes),
+            Unanswered::Unreachable | Unanswered::Unusable(_) => None,
+        };
+        if let Some(limit) = limit {
+            self.api.load.hit(limit);
         }
         if !self.call.operation.asks_for_a_decision()
             || self.call.operation == Operation::ListCheckpoints

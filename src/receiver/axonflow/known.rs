@@ -29,13 +29,13 @@ impl KnownWorkflows {
     }
 
     /// Remembers a tenant's workflow, and forgets the one that was remembered first when there
-    /// are [`MAX_KNOWN_WORKFLOWS`].
+    /// are [`MAX_KNOWN_WORKFLOWS`]. Returns whether it forgot one.
     ///
     /// What is too long for this API's own calls comes from elsewhere: such an id is not
     /// remembered, and of other texts [`MAX_ID_CHARS`] characters are.
-    pub fn put(&self, tenant: &Tenant, mut known: Known) {
+    pub fn put(&self, tenant: &Tenant, mut known: Known) -> bool {
         if known.id.chars().nth(MAX_ID_CHARS).is_some() {
-            return;
+            return false;
         }
         let Known { id: _, name, source, trace_id, client_id, user_id, user_email } = &mut known;
         for text in [name, source, trace_id, client_id, user_id, user_email] {
@@ -50,7 +50,9 @@ impl KnownWorkflows {
             && let Some(oldest) = kept.order.pop_front()
         {
             kept.known.remove(&oldest);
+            return true;
         }
+        false
     }
 }
 

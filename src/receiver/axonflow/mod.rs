@@ -5,7 +5,7 @@
 //! | `mod.rs` | [`Known`]: what is known of a workflow; ids of our own |
 //! | `call.rs` | [`Call`]: every call, its path, and whether it asks for a decision |
 //! | `sender.rs` | [`Sender`]: who calls, as far as the call says so |
-//! | `record.rs` | a call as a neutral record, committed |
+//! | `record.rs` | a call as a neutral record: [`draft`], [`commit`] |
 //! | `upstream.rs` | [`Upstream`]: the engine that decides, when one is configured |
 //! | `known.rs` | [`KnownWorkflows`]: workflows that were looked up lately |
 //!
@@ -27,7 +27,7 @@ mod upstream;
 
 pub use call::{Call, InvalidId, MAX_ID_CHARS, Operation};
 pub use known::{KnownWorkflows, MAX_KNOWN_WORKFLOWS};
-pub use record::{Answered, Cut, Digest, Object, Report, elements, essence, record};
+pub use record::{Answered, Cut, Digest, Object, Report, commit, draft, elements, essence};
 pub use sender::{Sender, User};
 pub use upstream::{
     DEFAULT_CONNECT_TIMEOUT, DEFAULT_IN_FLIGHT, DEFAULT_MAX_ANSWER_BYTES, DEFAULT_TIMEOUT, Reply,

@@ -11,7 +11,7 @@
 //! ```
 
 use super::{Call, Known, MAX_ID_CHARS, Sender};
-use crate::intake::{Intake, IntakeError};
+use crate::intake::{Draft, Intake, IntakeError};
 use crate::span::{Attribute, LogRecord, Record, Resource, Scope, Sink as _, Value};
 use serde_json::{Map, Value as Json};
 use sha2::{Digest as _, Sha256};
@@ -147,15 +147,20 @@ pub fn elements(json: &[u8]) -> usize {
     crate::receiver::decision_logs::value::elements(json)
 }
 
-/// Makes a call durable. When it returns `Ok`, the answer may be released.
-///
-/// # Errors
-/// [`IntakeError`]; then it is not on record.
-pub async fn record(intake: &Intake, report: &Report<'_>) -> Result<(), IntakeError> {
+/// Converts a call. It is on record when [`commit`] returns.
+pub fn draft(intake: &Intake, report: &Report<'_>) -> Draft {
     let mut draft = intake.draft(&report.sender.tenants);
     draft.resource(&Resource::default());
     draft.scope(&Scope { name: SCOPE.into(), ..Scope::default() });
     draft.record(Record::Log(&log_record(report)));
+    draft
+}
+
+/// Makes a call durable. When it returns `Ok`, the answer may be released.
+///
+/// # Errors
+/// [`IntakeError`]; then it is not on record.
+pub async fn commit(intake: &Intake, draft: Draft) -> Result<(), IntakeError> {
     let accepted = intake.commit(draft).await?;
     match accepted.why {
         None => Ok(()),

@@ -116,6 +116,9 @@ pub enum Unanswered {
     /// It was asked and did not answer in time. It may have decided.
     #[error("the upstream did not answer within {0:?}")]
     Timeout(Duration),
+    /// It was asked and answered more than is read. It may have decided.
+    #[error("the upstream's answer cannot be used: it has more than {0} bytes")]
+    TooLarge(usize),
     /// It was asked and what came back is no answer. It may have decided.
     #[error("the upstream's answer cannot be used: {0}")]
     Unusable(String),
@@ -128,7 +131,7 @@ impl Unanswered {
             Self::Busy(_) => "upstream_busy",
             Self::Unreachable => "upstream_unreachable",
             Self::Timeout(_) => "upstream_timeout",
-            Self::Unusable(_) => "upstream_answer_unusable",
+            Self::TooLarge(_) | Self::Unusable(_) => "upstream_answer_unusable",
         }
     }
 }
@@ -263,7 +266,7 @@ impl UpstreamSettings {
         let mut body = Vec::new();
         while let Some(piece) = response.chunk().await.map_err(|error| self.failure(&error))? {
             if body.len().saturating_add(piece.len()) > most {
-                return Err(Unanswered::Unusable(format!("it has more than {most} bytes")));
+                return Err(Unanswered::TooLarge(most));
             }
             body.extend_from_slice(&piece);
         }

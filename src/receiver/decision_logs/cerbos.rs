@@ -9,7 +9,8 @@
 //!         cerbos.input, cerbos.output (without its actions), and what stands around them
 //! ```
 //!
-//! Older versions have `inputs` and `outputs` beside `callId`. An entry without outputs (a plan of
+//! What was asked beside that and not decided, inputs that no output answers and outputs without actions,
+//! is one more record. Older versions have `inputs` and `outputs` beside `callId`. An entry without outputs (a plan of
 //! resources, an error, an access log) is one record.
 //!
 //! Source: `cerbos/audit/v1/audit.proto` and `cerbos/engine/v1/engine.proto`.
@@ -27,6 +28,8 @@ use std::collections::HashMap;
 const PLAN: &str = "cerbos.plan";
 /// Name of the event of an access log: who called, and nothing about a decision.
 const ACCESS: &str = "cerbos.access";
+/// Name of the event of what a call asked and did not decide.
+const UNDECIDED: &str = "cerbos.undecided";
 
 /// Gives the records of an entry to the sink.
 pub(super) fn records(
@@ -55,12 +58,23 @@ pub(super) fn records(
         return Ok(());
     }
     let around = prefixed(form, members);
-    let inputs = Inputs::new(&inputs);
+    let give = |own: Vec<Attribute<'_>>, event: &'static str, sink: &mut _| {
+        let mut log = LogRecord { attributes: Vec::new(), event_name: event.into(), ..log.clone() };
+        log.attributes = prefixed(form, own);
+        log.attributes.extend(around.iter().cloned());
+        Sink::record(sink, Record::Log(&log));
+    };
+    let mut found = Inputs::new(&inputs);
+    let mut undecided = Vec::new();
     let mut number = 0_usize;
     for (position, output) in outputs.into_iter().enumerate() {
+        if !has_actions(&output) {
+            undecided.push(output);
+            continue;
+        }
         let Value::Map(mut output) = output else { continue };
         let Some(mut decided) = take_map(&mut output, "actions") else { continue };
-        let input = inputs.of(&output, position).cloned().unwrap_or_default();
+        let input = found.take(&output, position).cloned().unwrap_or_default();
         // The order of a map is nobody's promise; the number of a decision has to be.
         decided.sort_by(|a, b| a.key.as_str().cmp(b.key.as_str()));
         for Attribute { key: action, value } in decided {
@@ -74,12 +88,15 @@ pub(super) fn records(
             }
             own.push(Attribute::new("input", input.clone()));
             own.push(Attribute::new("output", Value::Map(output.clone())));
-            let mut log = LogRecord { attributes: Vec::new(), ..log.clone() };
-            log.attributes = prefixed(form, own);
-            log.attributes.extend(around.iter().cloned());
-            sink.record(Record::Log(&log));
+            give(own, form.event, sink);
             number = number.saturating_add(1);
         }
+    }
+    let mut rest = Vec::new();
+    put(&mut rest, "inputs", found.unanswered());
+    put(&mut rest, "outputs", undecided);
+    if !rest.is_empty() {
+        give(rest, UNDECIDED, sink);
     }
     Ok(())
 }
@@ -98,8 +115,10 @@ fn one_event(form: &Form, members: &[Attribute<'_>]) -> &'static str {
 /// The inputs of an entry, found by request and resource.
 struct Inputs<'v, 'a> {
     list: &'v [Value<'a>],
-    /// The first of each.
-    by_ids: HashMap<Ids<'v>, &'v Value<'a>>,
+    /// The place of the first of each.
+    by_ids: HashMap<Ids<'v>, usize>,
+    /// Which of them an output answers.
+    answered: Vec<bool>,
 }
 
 /// Request and resource; either may be absent.
@@ -108,23 +127,35 @@ type Ids<'v> = (Option<&'v str>, Option<&'v str>);
 impl<'v, 'a> Inputs<'v, 'a> {
     fn new(list: &'v [Value<'a>]) -> Self {
         let mut by_ids = HashMap::with_capacity(list.len());
-        for input in list {
+        for (place, input) in list.iter().enumerate() {
             if let Some(ids) = ids_of_input(input) {
-                by_ids.entry(ids).or_insert(input);
+                by_ids.entry(ids).or_insert(place);
             }
         }
-        Self { list, by_ids }
+        Self { list, by_ids, answered: vec![false; list.len()] }
     }
 
     /// The input that an output answers: of the same request and resource, else at the same place.
-    fn of(&self, output: &[Attribute<'a>], position: usize) -> Option<&'v Value<'a>> {
-        let at_position = self.list.get(position);
-        let Some(ids) = ids(get(output, "requestId"), get(output, "resourceId")) else {
-            return at_position;
+    fn take(&mut self, output: &[Attribute<'a>], position: usize) -> Option<&'v Value<'a>> {
+        let place = match ids(get(output, "requestId"), get(output, "resourceId")) {
+            Some(ids) => {
+                // Nearly always they stand at the same place, and one request may ask twice.
+                let at_position = self.list.get(position).and_then(ids_of_input) == Some(ids);
+                let elsewhere = || self.by_ids.get(&ids).copied();
+                if at_position { position } else { elsewhere().unwrap_or(position) }
+            }
+            None => position,
         };
-        // Nearly always they stand at the same place, and one request may ask twice.
-        let is_it = |input: &&Value<'a>| ids_of_input(input) == Some(ids);
-        at_position.filter(is_it).or_else(|| self.by_ids.get(&ids).copied()).or(at_position)
+        if let Some(answered) = self.answered.get_mut(place) {
+            *answered = true;
+        }
+        self.list.get(place)
+    }
+
+    /// Those that no output answers.
+    fn unanswered(&self) -> Vec<Value<'a>> {
+        let inputs = self.list.iter().zip(&self.answered);
+        inputs.filter(|(_, answered)| !**answered).map(|(input, _)| input.clone()).collect()
     }
 }
 
@@ -188,12 +219,20 @@ pub(super) fn shape(item: &Item<'_, '_>) -> Result<Shape, DecodeError> {
     // All of the entry is read at once, and copied once for the decision that is made of it.
     let widest = elements(item.bytes).saturating_mul(2);
     let around = counted.around.saturating_add(counted.longest_input);
+    let mut undecided = counted.inputs;
     for (output, decisions) in counted.outputs {
         let mut of_output = Shape::default();
         for _ in 0..decisions {
             of_output.add(output, 0);
         }
+        if decisions == 0 {
+            undecided = undecided.saturating_add(output);
+        }
         shape.add_with_context(of_output, around, 0);
+    }
+    // Which inputs no output answers is not looked up here: at most all of them.
+    if shape.records > 0 && undecided > 0 {
+        shape.add(undecided.saturating_add(counted.around), 0);
     }
     if shape.records == 0 {
         shape.add(item.bytes.len(), widest);
@@ -205,6 +244,7 @@ pub(super) fn shape(item: &Item<'_, '_>) -> Result<Shape, DecodeError> {
 /// Bytes of the parts of an entry.
 struct Counted {
     around: usize,
+    inputs: usize,
     longest_input: usize,
     /// For each output its bytes and its decisions.
     outputs: Vec<(usize, usize)>,
@@ -260,15 +300,15 @@ fn counted(entry: Reader<'_>) -> Result<Counted, DecodeError> {
         }
         None => (outer.inputs, outer.outputs, outer.rest),
     };
-    let mut counted = Counted { around, longest_input: 0, outputs: Vec::new() };
+    let mut counted = Counted { around, inputs: 0, longest_input: 0, outputs: Vec::new() };
     each(inputs, |_, bytes| {
+        counted.inputs = counted.inputs.saturating_add(bytes.len());
         counted.longest_input = counted.longest_input.max(bytes.len());
         Ok(())
     })?;
     each(outputs, |output, bytes| {
-        if bytes.first() == Some(&b'{') {
-            counted.outputs.push((bytes.len(), decisions(output)?));
-        }
+        let is_object = bytes.first() == Some(&b'{');
+        counted.outputs.push((bytes.len(), if is_object { decisions(output)? } else { 0 }));
         Ok(())
     })?;
     Ok(counted)
