@@ -81,12 +81,16 @@ mod handle;
 mod leaf;
 pub mod merkle;
 mod options;
+mod packed;
 mod queue;
 mod reader;
 mod recover;
 mod reserve;
+mod retention;
+mod rewrite;
 mod segment;
 mod sidecar;
+mod source;
 mod status;
 mod storage;
 mod survey;
@@ -103,14 +107,14 @@ mod tests;
 pub use batch::{Batch, BatchError, MAX_BATCH_BYTES};
 pub use chain::Mismatch;
 pub use error::{AppendError, CloseError, Damage, OpenError, ReadError};
-pub use frame::{
-    FrameError, MAX_BODY_BYTES, MAX_COMMITMENTS, MAX_SEALED_BYTES, MAX_TENANT_BYTES,
-};
+pub use frame::{FrameError, MAX_BODY_BYTES, MAX_COMMITMENTS, MAX_SEALED_BYTES, MAX_TENANT_BYTES};
 pub use handle::Ledger;
 pub use leaf::LEAF_VERSION;
 pub use options::Options;
 pub use reader::{Chunk, Reader, Scan};
 pub use recover::{Recovery, Torn};
+pub use retention::{Due, Expiry};
+pub use rewrite::{GoOn, RewriteError, Rewritten, Upkeep};
 pub use segment::{FORMAT_VERSION, HeaderError};
 pub use status::{Counters, Status};
 pub use types::{
