@@ -12,6 +12,9 @@
 //! | `recover.rs`, `survey.rs` | opening: what is there, what is torn, where to go on |
 //! | `frame.rs`, `leaf.rs`, `segment.rs`, `sidecar.rs` | the bytes on disk |
 //! | `merkle.rs`, `chain.rs` | the tree, and what follows from the entries before |
+//! | `proof.rs` | proofs that an entry is in a tree, and that a tree continues another |
+//! | `checkpoint.rs`, `note.rs` | what the log signs and with which keys |
+//! | `tiles.rs`, `public.rs` | the public form of the log, [`PublicLog`] |
 //! | `walk.rs`, `reserve.rs`, `bytes.rs` | reading frame by frame; small tools |
 //! | `storage.rs`, `direct.rs` | the disk; large groups past the system's memory |
 //! | `options.rs`, `status.rs`, `error.rs` | settings, numbers, errors |
@@ -40,7 +43,7 @@
 //! # A frame
 //!
 //! All integers are little-endian. `crc` covers everything from the kind to the end of the head;
-//! `body crc` and `body hash` (SHA-256) cover the body. Fields marked `w` are the writer's, the
+//! `body crc` covers the sealed bytes and the body, `body hash` (SHA-256) the body alone. Fields marked `w` are the writer's, the
 //! others are filled in by the request's task.
 //!
 //! ```text
@@ -51,17 +54,18 @@
 //! 104    120                136          152           160               168
 //!   ├ id ┼ tenant pseudonym ┼ source key ┼ received ns ┼ mapping version ┤
 //! 168               169          170               171        172         176
-//!   ├ retention class ┼ tenant: t ┼ commitments: n ┼ reserved ┼ hints: h ┤
-//! 176        +t                                    +65n         +h
-//!   ├ tenant ┼ n × (kind 1, value 32, salt 32) ────┼ hints ─────┼ body ┤
+//!   ├ retention class ┼ tenant: t ┼ commitments: n ┼ reserved ┼ sealed: s ┤
+//! 176        +t                                    +65n          +s
+//!   ├ tenant ┼ n × (kind 1, value 32, salt 32) ────┼ sealed ─────┼ body ┤
 //!
 //! seal and close, from 16 on (the tree is that after the group):
 //!  16              24          32     64            72        80
 //!   ├ first of group ┼ tree size ┼ root ┼ group bytes ┼ time ns ┤
 //! ```
 //!
-//! Flags: bit 0 the conflict mark (`w`), bit 1 whether there is a source key. Hints are reserved
-//! for later and empty today.
+//! Flags: bit 0 the conflict mark (`w`), bit 1 whether there is a source key, bit 2 that the
+//! entry was pruned: sealed bytes, body and salts are zeros, and the rest is as it was written. The
+//! sealed bytes belong to whoever made them; the ledger looks at none of them.
 //!
 //! # The tree
 //!
@@ -72,6 +76,7 @@
 mod batch;
 mod bytes;
 mod chain;
+pub mod checkpoint;
 mod direct;
 mod error;
 mod frame;
@@ -79,16 +84,24 @@ mod group;
 mod handle;
 mod leaf;
 pub mod merkle;
+mod note;
 mod options;
+mod packed;
+pub mod proof;
+mod public;
 mod queue;
 mod reader;
 mod recover;
 mod reserve;
+mod retention;
+mod rewrite;
 mod segment;
 mod sidecar;
+mod source;
 mod status;
 mod storage;
 mod survey;
+mod tiles;
 mod types;
 mod verify;
 mod view;
@@ -102,14 +115,18 @@ mod tests;
 pub use batch::{Batch, BatchError, MAX_BATCH_BYTES};
 pub use chain::Mismatch;
 pub use error::{AppendError, CloseError, Damage, OpenError, ReadError};
-pub use frame::{FrameError, MAX_BODY_BYTES, MAX_COMMITMENTS, MAX_TENANT_BYTES};
+pub use frame::{FrameError, MAX_BODY_BYTES, MAX_COMMITMENTS, MAX_SEALED_BYTES, MAX_TENANT_BYTES};
 pub use handle::Ledger;
 pub use leaf::LEAF_VERSION;
 pub use options::Options;
+pub use public::{CHECKPOINT_FILE, KEYS_FILE, PublicLog, PublicLogError};
 pub use reader::{Chunk, Reader, Scan};
 pub use recover::{Recovery, Torn};
+pub use retention::{Due, Expiry};
+pub use rewrite::{GoOn, RewriteError, Rewritten, Upkeep};
 pub use segment::{FORMAT_VERSION, HeaderError};
 pub use status::{Counters, Status};
+pub use tiles::{Kind, TILE_WIDTH, Tile};
 pub use types::{
     Appended, Commitment, Commitments, EntryId, EntryRef, Hash, InvalidEntryId, NewEntry, Receipt,
     StoredEntry, TreeHead,
