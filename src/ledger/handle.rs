@@ -7,6 +7,7 @@ use super::queue::{Job, Queue};
 use super::reader::Reader;
 use super::recover::{self, Recovery};
 use super::reserve::Reserve;
+use super::rewrite::Upkeep;
 use super::status::{Notebook, Status};
 use super::storage::{Disk, Storage, is_full, sync_dir};
 use super::types::{Receipt, TreeHead};
@@ -44,6 +45,7 @@ type Outcome = Option<Result<TreeHead, CloseError>>;
 ///     mapping_version: *b"v1------",
 ///     source_key: None,
 ///     commitments: &[],
+///     sealed: &[],
 ///     body: b"{}",
 /// })?;
 /// let receipt = ledger.append(batch).await?;
@@ -171,6 +173,11 @@ impl Ledger {
     /// Reads what is durable.
     pub fn reader(&self) -> Reader {
         Reader::new(self.0.view.clone())
+    }
+
+    /// Looks after sealed segments: packs them, and prunes what is no longer kept.
+    pub fn upkeep(&self) -> Upkeep {
+        Upkeep::new(self.0.view.clone())
     }
 
     /// How the ledger is now.

@@ -3,6 +3,7 @@
 mod crash;
 mod faults;
 mod simulated;
+mod upkeep;
 
 use super::*;
 
@@ -19,6 +20,7 @@ pub(super) fn entry(id: u64, body: &[u8]) -> NewEntry<'_> {
         mapping_version: *b"mapping1",
         source_key: None,
         commitments: &[],
+        sealed: &[],
         body,
     }
 }
