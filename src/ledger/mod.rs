@@ -15,6 +15,7 @@
 //! | `proof.rs` | proofs that an entry is in a tree, and that a tree continues another |
 //! | `checkpoint.rs`, `note.rs` | what the log signs and with which keys |
 //! | `tiles.rs`, `public.rs` | the public form of the log, [`PublicLog`] |
+//! | `tile_writer.rs` | [`TileWriter`], which makes the tiles as the tree grows |
 //! | `walk.rs`, `reserve.rs`, `bytes.rs` | reading frame by frame; small tools |
 //! | `storage.rs`, `direct.rs` | the disk; large groups past the system's memory |
 //! | `options.rs`, `status.rs`, `error.rs` | settings, numbers, errors |
@@ -101,6 +102,7 @@ mod source;
 mod status;
 mod storage;
 mod survey;
+mod tile_writer;
 mod tiles;
 mod types;
 mod verify;
@@ -126,6 +128,7 @@ pub use retention::{Due, Expiry};
 pub use rewrite::{GoOn, RewriteError, Rewritten, Upkeep};
 pub use segment::{FORMAT_VERSION, HeaderError};
 pub use status::{Counters, Status};
+pub use tile_writer::TileWriter;
 pub use tiles::{Kind, TILE_WIDTH, Tile};
 pub use types::{
     Appended, Commitment, Commitments, EntryId, EntryRef, Hash, InvalidEntryId, NewEntry, Receipt,
