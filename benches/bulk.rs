@@ -50,6 +50,7 @@ fn chunk() -> Chunk {
             mapping_version: [2; 8],
             source_key: None,
             commitments: &[],
+            sealed: &[],
             body: &body,
         };
         batch.push(&entry).expect("the entry fits");

@@ -134,6 +134,7 @@ fn reader() -> Reader {
                     mapping_version: [0; 8],
                     source_key: None,
                     commitments: &[],
+                    sealed: &[],
                     body: &body(n),
                 };
                 batch.push(&entry).expect("the entry fits");

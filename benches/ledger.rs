@@ -26,6 +26,7 @@ fn batch(from: u64, body: &[u8]) -> Batch {
             mapping_version: [2; 8],
             source_key: Some(id),
             commitments: &[],
+            sealed: &[],
             body,
         };
         batch.push(&entry).expect("the entry fits");

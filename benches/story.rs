@@ -92,6 +92,7 @@ async fn filled(folder: &std::path::Path, entries: u64) -> (Ledger, EmbeddedStor
                 mapping_version: [0; 8],
                 source_key: None,
                 commitments: &[],
+                sealed: &[],
                 body: &body,
             };
             batch.push(&entry).expect("it fits");

@@ -206,6 +206,7 @@ async fn ledger(data: &Path, bodies: &[String]) {
                 mapping_version: [0; 8],
                 source_key: None,
                 commitments: &[],
+                sealed: &[],
                 body: body.as_bytes(),
             })
             .unwrap();

@@ -19,6 +19,7 @@ fn entry(id: u64, source: u64, body: &[u8]) -> NewEntry<'_> {
         mapping_version: [0; 8],
         source_key: Some(wide(source + 1)),
         commitments: &[],
+        sealed: &[],
         body,
     }
 }

@@ -29,6 +29,7 @@ fn batch(ids: impl IntoIterator<Item = u8>) -> Batch {
             mapping_version: *b"mapping1",
             source_key: Some([id; 16]),
             commitments: &[],
+            sealed: &[],
             body: b"{\"schema_version\":1}",
         };
         batch.push(&entry).unwrap();
@@ -411,6 +412,7 @@ async fn write_named(dir: &Path, named: &[(&str, u8)]) {
             mapping_version: *b"mapping1",
             source_key: None,
             commitments: &[],
+            sealed: &[],
             body: b"{}",
         };
         batch.push(&entry).unwrap();
@@ -453,6 +455,7 @@ async fn a_pseudonym_that_stands_for_two_tenants_is_found() {
             mapping_version: [0; 8],
             source_key: None,
             commitments: &[],
+            sealed: &[],
             body: b"{}",
         };
         both.push(&entry).unwrap();

@@ -170,6 +170,7 @@ fn every_store_gives_the_same_answers() {
             mapping_version: [0; 8],
             source_key: None,
             commitments: &[],
+            sealed: &[],
             body: &body,
         };
         batch.push(&entry).unwrap();

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Who makes checksums right is found by verify alone, and only when he changed what the tree covers:
-//! tenant's name, source key, salts and hints are not in it (see `src/ledger/leaf.rs`).
+//! tenant's name, source key, salts and sealed bytes are not in it (see `src/ledger/leaf.rs`).
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -84,6 +84,7 @@ fn entry(id: u8) -> NewEntry<'static> {
         mapping_version: *b"mapping1",
         source_key: Some([id; 16]),
         commitments: &[],
+        sealed: &[],
         body: b"{\"schema_version\":1}",
     }
 }

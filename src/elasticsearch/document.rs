@@ -80,6 +80,7 @@ mod tests {
             mapping_version: [0; 8],
             source_key: None,
             commitments: &[],
+            sealed: &[],
             body: &body,
         };
         batch.push(&entry).unwrap();

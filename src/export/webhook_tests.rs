@@ -55,6 +55,7 @@ impl Fixture {
                 mapping_version: [0; 8],
                 source_key: None,
                 commitments: &[],
+                sealed: &[],
                 body: body.as_bytes(),
             })
             .unwrap();

@@ -136,6 +136,7 @@ impl Envelope<'_> {
                 mapping_version: inner.mappings.version(),
                 source_key: self.source_key,
                 commitments: &commitments,
+                sealed: &[],
                 body,
             })
             .map_err(|error| match error {

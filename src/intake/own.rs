@@ -89,6 +89,7 @@ pub(super) async fn append(
             mapping_version: inner.mappings.version(),
             source_key: None,
             commitments: &commitments,
+            sealed: &[],
             body: &body,
         })
         .map_err(|error| IntakeError::TooLarge { reason: error.to_string() })?;

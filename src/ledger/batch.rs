@@ -1,6 +1,6 @@
 //! Entries on their way to the writer, laid out as frames by the request's own task.
 
-use super::frame::{self, MAX_BODY_BYTES, MAX_COMMITMENTS, MAX_TENANT_BYTES};
+use super::frame::{self, MAX_BODY_BYTES, MAX_COMMITMENTS, MAX_SEALED_BYTES, MAX_TENANT_BYTES};
 use super::types::NewEntry;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
@@ -15,6 +15,12 @@ pub enum BatchError {
     #[error("the body has {bytes} bytes, at most {MAX_BODY_BYTES} can be stored: send less of it")]
     BodyTooLong {
         /// Its length.
+        bytes: usize,
+    },
+    /// The sealed bytes are too many.
+    #[error("{bytes} sealed bytes are too many, at most {MAX_SEALED_BYTES} can be stored: send less of the payload")]
+    SealedTooLong {
+        /// Their number.
         bytes: usize,
     },
     /// The tenant's name is empty or too long.
@@ -54,6 +60,7 @@ pub enum BatchError {
 ///     mapping_version: *b"v1------",
 ///     source_key: None,
 ///     commitments: &[],
+///     sealed: &[],
 ///     body: b"{}",
 /// })?;
 /// assert_eq!(batch.len(), 1);
@@ -96,6 +103,9 @@ impl Batch {
         let bytes = entry.body.len();
         if bytes > MAX_BODY_BYTES {
             return Err(BatchError::BodyTooLong { bytes });
+        }
+        if entry.sealed.len() > MAX_SEALED_BYTES {
+            return Err(BatchError::SealedTooLong { bytes: entry.sealed.len() });
         }
         if entry.tenant.is_empty() || entry.tenant.len() > MAX_TENANT_BYTES {
             return Err(BatchError::Tenant { bytes: entry.tenant.len() });
@@ -186,6 +196,9 @@ mod tests {
         let long = vec![0; MAX_BODY_BYTES + 1];
         let refused = batch.push(&entry(2, &long));
         assert_eq!(refused, Err(BatchError::BodyTooLong { bytes: MAX_BODY_BYTES + 1 }));
+        let long = vec![0; MAX_SEALED_BYTES + 1];
+        let refused = batch.push(&NewEntry { sealed: &long, ..entry(2, b"x") });
+        assert_eq!(refused, Err(BatchError::SealedTooLong { bytes: MAX_SEALED_BYTES + 1 }));
         for tenant in ["", &"x".repeat(65)] {
             let refused = batch.push(&NewEntry { tenant, ..entry(2, b"x") });
             assert_eq!(refused, Err(BatchError::Tenant { bytes: tenant.len() }));

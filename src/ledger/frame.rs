@@ -1,13 +1,16 @@
 //! One frame: an entry, or the seal that ends a group of entries. Drawn in the [module](super).
 //!
-//! A frame has a head (everything up to the body) and a body, each with its own checksum. The
+//! A frame has a head and a body with sealed bytes in front of it, each with its own checksum. The
 //! request's task lays a frame out and hashes the body; the writer fills four fields of the head
 //! and seals it with the head's checksum. This file knows bytes, not history: whether a frame
 //! should be where it is, is for [`chain`](super::chain) to say.
+//!
+//! Sealed bytes are outside of the leaf: what they stand for is bound by commitments. So they and
+//! the body can go, and the entry still proves what it proved: [`prune`].
 
 use super::bytes::{crc32c, field, put, u16_at, u32_at, u64_at};
 use super::leaf::Leaf;
-use super::types::{COMMITMENT_LEN, Commitments, EntryId, EntryRef, Hash, NewEntry, TreeHead};
+use super::types::{COMMITMENT_LEN, Commitments, EntryId, EntryRef, Hash, NewEntry, SALT, TreeHead};
 use sha2::{Digest, Sha256};
 
 /// First bytes of each frame. No UTF-8 text contains 0xF7 or 0xFE, so no JSON body can look like
@@ -25,6 +28,7 @@ const CLOSE: u8 = 3;
 /// Bits of the flags.
 const CONFLICT: u16 = 1;
 const SOURCE_KEY: u16 = 2;
+const PRUNED: u16 = 4;
 
 /// Places of the fields.
 const CRC: usize = 4;
@@ -45,7 +49,7 @@ const MAPPING: usize = 160;
 const CLASS: usize = 168;
 /// Two bytes: the length of the tenant's name, the number of commitments.
 const TENANT_LEN: usize = 169;
-const HINTS_LEN: usize = 172;
+const SEALED_LEN: usize = 172;
 
 /// Bytes of an entry's head before its variable part.
 pub(super) const FIXED_LEN: usize = 176;
@@ -69,15 +73,14 @@ pub const MAX_TENANT_BYTES: usize = 64;
 /// Most commitments of an entry: their number is one byte.
 pub const MAX_COMMITMENTS: usize = 255;
 
-/// Longest reserved section that is accepted from a file.
-const MAX_HINTS_BYTES: usize = 64 * 1024;
+/// Most sealed bytes of an entry: room for the originals of a body of [`MAX_BODY_BYTES`].
+pub const MAX_SEALED_BYTES: usize = 16 * 1024 * 1024;
 
 /// Longest head.
-const MAX_HEAD: usize =
-    FIXED_LEN + MAX_TENANT_BYTES + MAX_COMMITMENTS * COMMITMENT_LEN + MAX_HINTS_BYTES;
+const MAX_HEAD: usize = FIXED_LEN + MAX_TENANT_BYTES + MAX_COMMITMENTS * COMMITMENT_LEN;
 
 /// Longest frame.
-pub(super) const MAX_FRAME: usize = MAX_HEAD + MAX_BODY_BYTES;
+pub(super) const MAX_FRAME: usize = MAX_HEAD + MAX_SEALED_BYTES + MAX_BODY_BYTES;
 
 /// Why bytes are not a frame.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -98,7 +101,7 @@ pub enum FrameError {
     #[error("the head of the frame does not match its checksum")]
     Head,
     /// The head is sound and the body is not what was written.
-    #[error("the body of entry {sequence} does not match its checksum")]
+    #[error("the body of entry {sequence}, or what is sealed beside it, does not match its checksum")]
     Body {
         /// Sequence number of the entry.
         sequence: u64,
@@ -165,7 +168,6 @@ pub(super) fn lay_out(entry: &NewEntry<'_>, out: &mut Vec<u8>) {
     put(&mut fixed, KIND, &[ENTRY, VERSION]);
     put(&mut fixed, FLAGS, &flags.to_le_bytes());
     put(&mut fixed, LENGTH, &short(length).to_le_bytes());
-    put(&mut fixed, BODY_CRC, &crc32c(entry.body).to_le_bytes());
     put(&mut fixed, BODY_LEN, &short(entry.body.len()).to_le_bytes());
     put(&mut fixed, BODY_HASH, &Sha256::digest(entry.body));
     put(&mut fixed, ID, &entry.id.0);
@@ -175,8 +177,10 @@ pub(super) fn lay_out(entry: &NewEntry<'_>, out: &mut Vec<u8>) {
     put(&mut fixed, MAPPING, &entry.mapping_version);
     let counts = [entry.retention_class, byte(entry.tenant.len()), byte(entry.commitments.len())];
     put(&mut fixed, CLASS, &counts);
+    put(&mut fixed, SEALED_LEN, &short(entry.sealed.len()).to_le_bytes());
 
     out.reserve(length);
+    let start = out.len();
     out.extend_from_slice(&fixed);
     out.extend_from_slice(entry.tenant.as_bytes());
     for commitment in entry.commitments {
@@ -184,14 +188,18 @@ pub(super) fn lay_out(entry: &NewEntry<'_>, out: &mut Vec<u8>) {
         out.extend_from_slice(&commitment.value);
         out.extend_from_slice(&commitment.salt);
     }
+    let rest = out.len();
+    out.extend_from_slice(entry.sealed);
     out.extend_from_slice(entry.body);
+    let crc = out.get(rest..).map_or(0, crc32c);
+    put(out, start.saturating_add(BODY_CRC), &crc.to_le_bytes());
 }
 
 /// Bytes that an entry's frame will have.
 pub(super) fn length_of(entry: &NewEntry<'_>) -> usize {
     let commitments = entry.commitments.len().saturating_mul(COMMITMENT_LEN);
     let head = FIXED_LEN.saturating_add(entry.tenant.len()).saturating_add(commitments);
-    head.saturating_add(entry.body.len())
+    head.saturating_add(entry.sealed.len()).saturating_add(entry.body.len())
 }
 
 fn short(n: usize) -> u32 {
@@ -249,7 +257,8 @@ struct Head {
     kind: u8,
     tenant: usize,
     commitments: usize,
-    hints: usize,
+    sealed: usize,
+    /// Bytes of the head: here the sealed bytes start, and then the body.
     len: usize,
     frame: usize,
 }
@@ -266,7 +275,7 @@ impl Head {
         let [kind, version] = field(input, KIND).ok_or_else(|| incomplete(SEQUENCE))?;
         match (kind, version) {
             (GROUP_END | CLOSE, VERSION) if frame == SEAL_LEN => {
-                Ok(Self { kind, tenant: 0, commitments: 0, hints: 0, len: SEAL_LEN, frame })
+                Ok(Self { kind, tenant: 0, commitments: 0, sealed: 0, len: SEAL_LEN, frame })
             }
             (ENTRY, VERSION) => Self::read_entry(input, frame),
             _ => Err(FrameError::Layout),
@@ -276,18 +285,17 @@ impl Head {
     fn read_entry(input: &[u8], frame: usize) -> Result<Self, FrameError> {
         let needed = || FrameError::Incomplete { available: input.len(), needed: FIXED_LEN };
         let [tenant, commitments] = field(input, TENANT_LEN).ok_or_else(needed)?;
-        let hints = u32_at(input, HINTS_LEN).ok_or_else(needed)? as usize;
+        let sealed = u32_at(input, SEALED_LEN).ok_or_else(needed)? as usize;
         let body = u32_at(input, BODY_LEN).ok_or_else(needed)? as usize;
         let commitments = usize::from(commitments).saturating_mul(COMMITMENT_LEN);
         let tenant = usize::from(tenant);
-        let len =
-            FIXED_LEN.saturating_add(tenant).saturating_add(commitments).saturating_add(hints);
+        let len = FIXED_LEN.saturating_add(tenant).saturating_add(commitments);
         let fits = tenant <= MAX_TENANT_BYTES
-            && hints <= MAX_HINTS_BYTES
+            && sealed <= MAX_SEALED_BYTES
             && body <= MAX_BODY_BYTES
-            && len.saturating_add(body) == frame;
+            && len.saturating_add(sealed).saturating_add(body) == frame;
         if fits {
-            Ok(Self { kind: ENTRY, tenant, commitments, hints, len, frame })
+            Ok(Self { kind: ENTRY, tenant, commitments, sealed, len, frame })
         } else {
             Err(FrameError::Layout)
         }
@@ -314,6 +322,10 @@ impl Head {
     fn entry<'a>(&self, frame: &'a [u8]) -> Option<EntryRef<'a>> {
         let leaf = self.leaf(frame)?;
         let tenant = frame.get(FIXED_LEN..)?.get(..self.tenant)?;
+        let pruned = u16_at(frame, FLAGS)? & PRUNED != 0;
+        let rest = frame.get(self.len..self.frame)?.split_at_checked(self.sealed)?;
+        // Of a pruned one zeros are left, so that nothing behind them moves.
+        let (sealed, body) = if pruned { Default::default() } else { rest };
         Some(EntryRef {
             sequence: u64_at(frame, SEQUENCE)?,
             tenant_sequence: leaf.tenant_sequence,
@@ -328,8 +340,9 @@ impl Head {
             commitments: leaf.commitments,
             body_hash: leaf.body_hash,
             leaf_hash: field(frame, LEAF_HASH)?,
-            hints: frame.get(self.len.saturating_sub(self.hints)..self.len)?,
-            body: frame.get(self.len..self.frame)?,
+            pruned,
+            sealed,
+            body,
         })
     }
 }
@@ -356,7 +369,7 @@ pub(super) fn decode(input: &[u8]) -> Result<(Frame<'_>, usize), FrameError> {
         return Ok((Frame::Seal(seal), head.frame));
     }
     let entry = head.entry(frame).ok_or(FrameError::Layout)?;
-    if u32_at(frame, BODY_CRC) != Some(crc32c(entry.body)) {
+    if u32_at(frame, BODY_CRC) != frame.get(head.len..).map(crc32c) {
         return Err(FrameError::Body { sequence: entry.sequence });
     }
     Ok((Frame::Entry(entry), head.frame))
@@ -376,6 +389,30 @@ fn checked_head(input: &[u8]) -> Result<Head, FrameError> {
         return Err(FrameError::Head);
     }
     Ok(head)
+}
+
+/// Takes the body, the sealed bytes and the salts out of the entry's frame at the front of `frame`,
+/// which [`decode`] has found sound. Zeros of the same length stand there afterwards, so nothing
+/// moves; everything of the leaf stays. Gives the bytes that went; 0 if it was done before.
+pub(super) fn prune(frame: &mut [u8]) -> Result<usize, FrameError> {
+    let head = checked_head(frame)?;
+    let flags = u16_at(frame, FLAGS).ok_or(FrameError::Layout)?;
+    if head.kind != ENTRY || flags & PRUNED != 0 {
+        return Ok(0);
+    }
+    let rest = frame.get_mut(head.len..head.frame).ok_or(FrameError::Layout)?;
+    rest.fill(0);
+    let (went, crc) = (rest.len(), crc32c(&*rest));
+    let commitments = FIXED_LEN.saturating_add(head.tenant);
+    let commitments = frame.get_mut(commitments..head.len).unwrap_or_default();
+    for commitment in commitments.chunks_exact_mut(COMMITMENT_LEN) {
+        // A salt without what it was mixed into proves nothing, and helps to guess it.
+        commitment.get_mut(SALT..).unwrap_or_default().fill(0);
+    }
+    put(frame, FLAGS, &(flags | PRUNED).to_le_bytes());
+    put(frame, BODY_CRC, &crc.to_le_bytes());
+    close_head(frame, head.len);
+    Ok(went)
 }
 
 /// Whether a head of which we know only the length has a right checksum: a later version.
@@ -410,6 +447,7 @@ mod tests {
         tenant: String,
         source_key: Option<[u8; 16]>,
         commitments: Vec<Commitment>,
+        sealed: Vec<u8>,
         body: Vec<u8>,
         place: (u64, u64, bool),
     }
@@ -422,14 +460,16 @@ mod tests {
             "[a-z]{1,64}",
             any::<Option<[u8; 16]>>(),
             prop::collection::vec(commitment, 0..4),
+            prop::collection::vec(any::<u8>(), 0..60),
             prop::collection::vec(any::<u8>(), 0..300),
             any::<(u64, u64, bool)>(),
         )
-            .prop_map(|(id, tenant, source_key, commitments, body, place)| Given {
+            .prop_map(|(id, tenant, source_key, commitments, sealed, body, place)| Given {
                 id,
                 tenant,
                 source_key,
                 commitments,
+                sealed,
                 body,
                 place,
             })
@@ -447,6 +487,7 @@ mod tests {
                 mapping_version: [6; 8],
                 source_key: self.source_key,
                 commitments: &self.commitments,
+                sealed: &self.sealed,
                 body: &self.body,
             };
             lay_out(&entry, &mut bytes);
@@ -475,7 +516,7 @@ mod tests {
             prop_assert_eq!(entry.source_key, given.source_key);
             let commitments: Vec<_> = entry.commitments.iter().collect();
             prop_assert_eq!(commitments, given.commitments);
-            prop_assert_eq!(entry.body, &given.body[..]);
+            prop_assert_eq!((entry.sealed, entry.body), (&given.sealed[..], &given.body[..]));
             prop_assert_eq!(entry.body_hash, Hash::from(Sha256::digest(&given.body)));
             let place = (entry.sequence, entry.tenant_sequence, entry.conflict);
             prop_assert_eq!(place, given.place);
@@ -484,6 +525,25 @@ mod tests {
             prop_assert_eq!(stored.as_ref(), entry);
             prop_assert_eq!(decode_head(&bytes), Ok((Some(given.place.0), length)));
             prop_assert_eq!(entry_again(&bytes), Some(entry));
+        }
+
+        #[test]
+        fn a_pruned_frame_has_its_length_and_leaf_and_nothing_of_its_contents(given in given()) {
+            let mut bytes = given.encode();
+            let before = bytes.clone();
+            prop_assert_eq!(prune(&mut bytes), Ok(given.sealed.len() + given.body.len()));
+            prop_assert_eq!(prune(&mut bytes), Ok(0));
+            let (Frame::Entry(old), Frame::Entry(new)) =
+                (decode(&before).unwrap().0, decode(&bytes).unwrap().0)
+            else { panic!("a seal") };
+            prop_assert_eq!(before.len(), bytes.len());
+            prop_assert_eq!(old.leaf_record(), new.leaf_record());
+            prop_assert!(new.pruned && new.body.is_empty() && new.sealed.is_empty());
+            prop_assert!(new.commitments.iter().all(|commitment| commitment.salt == [0; 32]));
+            let same = EntryRef { pruned: true, sealed: b"", body: b"", commitments: new.commitments, ..old };
+            prop_assert_eq!(same, new);
+            let contents = bytes.len() - given.sealed.len() - given.body.len();
+            prop_assert!(bytes[contents..].iter().all(|byte| *byte == 0));
         }
 
         #[test]
@@ -498,8 +558,15 @@ mod tests {
         }
 
         #[test]
-        fn a_flipped_bit_never_goes_unnoticed(given in given(), bit: prop::sample::Index) {
+        fn a_flipped_bit_never_goes_unnoticed(
+            given in given(),
+            bit: prop::sample::Index,
+            pruned: bool,
+        ) {
             let mut bytes = given.encode();
+            if pruned {
+                prune(&mut bytes).unwrap();
+            }
             let bit = bit.index(bytes.len() * 8);
             bytes[bit / 8] ^= 1 << (bit % 8);
             prop_assert!(decode(&bytes).is_err());
@@ -535,6 +602,7 @@ mod tests {
             tenant: "default".into(),
             source_key: Some([2; 16]),
             commitments: vec![Commitment { kind: 3, value: [4; 32], salt: [5; 32] }],
+            sealed: Vec::new(),
             body: b"{}".to_vec(),
             place: (6, 7, true),
         };

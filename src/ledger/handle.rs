@@ -44,6 +44,7 @@ type Outcome = Option<Result<TreeHead, CloseError>>;
 ///     mapping_version: *b"v1------",
 ///     source_key: None,
 ///     commitments: &[],
+///     sealed: &[],
 ///     body: b"{}",
 /// })?;
 /// let receipt = ledger.append(batch).await?;

@@ -40,7 +40,7 @@
 //! # A frame
 //!
 //! All integers are little-endian. `crc` covers everything from the kind to the end of the head;
-//! `body crc` and `body hash` (SHA-256) cover the body. Fields marked `w` are the writer's, the
+//! `body crc` covers the sealed bytes and the body, `body hash` (SHA-256) the body alone. Fields marked `w` are the writer's, the
 //! others are filled in by the request's task.
 //!
 //! ```text
@@ -51,17 +51,18 @@
 //! 104    120                136          152           160               168
 //!   ├ id ┼ tenant pseudonym ┼ source key ┼ received ns ┼ mapping version ┤
 //! 168               169          170               171        172         176
-//!   ├ retention class ┼ tenant: t ┼ commitments: n ┼ reserved ┼ hints: h ┤
-//! 176        +t                                    +65n         +h
-//!   ├ tenant ┼ n × (kind 1, value 32, salt 32) ────┼ hints ─────┼ body ┤
+//!   ├ retention class ┼ tenant: t ┼ commitments: n ┼ reserved ┼ sealed: s ┤
+//! 176        +t                                    +65n          +s
+//!   ├ tenant ┼ n × (kind 1, value 32, salt 32) ────┼ sealed ─────┼ body ┤
 //!
 //! seal and close, from 16 on (the tree is that after the group):
 //!  16              24          32     64            72        80
 //!   ├ first of group ┼ tree size ┼ root ┼ group bytes ┼ time ns ┤
 //! ```
 //!
-//! Flags: bit 0 the conflict mark (`w`), bit 1 whether there is a source key. Hints are reserved
-//! for later and empty today.
+//! Flags: bit 0 the conflict mark (`w`), bit 1 whether there is a source key, bit 2 that the
+//! entry was pruned: sealed bytes, body and salts are zeros, and the rest is as it was written. The
+//! sealed bytes belong to whoever made them; the ledger looks at none of them.
 //!
 //! # The tree
 //!
@@ -102,7 +103,9 @@ mod tests;
 pub use batch::{Batch, BatchError, MAX_BATCH_BYTES};
 pub use chain::Mismatch;
 pub use error::{AppendError, CloseError, Damage, OpenError, ReadError};
-pub use frame::{FrameError, MAX_BODY_BYTES, MAX_COMMITMENTS, MAX_TENANT_BYTES};
+pub use frame::{
+    FrameError, MAX_BODY_BYTES, MAX_COMMITMENTS, MAX_SEALED_BYTES, MAX_TENANT_BYTES,
+};
 pub use handle::Ledger;
 pub use leaf::LEAF_VERSION;
 pub use options::Options;

@@ -61,6 +61,9 @@ pub struct Commitment {
 /// Bytes of a stored commitment: kind, value, salt.
 pub(super) const COMMITMENT_LEN: usize = 65;
 
+/// Where in it the salt starts.
+pub(super) const SALT: usize = 33;
+
 /// The commitments of an entry, read where they are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Commitments<'a>(pub(super) &'a [u8]);
@@ -82,7 +85,7 @@ impl<'a> Commitments<'a> {
             Some(Commitment {
                 kind: *bytes.first()?,
                 value: field(bytes, 1)?,
-                salt: field(bytes, 33)?,
+                salt: field(bytes, SALT)?,
             })
         })
     }
@@ -109,6 +112,9 @@ pub struct NewEntry<'a> {
     pub source_key: Option<[u8; 16]>,
     /// Salted hashes of protected payloads, at most 255.
     pub commitments: &'a [Commitment],
+    /// Bytes kept beside the body and outside of the leaf, such as encrypted originals: whatever in
+    /// them has to be provable has a commitment. Empty for most entries.
+    pub sealed: &'a [u8],
     /// What was recorded. The ledger stores these bytes and looks at none of them.
     pub body: &'a [u8],
 }
@@ -142,9 +148,12 @@ pub struct EntryRef<'a> {
     pub body_hash: Hash,
     /// RFC 6962 hash of the leaf record.
     pub leaf_hash: Hash,
-    /// Reserved for later: always empty today.
-    pub hints: &'a [u8],
-    /// What was recorded.
+    /// Whether body, sealed bytes and salts were taken out because the time for which they are kept
+    /// was over. They are empty and zero then; everything else is as it was written.
+    pub pruned: bool,
+    /// Bytes kept beside the body and outside of the leaf.
+    pub sealed: &'a [u8],
+    /// What was recorded; empty when it was pruned.
     pub body: &'a [u8],
 }
 
@@ -176,7 +185,10 @@ pub struct StoredEntry {
     pub body_hash: Hash,
     /// See [`EntryRef::leaf_hash`].
     pub leaf_hash: Hash,
-    hints: Vec<u8>,
+    /// See [`EntryRef::pruned`].
+    pub pruned: bool,
+    /// See [`EntryRef::sealed`].
+    pub sealed: Vec<u8>,
     /// See [`EntryRef::body`].
     pub body: Vec<u8>,
 }
@@ -198,7 +210,8 @@ impl StoredEntry {
             commitments: Commitments(&self.commitments),
             body_hash: self.body_hash,
             leaf_hash: self.leaf_hash,
-            hints: &self.hints,
+            pruned: self.pruned,
+            sealed: &self.sealed,
             body: &self.body,
         }
     }
@@ -221,7 +234,8 @@ impl EntryRef<'_> {
             commitments: self.commitments.0.to_vec(),
             body_hash: self.body_hash,
             leaf_hash: self.leaf_hash,
-            hints: self.hints.to_vec(),
+            pruned: self.pruned,
+            sealed: self.sealed.to_vec(),
             body: self.body.to_vec(),
         }
     }

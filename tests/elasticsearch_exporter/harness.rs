@@ -216,6 +216,7 @@ impl Export {
                 mapping_version: [0; 8],
                 source_key: None,
                 commitments: &[],
+                sealed: &[],
                 body: &body,
             };
             batch.push(&entry).unwrap();

@@ -78,6 +78,7 @@ impl Fixture {
                     mapping_version: [0; 8],
                     source_key: None,
                     commitments: &[],
+                    sealed: &[],
                     body: &body,
                 })
                 .unwrap();

@@ -19,6 +19,7 @@ pub(super) fn entry(id: u64, body: &[u8]) -> NewEntry<'_> {
         mapping_version: *b"mapping1",
         source_key: None,
         commitments: &[],
+        sealed: &[],
         body,
     }
 }
