@@ -76,6 +76,9 @@ impl Opened {
         folders::private_folder(&config.data)?;
         let keys = folders::open_keys(config)?;
         let protector = Protector::new(&config.audit, keys)?;
+        if protector.seals() {
+            protector.keys().subjects().claim()?;
+        }
         let (ledger, recovery) = folders::open_ledger(config)?;
         let intake = Intake::new(mappings, protector, ledger.clone());
         Ok(Self { ledger, intake, recovery })

@@ -250,10 +250,7 @@ mod tests {
         assert!(sealed.len() < text.len(), "it is compressed: {}", sealed.len());
         let whose = SealedFor { subject: SUBJECT, key: KeyId([7; 16]) };
         assert_eq!(sealed_for(&sealed), Ok(whose));
-        assert_eq!(
-            open(&sealed, &key(7), &ID, &TENANT),
-            Ok(vec![taken(&text), Taken::default()])
-        );
+        assert_eq!(open(&sealed, &key(7), &ID, &TENANT), Ok(vec![taken(&text), Taken::default()]));
         let other = SubjectKey::new(KeyId([7; 16]), [8; 32]);
         assert_eq!(open(&sealed, &other, &ID, &TENANT), Err(SealedBytesError::Forged));
     }
