@@ -67,6 +67,7 @@ async fn run(cli: Cli) -> Exit {
         Command::Keys(args) => {
             cli::end(cli::keys(&args, style, &mut out, &mut std::io::stderr()).await)
         }
+        Command::Erase(args) => cli::end(Box::pin(cli::erase(&args, &mut out)).await),
         Command::Setup(args) => setup(args, &mut out).await,
     }
 }

@@ -89,6 +89,14 @@ impl Opened {
         &self.intake
     }
 
+    /// Ends it without ever starting what reads the ledger: for a command that writes an entry.
+    ///
+    /// # Errors
+    /// [`PipelineError`] when the end was not clean. All that was acknowledged is durable anyway.
+    pub async fn close(self) -> Result<(), PipelineError> {
+        Ok(self.ledger.close().await.map(drop)?)
+    }
+
     /// Starts what reads the ledger. To be called inside a tokio runtime.
     ///
     /// An export that cannot be started keeps no evidence from being taken: then there is none, and

@@ -422,7 +422,7 @@ fn make_room(slots: &mut HashMap<Pseudonym, Slot>) {
     }
     let mut keep = false;
     slots.retain(|_, slot| {
-        keep = !keep;
+        keep ^= matches!(slot, Slot::Durable(_));
         keep || !matches!(slot, Slot::Durable(_))
     });
 }
