@@ -25,7 +25,7 @@ fn payload(kind: PayloadKind, source: &'static str, text: &str) -> Payload<'stat
 fn write(protector: &Protector, tenant: &str, entry: &mut Entry<'_>) -> (String, Vec<Commitment>) {
     let mut body = Vec::new();
     let tenant = Tenant::new(tenant).unwrap();
-    let commitments = protector.tenant(&tenant).write(entry, &mut body).unwrap();
+    let commitments = protector.tenant(&tenant).write(entry, &mut body).unwrap().commitments;
     (String::from_utf8(body).unwrap(), commitments)
 }
 
@@ -200,7 +200,8 @@ fn a_transcript_of_hundreds_of_payloads_has_a_commitment_for_each_and_never_too_
         let text = Some(format!("message {n}").into());
         entry.audit.payload.push(Payload { text, ..Payload::default() });
     }
-    let commitments = protector.tenant(&tenant).write(&mut entry, &mut Vec::new()).unwrap();
+    let protected = protector.tenant(&tenant).write(&mut entry, &mut Vec::new()).unwrap();
+    let commitments = protected.commitments;
     assert_eq!(commitments.len(), 65, "64 of their own and one that the others share");
     let keys = protector.keys().tenant(&tenant);
     let hash = |n: usize| keys.payload_hash(format!("message {n}").as_bytes());

@@ -11,6 +11,7 @@
 //! | `answer.rs` | parameters and answers, as the OpenAPI document describes them |
 //! | `who.rs` | who asks, and whose evidence he may ask for |
 //! | `keys.rs`, `key.rs` | credentials are made, listed, rotated, revoked; how they are shown |
+//! | `payloads.rs`, `erasure.rs` | what is sealed beside an entry, opened; a subject's payloads erased |
 //! | `dead_letters.rs` | what could not be exported |
 //! | `axonflow/` | AxonFlow's API: what its clients report, ask and read |
 //! | `probes.rs` | `/`, `/healthz`, `/readyz`, `/metrics` |
@@ -35,6 +36,7 @@ mod caller;
 mod case;
 mod dead_letters;
 mod entries;
+mod erasure;
 mod health;
 mod host;
 mod jobs;
@@ -44,6 +46,7 @@ mod limits;
 mod load;
 mod openapi;
 mod outgoing;
+mod payloads;
 mod policy_audit;
 mod probes;
 mod problem;
@@ -67,6 +70,7 @@ pub use dead_letters::{
     DeadLetterBox, DropAnswer, DropRequest, Dropping, Letter, LettersAnswer, ReplayAnswer,
     ReplayRequest, Replaying,
 };
+pub use erasure::{EraseAnswer, EraseRequest};
 pub use health::{Health, Readiness};
 pub use host::HostCheck;
 pub use jobs::{Job, JobDecisions};
@@ -76,6 +80,7 @@ pub use key::{
 pub use keys::{Keeping, Keyring, KeyringError};
 pub use limits::*;
 pub use load::Load;
+pub use payloads::{PayloadForm, PayloadsAnswer, PayloadsParams, SealedPayloads, ShownPayload};
 pub use policy_audit::{PolicyAudit, PolicyChange};
 pub use problem::{PROBLEM_JSON, Problem};
 pub use routes::router;

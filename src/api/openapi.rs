@@ -9,16 +9,19 @@ use super::axonflow::{
 use super::caller::Needs;
 use super::case::Case;
 use super::dead_letters::{DropAnswer, LettersAnswer, ReplayAnswer};
+use super::erasure::EraseAnswer;
 use super::health::Readiness;
 use super::jobs::{Job, JobDecisions};
 use super::key::{KeyMade, KeysAnswer};
+use super::payloads::PayloadsAnswer;
 use super::policy_audit::PolicyAudit;
 use super::problem::Problem;
 use super::responses::problem;
 use super::routes::documented_needs;
 use super::runs::Timeline;
 use super::{
-    approvals, axonflow, dead_letters, entries, jobs, keys, policy_audit, probes, runs, traces, who,
+    approvals, axonflow, dead_letters, entries, erasure, jobs, keys, payloads, policy_audit,
+    probes, runs, traces, who,
 };
 use axum::body::Bytes;
 use axum::http::{Method, header};
@@ -43,6 +46,8 @@ use utoipa::openapi::{Components, Ref};
         traces::trace,
         entries::search,
         entries::entry,
+        payloads::payloads,
+        erasure::erase,
         jobs::job,
         jobs::decisions,
         jobs::evidence,
@@ -92,6 +97,8 @@ use utoipa::openapi::{Components, Ref};
     components(schemas(
         TraceAnswer,
         EntriesAnswer,
+        PayloadsAnswer,
+        EraseAnswer,
         Job,
         JobDecisions,
         Approvals,

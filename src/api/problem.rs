@@ -286,6 +286,40 @@ impl Problem {
         )
     }
 
+    /// Sealed payloads that nobody can open any more.
+    pub fn erased(detail: impl Into<String>) -> Self {
+        let title = "The payloads were erased";
+        Self::new(StatusCode::GONE, "payloads-erased", title, detail)
+    }
+
+    /// Sealed payloads whose time is over.
+    pub fn pruned() -> Self {
+        Self::new(
+            StatusCode::GONE,
+            "payloads-pruned",
+            "The payloads are not kept any more",
+            "They were kept as long as the entry's retention class says.",
+        )
+    }
+
+    /// Sealed payloads that should open and do not.
+    pub fn not_opened() -> Self {
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "payloads-not-opened",
+            "The payloads cannot be opened",
+            "Their key is missing or damaged, or they are not what the entry commits to. The \
+             server's log says which.",
+        )
+    }
+
+    /// An erasure that is not done, or not to its end.
+    pub fn not_erased(why: &str) -> Self {
+        let detail = format!("{}. The server's log says why.", capitalised(why));
+        let title = "The erasure is not completed";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "not-erased", title, detail)
+    }
+
     /// The answer took too long.
     pub fn timeout() -> Self {
         Self::new(
@@ -425,6 +459,10 @@ mod tests {
             Problem::upstream(&Unanswered::Unreachable),
             Problem::upstream(&Unanswered::Timeout(std::time::Duration::from_secs(45))),
             Problem::workflow_ended("aborted", "completed"),
+            Problem::erased("Ordered at 2026-11-21T08:00:00Z by ada."),
+            Problem::pruned(),
+            Problem::not_opened(),
+            Problem::not_erased("the keys cannot be destroyed now"),
         ];
         insta::assert_json_snapshot!(all);
     }

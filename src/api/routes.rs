@@ -7,7 +7,8 @@ use super::outgoing::Outgoing;
 use super::problem::Problem;
 use super::service::{Api, guard};
 use super::{
-    approvals, axonflow, dead_letters, entries, jobs, keys, policy_audit, probes, runs, traces, who,
+    approvals, axonflow, dead_letters, entries, erasure, jobs, keys, payloads, policy_audit,
+    probes, runs, traces, who,
 };
 use crate::access::Right;
 use axum::Router;
@@ -35,6 +36,8 @@ fn table() -> Vec<Route> {
         ("/api/v1/traces/{*id}", read, get(traces::trace)),
         ("/api/v1/entries", read, get(entries::search)),
         ("/api/v1/entries/{id}", read, get(entries::entry)),
+        ("/api/v1/entries/{id}/payloads", read, get(payloads::payloads)),
+        ("/api/v1/erasures", operate, post(erasure::erase)),
         ("/api/v1/jobs/{id}", read, get(jobs::job)),
         ("/api/v1/jobs/{id}/decisions", read, get(jobs::decisions)),
         ("/api/v1/jobs/{id}/evidence", read, get(jobs::evidence)),

@@ -12,9 +12,11 @@ use super::limits::{
 };
 use super::load::Load;
 use super::outgoing::Outgoing;
+use super::payloads::SealedPayloads;
 use super::problem::Problem;
 use super::shares::{Full, Shares, Taken};
 use crate::access::Credentials;
+use crate::intake::Intake;
 use crate::store::{AuditStore, Cursor, Hit};
 use axum::body::Body;
 use axum::extract::{FromRequestParts, Query, Request, State};
@@ -62,6 +64,10 @@ pub struct Api {
     pub(super) keyring: Option<Arc<dyn Keyring>>,
     /// What takes the calls of AxonFlow's clients; absent where nothing is taken.
     pub(super) axonflow: Option<Arc<AxonflowCalls>>,
+    /// What opens sealed payloads; absent where there are none.
+    pub(super) payloads: Option<SealedPayloads>,
+    /// What erases them; absent where nothing does.
+    pub(super) erasures: Option<Intake>,
     /// What is refused for its load, counted.
     pub(super) load: Arc<Load>,
     /// Questions that may be worked on at once.
@@ -113,6 +119,8 @@ impl Api {
             credentials: None,
             keyring: None,
             axonflow: None,
+            payloads: None,
+            erasures: None,
             load: Arc::default(),
             turns: Shares::new(bounds.concurrent),
             waiting: Shares::new(bounds.waiting),
@@ -154,6 +162,18 @@ impl Api {
     #[must_use]
     pub fn with_axonflow(self, calls: impl Into<Arc<AxonflowCalls>>) -> Self {
         Self { axonflow: Some(calls.into()), ..self }
+    }
+
+    /// The same API with what opens sealed payloads.
+    #[must_use]
+    pub fn with_payloads(self, payloads: Option<SealedPayloads>) -> Self {
+        Self { payloads, ..self }
+    }
+
+    /// The same API, which erases through that intake.
+    #[must_use]
+    pub fn with_erasures(self, intake: Intake) -> Self {
+        Self { erasures: Some(intake), ..self }
     }
 
     /// The same API that counts there what it refuses.

@@ -2,6 +2,7 @@
 
 use super::bench::BenchArgs;
 use super::connect::ConnectArgs;
+use super::erase::EraseArgs;
 use super::hold::HoldArgs;
 use super::import::ImportArgs;
 use super::keys_args::KeysArgs;
@@ -66,6 +67,8 @@ pub enum Command {
     DeadLetters(DeadLettersArgs),
     /// Who may write and read: make keys, list, rotate and revoke them
     Keys(KeysArgs),
+    /// Make the sealed payloads of one subject unreadable, for good and on record
+    Erase(EraseArgs),
     /// Show what a request becomes: for whoever adds a family
     Convert(ConvertArgs),
     /// Measure what a span costs on this machine

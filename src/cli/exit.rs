@@ -3,6 +3,7 @@
 use super::client::SourceError;
 use super::convert::ConvertError;
 use super::demo::DemoError;
+use super::erase::EraseError;
 use super::import::ImportError;
 use super::keys::KeysError;
 use crate::ledger::VerifyError;
@@ -78,6 +79,9 @@ pub enum CommandError {
     /// Keys were not changed.
     #[error(transparent)]
     Keys(#[from] KeysError),
+    /// Nothing was erased, or not yet.
+    #[error(transparent)]
+    Erase(#[from] EraseError),
     /// Nothing was converted.
     #[error(transparent)]
     Convert(#[from] ConvertError),

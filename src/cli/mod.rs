@@ -5,6 +5,7 @@
 //! | `args.rs` | [`Cli`]: commands, flags, environment variables, examples |
 //! | `search.rs`, `trace.rs`, `tail.rs` | what asks |
 //! | `keys.rs`, `keys_args.rs`, `keys_table.rs` | who may write and read |
+//! | `erase.rs` | the sealed payloads of a subject, erased |
 //! | `convert.rs`, `explained.rs` | what a request would become, and why |
 //! | `import/` | JSON Lines to a running server |
 //! | `setup.rs`, `kibana.rs` | what has to be in Elasticsearch before the exporter writes; what people look at in Kibana |
@@ -39,6 +40,7 @@ pub mod demo;
 mod display;
 mod doc;
 mod endpoints;
+mod erase;
 mod exit;
 mod explained;
 mod exposure;
@@ -72,6 +74,7 @@ pub use convert::{ConvertError, convert};
 pub use dead_letters::dead_letters;
 pub use display::{Paint, Style, clean};
 pub use endpoints::{ENDPOINTS_FILE, Endpoints, EndpointsError};
+pub use erase::{EraseArgs, EraseError, erase};
 pub use exit::{CommandError, Exit, end, error_line};
 pub use hold::{HoldArgs, hold};
 pub use import::{ImportArgs, ImportError, ImportFormat, SendError, import};

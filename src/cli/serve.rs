@@ -16,9 +16,10 @@ use super::keeper::{Keeper, KeeperError, open_credentials};
 use super::letters::{Letters, NotStarted};
 use super::listen::{Listening, Part};
 use crate::access::{ACCESS_FOLDER, BookError, Tls, TlsError};
-use crate::api::{Api, AxonflowCalls, DeadLetterBox, Health, Load};
+use crate::api::{Api, AxonflowCalls, DeadLetterBox, Health, Load, SealedPayloads};
 use crate::config::{Config, ConfigError, Overrides};
 use crate::convert::{MappingError, Mappings};
+use crate::intake::Opener;
 use crate::ledger::Recovery;
 use crate::pipeline::{self, ELASTICSEARCH, Opened, Pipeline, PipelineError, Vitals};
 use crate::receiver::Receiver;
@@ -124,6 +125,10 @@ pub async fn start(config: Config, mappings: Mappings) -> Result<Running, ServeE
         Err(error) => tracing::error!("{}", with_causes(&error)),
         Ok(()) => {}
     }
+    // An erasure that was cut off. It stays ordered, and holds nothing up.
+    if let Err(error) = Box::pin(opened.intake().complete_erasures()).await {
+        tracing::error!("an erasure is not completed: {}", with_causes(&error));
+    }
     let pipeline = opened.start(&config)?;
     let health = Arc::new(Health::starting(&["ledger"]));
     let letters = letters(&pipeline, &health);
@@ -146,11 +151,15 @@ pub async fn start(config: Config, mappings: Mappings) -> Result<Running, ServeE
     let upstream = config.axonflow.clone().map(Upstream::new).transpose()?;
     let axonflow = Arc::new(AxonflowCalls::new(sources.intake.clone(), upstream));
     let metrics = Arc::new(move || sources.text());
+    let keys = pipeline.intake().protector().keys().clone();
+    let payloads = SealedPayloads { reader: pipeline.ledger().reader(), opener: Opener::new(keys) };
     let api = Api::new(Arc::clone(pipeline.store()), Arc::clone(&health), metrics)
         .with_dead_letters(letters)
         .with_credentials(credentials.clone())
         .with_keyring(Arc::new(keeper.clone()))
         .with_axonflow(Arc::clone(&axonflow))
+        .with_payloads(Some(payloads))
+        .with_erasures(pipeline.intake().clone())
         .with_load(load);
     let listening = Listening { config: &config, receiver: &receiver, tls: tls.as_ref() };
     let (api_address, api) = listening.api(api).await?;

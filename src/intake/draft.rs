@@ -7,7 +7,7 @@ use crate::access::{Tenant, Tenants};
 use crate::convert::{ResourceContext, ScopeContext};
 use crate::entry::Entry;
 use crate::ledger::{Batch, BatchError, Commitment, EntryId, NewEntry};
-use crate::protect::TenantProtector;
+use crate::protect::{FreshKeys, ProtectError, SealedBytesError, TenantProtector};
 use crate::span::{Record, Refusal, Resource, Scope, Sink};
 
 /// The records of one request. Each is converted, protected and encoded when it is given, so a
@@ -25,6 +25,7 @@ pub struct Draft {
     scope: ScopeContext,
     batch: Batch,
     body: Vec<u8>,
+    fresh: FreshKeys,
     records: u64,
     refused: u64,
     why: Option<Refusal>,
@@ -35,6 +36,8 @@ pub struct Draft {
 /// A draft that is whole.
 pub(super) struct Finished {
     pub(super) batch: Batch,
+    /// Keys that must be durable before the batch is appended.
+    pub(super) fresh: FreshKeys,
     /// Records of which every entry is in the batch.
     pub(super) records: u64,
     pub(super) refused: u64,
@@ -61,6 +64,7 @@ impl Draft {
             scope,
             batch,
             body: Vec::new(),
+            fresh: FreshKeys::default(),
             records: 0,
             refused: 0,
             why: None,
@@ -88,10 +92,10 @@ impl Draft {
 
     /// What is to be appended, and what the answer needs to know of it.
     pub(super) fn finish(self) -> Result<Finished, IntakeError> {
-        let Self { batch, records, refused, why, places, failure, .. } = self;
+        let Self { batch, fresh, records, refused, why, places, failure, .. } = self;
         match failure {
             Some(failure) => Err(failure),
-            None => Ok(Finished { batch, records, refused, why, places }),
+            None => Ok(Finished { batch, fresh, records, refused, why, places }),
         }
     }
 }
@@ -111,36 +115,60 @@ impl Envelope<'_> {
         &self,
         digest: &Sha,
         entry: &mut Entry<'_>,
-        body: &mut Vec<u8>,
-        batch: &mut Batch,
+        to: &mut Destination<'_>,
     ) -> Result<(), Unsealed> {
-        body.clear();
+        to.body.clear();
         let inner = &self.intake.0;
-        let commitments = self.protector.write(entry, body).map_err(|error| {
-            Unsealed::Failed(IntakeError::Unavailable {
-                retry_after: RETRY_AFTER,
-                reason: error.to_string(),
-            })
-        })?;
-        let commitments: Vec<Commitment> = commitments.into_iter().map(ledger_commitment).collect();
-        batch
+        let keys = self.protector.keys();
+        let id = keys.entry_id(digest);
+        let protected = self.protector.write(entry, to.body).map_err(not_protected)?;
+        let sealed = match &protected.unsealed {
+            Some(texts) => self.protector.seal(&id, texts, to.fresh).map_err(not_protected)?,
+            None => Vec::new(),
+        };
+        let commitments: Vec<_> =
+            protected.commitments.into_iter().map(ledger_commitment).collect();
+        to.batch
             .push(&NewEntry {
-                id: EntryId(self.protector.keys().entry_id(digest)),
+                id: EntryId(id),
                 tenant: self.tenant.name(),
-                tenant_pseudonym: self.protector.keys().pseudonym(),
+                tenant_pseudonym: keys.pseudonym(),
                 retention_class: inner.classes.of(self.tenant, entry.audit.kind),
                 received_ns: self.received_ns,
                 mapping_version: inner.mappings.version(),
                 source_key: self.source_key,
                 commitments: &commitments,
-                sealed: &[],
-                body,
+                sealed: &sealed,
+                body: to.body,
             })
             .map_err(|error| match error {
-                BatchError::BodyTooLong { .. } => Unsealed::TooLarge,
+                BatchError::BodyTooLong { .. } | BatchError::SealedTooLong { .. } => {
+                    Unsealed::TooLarge
+                }
                 error => Unsealed::Failed(IntakeError::TooLarge { reason: error.to_string() }),
             })
     }
+}
+
+/// Where the bytes of entries go.
+struct Destination<'a> {
+    body: &'a mut Vec<u8>,
+    batch: &'a mut Batch,
+    fresh: &'a mut FreshKeys,
+}
+
+fn not_protected(error: ProtectError) -> Unsealed {
+    match error {
+        ProtectError::Seal(SealedBytesError::TooLarge) => Unsealed::TooLarge,
+        error => Unsealed::Failed(not_now(&error)),
+    }
+}
+
+/// An entry that cannot be protected is not taken now. Its client is told so, and the log why.
+pub(super) fn not_now(error: &ProtectError) -> IntakeError {
+    let cause = std::error::Error::source(error).map(ToString::to_string);
+    tracing::error!(%error, cause, "entries cannot be protected");
+    IntakeError::Unavailable { retry_after: RETRY_AFTER, reason: error.to_string() }
 }
 
 /// The ledger knows nothing of ours, so it has a type of its own for the same thing.
@@ -192,15 +220,16 @@ impl Sink for Draft {
             received_ns: self.received_ns,
             source_key,
         };
-        let (body, batch) = (&mut self.body, &mut self.batch);
-        let place = batch.len();
-        let mut sealed = envelope.seal(&digest, &mut converted.entry, body, batch);
+        let place = self.batch.len();
+        let mut to =
+            Destination { body: &mut self.body, batch: &mut self.batch, fresh: &mut self.fresh };
+        let mut sealed = envelope.seal(&digest, &mut converted.entry, &mut to);
         // An audit event has no span id of its own to be in conflict about.
         let envelope = Envelope { source_key: None, ..envelope };
         for (number, further) in converted.further.iter_mut().enumerate() {
             if sealed.is_ok() {
                 let digest = of_further(&digest, number as u64);
-                sealed = envelope.seal(&digest, further, body, batch);
+                sealed = envelope.seal(&digest, further, &mut to);
             }
         }
         match sealed {

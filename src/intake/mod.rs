@@ -6,6 +6,8 @@
 //! | `acts.rs` | entries about what was done to the ledger itself |
 //! | `classes.rs` | [`Classes`]: how long which entries are kept |
 //! | `draft.rs` | [`Draft`]: the records of one request on their way to becoming entries |
+//! | `opener.rs` | [`Opener`]: sealed payloads, opened and compared with what the ledger says of them |
+//! | `erasure.rs` | [`Intake::erase`]: a subject's payloads made unreadable for good, on record |
 //! | `identity.rs` | the digest of a record, from which its entry's id is made |
 //! | `own.rs` | entries about what was done to spanledger itself |
 //! | `preview.rs` | [`Preview`]: what would be stored, shown instead |
@@ -19,7 +21,9 @@
 mod acts;
 mod classes;
 mod draft;
+mod erasure;
 mod identity;
+mod opener;
 mod own;
 mod preview;
 mod receipts;
@@ -28,6 +32,8 @@ mod rejection;
 pub use acts::{Fact, LedgerAct};
 pub use classes::{ClassRule, Classes, DEFAULT_CLASS, PERMANENT_CLASS};
 pub use draft::Draft;
+pub use erasure::{ErasureError, ErasureRequest, MAX_REASON_BYTES, MAX_SUBJECT_BYTES};
+pub use opener::{OpenedPayload, Opener};
 pub use own::{OperatorAction, UNKNOWN_ACTOR};
 pub use preview::{Preview, Previewed};
 pub use receipts::Receipts;
@@ -36,7 +42,7 @@ pub use rejection::{RefusedRequest, Whose};
 use crate::access::Tenants;
 use crate::convert::Mappings;
 use crate::ledger::{AppendError, Ledger};
-use crate::protect::Protector;
+use crate::protect::{FreshKeys, ProtectError, Protector};
 use crate::span::Refusal;
 use draft::Finished;
 use rejection::Rejections;
@@ -149,11 +155,12 @@ impl Intake {
     /// become durable, which is harmless: sent again, it is the same entries.
     pub async fn commit(&self, draft: Draft) -> Result<Accepted, IntakeError> {
         let counts = &self.0.counts;
-        let Finished { batch, records, refused, why, places } = draft.finish()?;
+        let Finished { batch, fresh, records, refused, why, places } = draft.finish()?;
         counts.refused.fetch_add(refused, Ordering::Relaxed);
         if batch.is_empty() {
             return Ok(Accepted { accepted: 0, refused, why, receipts: places.receipts(&[]) });
         }
+        self.keep_keys(fresh).await?;
         let receipt = self.0.ledger.append(batch).await.map_err(|error| unavailable(&error))?;
         let duplicates = receipt.entries.iter().filter(|entry| entry.duplicate).count() as u64;
         let appended = (receipt.entries.len() as u64).saturating_sub(duplicates);
@@ -165,6 +172,28 @@ impl Intake {
             why,
             receipts: places.receipts(&receipt.entries),
         })
+    }
+
+    /// Makes keys durable.
+    ///
+    /// IMPORTANT: before what is sealed with them is appended, because what is appended may be
+    /// acknowledged, and is worth nothing without its key.
+    async fn keep_keys(&self, fresh: FreshKeys) -> Result<(), IntakeError> {
+        if fresh.is_empty() {
+            return Ok(());
+        }
+        let keys = self.0.protector.keys().clone();
+        let kept = tokio::task::spawn_blocking(move || keys.subjects().make_durable(&fresh)).await;
+        match kept {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(draft::not_now(&ProtectError::Key(error))),
+            Err(_) => Err(unavailable(&AppendError::Closed)),
+        }
+    }
+
+    /// What protects entries.
+    pub fn protector(&self) -> &Protector {
+        &self.0.protector
     }
 
     /// Puts on record that a request was refused. Never blocks and never fails: beyond the rate

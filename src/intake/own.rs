@@ -1,10 +1,11 @@
 //! Entries that spanledger makes itself, about what was done to it.
 
-use super::draft::ledger_commitment;
-use super::{Intake, IntakeError, RETRY_AFTER, now_ns, unavailable};
+use super::draft::{ledger_commitment, not_now};
+use super::{Intake, IntakeError, now_ns, unavailable};
 use crate::access::Tenant;
 use crate::entry::{Entry, EventPart, Kind, format_ns};
 use crate::ledger::{Batch, EntryId, NewEntry};
+use crate::protect::FreshKeys;
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
 
@@ -70,18 +71,22 @@ pub(super) async fn append(
     let inner = &intake.0;
     let mut body = Vec::new();
     let protector = inner.protector.tenant(tenant);
-    let failed = |reason: String| IntakeError::Unavailable { retry_after: RETRY_AFTER, reason };
-    let commitments =
-        protector.write(&mut entry, &mut body).map_err(|error| failed(error.to_string()))?;
-    let commitments: Vec<_> = commitments.into_iter().map(ledger_commitment).collect();
+    let protected = protector.write(&mut entry, &mut body).map_err(|error| not_now(&error))?;
     let keys = protector.keys();
-    let mut batch = Batch::new();
     let mut digest = Sha256::new();
     digest.update(at_ns.to_le_bytes());
     digest.update(&body);
+    let id = keys.entry_id(&digest.finalize().into());
+    let mut fresh = FreshKeys::default();
+    let sealed = match &protected.unsealed {
+        Some(texts) => protector.seal(&id, texts, &mut fresh).map_err(|error| not_now(&error))?,
+        None => Vec::new(),
+    };
+    let commitments: Vec<_> = protected.commitments.into_iter().map(ledger_commitment).collect();
+    let mut batch = Batch::new();
     batch
         .push(&NewEntry {
-            id: EntryId(keys.entry_id(&digest.finalize().into())),
+            id: EntryId(id),
             tenant: tenant.name(),
             tenant_pseudonym: keys.pseudonym(),
             retention_class: inner.classes.of_own(tenant, entry.audit.kind),
@@ -89,9 +94,10 @@ pub(super) async fn append(
             mapping_version: inner.mappings.version(),
             source_key: None,
             commitments: &commitments,
-            sealed: &[],
+            sealed: &sealed,
             body: &body,
         })
         .map_err(|error| IntakeError::TooLarge { reason: error.to_string() })?;
+    intake.keep_keys(fresh).await?;
     inner.ledger.append(batch).await.map(drop).map_err(|error| unavailable(&error))
 }

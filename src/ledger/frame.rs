@@ -103,7 +103,9 @@ pub enum FrameError {
     #[error("the head of the frame does not match its checksum")]
     Head,
     /// The head is sound and the body, or what is sealed beside it, is not what was written.
-    #[error("the body of entry {sequence} does not match its checksum")]
+    #[error(
+        "the body of entry {sequence}, or what is sealed beside it, does not match its checksum"
+    )]
     Body {
         /// Sequence number of the entry.
         sequence: u64,

@@ -2,7 +2,7 @@
 
 use crate::elasticsearch::SettingsError;
 use crate::ledger::{CloseError, OpenError};
-use crate::protect::{KeysError, ProtectorError};
+use crate::protect::{KeysError, ProtectorError, SubjectKeyError};
 use crate::store::StoreError;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -21,6 +21,9 @@ pub enum PipelineError {
     /// There are no keys.
     #[error(transparent)]
     Keys(#[from] KeysError),
+    /// Payloads cannot be sealed.
+    #[error(transparent)]
+    SubjectKeys(#[from] SubjectKeyError),
     /// Protection cannot be set up.
     #[error(transparent)]
     Protector(#[from] ProtectorError),

@@ -83,6 +83,9 @@ impl Opened {
         folders::private_folder(&config.data)?;
         let keys = folders::open_keys(config)?;
         let protector = Protector::new(&config.audit, keys)?;
+        if protector.seals() {
+            protector.keys().subjects().claim()?;
+        }
         let (ledger, recovery) = folders::open_ledger(config)?;
         let classes = config.retention.rules.clone();
         let intake = Intake::keeping(mappings, protector, ledger.clone(), classes);
@@ -92,6 +95,14 @@ impl Opened {
     /// The one way in.
     pub fn intake(&self) -> &Intake {
         &self.intake
+    }
+
+    /// Ends it without ever starting what reads the ledger: for a command that writes an entry.
+    ///
+    /// # Errors
+    /// [`PipelineError`] when the end was not clean. All that was acknowledged is durable anyway.
+    pub async fn close(self) -> Result<(), PipelineError> {
+        Ok(self.ledger.close().await.map(drop)?)
     }
 
     /// Starts what reads the ledger. To be called inside a tokio runtime.

@@ -1,4 +1,4 @@
-//! Payloads: keyed hash, commitment, and what mode `hash` takes out of an entry.
+//! Payloads: keyed hash, commitment, and what modes `hash` and `full` take out of an entry.
 //!
 //! ```text
 //! text ── HMAC(payload key of the tenant) ──► keyed hash ── HMAC(random salt) ──► commitment
@@ -14,20 +14,29 @@
 //! | a span event, or a log record, with the event name of a payload | the same for each of its values but role, id, index and the like |
 //! | a string elsewhere that equals or holds a dropped text (16 bytes or longer, ids excepted) | `[HASHED:<keyed hash of that string>]` |
 //! | raw bytes of repaired text | nothing, everywhere in an entry that lost a payload |
+//!
+//! Mode `full` does the same, and hands over what it took so that it can be sealed: each text once,
+//! with the salt of its commitment, which then is not in the ledger. A text that holds one of mode
+//! `hash` is not handed over.
 
 use super::keys::TenantKeys;
 use super::payload_names::PayloadNames;
 use super::record::Record;
 use super::salt::{SALT_LEN, salt};
+use super::seal::Taken;
 use super::settings::{ModeTable, PayloadMode, commitment_kind};
+use super::text::{Cleaner, field_rule, marker};
 use super::walk::{Place, Visitor, walk};
 use super::{ProtectError, is_id_place};
 use crate::entry::{Entry, Json, Payload, SpanEvent};
 use sha2::{Digest as _, Sha256};
 use std::borrow::Cow;
+use std::collections::HashSet;
 
-/// Rule under which values are recorded that mode `hash` replaced outside `audit.payload`.
-const RULE: &str = "payload_mode:hash";
+/// Rules under which values are recorded that modes `hash` and `full` replaced outside
+/// `audit.payload`.
+const HASH_RULE: &str = "payload_mode:hash";
+const FULL_RULE: &str = "payload_mode:full";
 
 /// Shortest dropped text that is looked for elsewhere, bytes: `ok` or `1042` stand in many fields
 /// with a meaning of their own.
@@ -44,6 +53,9 @@ const MAX_SINGLE: usize = 64;
 
 /// Kind of the commitment that the payloads beyond [`MAX_SINGLE`] share.
 const SHARED_KIND: u8 = 0;
+
+/// Kind of a text that was taken because it holds a payload.
+const NO_KIND: u8 = 0;
 
 /// Names in an event of a payload that say what the payload is, not what it says.
 const NOT_CONTENT: &[&str] = &[
@@ -91,22 +103,47 @@ fn commit(kind: u8, hash: &[u8; 32]) -> Result<Commitment, ProtectError> {
     Ok(Commitment { kind, value: Commitment::value_of(&salt, hash), salt })
 }
 
-/// Hashes every payload of the entry, commits to it, and drops the text where the mode says so.
+/// What became of an entry's payloads.
+#[derive(Debug, Default)]
+pub(super) struct Hashed {
+    pub(super) commitments: Vec<Commitment>,
+    /// What mode `full` took.
+    pub(super) taken: Vec<Taken>,
+}
+
+/// By what payloads are hashed and taken.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rules<'r> {
+    pub(super) keys: &'r TenantKeys,
+    pub(super) modes: ModeTable,
+    pub(super) names: &'r PayloadNames,
+    pub(super) cleaner: &'r Cleaner,
+}
+
+/// Hashes every payload of the entry, commits to it, and takes the text out where the mode says so.
 pub(super) fn hash_payloads(
     entry: &mut Entry<'_>,
-    keys: &TenantKeys,
-    modes: ModeTable,
-    names: &PayloadNames,
+    rules: Rules<'_>,
     record: &mut Record,
-) -> Result<Vec<Commitment>, ProtectError> {
+) -> Result<Hashed, ProtectError> {
+    let Rules { keys, modes, cleaner, .. } = rules;
     let mut commitments = Vec::with_capacity(entry.audit.payload.len().min(MAX_SINGLE));
     let mut rest = Vec::new();
+    let mut taken = TakenTexts { cleaner, texts: Vec::new(), seen: HashSet::new() };
     let mut dropped = Vec::new();
-    for payload in &mut entry.audit.payload {
+    for (at, payload) in entry.audit.payload.iter_mut().enumerate() {
         let Some(text) = payload.text.as_ref() else { continue };
         let hash = keys.payload_hash(text.as_bytes());
-        if commitments.len() < MAX_SINGLE {
-            commitments.push(commit(commitment_kind(payload.kind), &hash)?);
+        let mode = modes.of(payload.kind);
+        let kind = commitment_kind(payload.kind);
+        let single = commitments.len() < MAX_SINGLE;
+        let mut salt = None;
+        if single {
+            let mut commitment = commit(kind, &hash)?;
+            if mode == PayloadMode::Full {
+                salt = Some(std::mem::take(&mut commitment.salt));
+            }
+            commitments.push(commitment);
         } else {
             rest.extend_from_slice(&hash);
         }
@@ -114,47 +151,109 @@ pub(super) fn hash_payloads(
         if payload.bytes == 0 {
             payload.bytes = u64::try_from(text.len()).unwrap_or(u64::MAX);
         }
-        if modes.of(payload.kind) == PayloadMode::Hash {
-            dropped.extend(payload.text.take());
+        if mode == PayloadMode::Full {
+            // Each payload of its own, also when another one says the same: each has its salt.
+            taken.seen.insert(hash);
+            taken.add(kind, &format!("audit.payload[{at}]"), &payload.source, text, salt);
+        }
+        if mode != PayloadMode::Redact {
+            dropped.extend(payload.text.take().map(|text| Dropped { text, mode }));
         }
     }
     if !rest.is_empty() {
-        commitments.push(commit(SHARED_KIND, &Sha256::digest(&rest).into())?);
+        let mut shared = commit(SHARED_KIND, &Sha256::digest(&rest).into())?;
+        if !taken.texts.is_empty() {
+            let salt = std::mem::take(&mut shared.salt);
+            taken.add(SHARED_KIND, "audit.payload", "", "", Some(salt));
+        }
+        commitments.push(shared);
     }
-    if modes.any_hash() {
-        Sweep::new(dropped, keys, modes, names, record).run(entry);
+    if modes.any_taken() {
+        Sweep::new(dropped, rules, record, &mut taken).run(entry);
     }
-    Ok(commitments)
+    Ok(Hashed { commitments, taken: taken.texts })
+}
+
+/// What mode `full` took so far.
+struct TakenTexts<'c> {
+    cleaner: &'c Cleaner,
+    texts: Vec<Taken>,
+    /// Keyed hashes of them: a text that stands in several places is kept once.
+    seen: HashSet<[u8; 32]>,
+}
+
+impl TakenTexts<'_> {
+    /// Keeps a text that was called `name`, and what redaction would have left of it.
+    fn add(&mut self, kind: u8, place: &str, name: &str, text: &str, salt: Option<[u8; SALT_LEN]>) {
+        let redacted = match self.cleaner.field(name, place) {
+            Some(field) => Some(marker(&field_rule(field))),
+            None => self.cleaner.clean(text, false, |_| {}),
+        };
+        let (place, original) = (place.to_owned(), text.to_owned());
+        self.texts.push(Taken { kind, place, original, redacted, salt });
+    }
+
+    /// Keeps the raw bytes of a text that was repaired. Their redacted form is nothing, because
+    /// the repaired text has one of its own.
+    fn add_raw(&mut self, place: &str, base64: &str) {
+        let (place, original) = (place.to_owned(), base64.to_owned());
+        let redacted = Some(String::new());
+        self.texts.push(Taken { kind: NO_KIND, place, original, redacted, salt: None });
+    }
+}
+
+/// The text of a payload that leaves the body.
+struct Dropped<'s> {
+    text: Cow<'s, str>,
+    mode: PayloadMode,
 }
 
 /// Takes payloads out of everything but `audit.payload`.
-struct Sweep<'s> {
-    keys: &'s TenantKeys,
-    modes: ModeTable,
-    names: &'s PayloadNames,
+struct Sweep<'s, 'c> {
+    rules: Rules<'s>,
     record: &'s mut Record,
+    taken: &'s mut TakenTexts<'c>,
     /// Texts to look for, the longest first.
-    dropped: Vec<Cow<'s, str>>,
+    dropped: Vec<Dropped<'s>>,
     /// Whether anything was dropped.
     any: bool,
-    /// Whether the whole body of the log record is a payload.
-    body: bool,
+    /// Whether anything was dropped that nobody may see again.
+    any_hash: bool,
+    /// What the whole body of the log record is, when it is a payload.
+    body: Option<Because>,
 }
 
-impl<'s> Sweep<'s> {
+/// Why a text leaves the body.
+#[derive(Debug, Clone, Copy)]
+struct Because {
+    mode: PayloadMode,
+    /// As a commitment has it.
+    kind: u8,
+}
+
+impl<'s, 'c> Sweep<'s, 'c> {
     fn new(
-        mut dropped: Vec<Cow<'s, str>>,
-        keys: &'s TenantKeys,
-        modes: ModeTable,
-        names: &'s PayloadNames,
+        mut dropped: Vec<Dropped<'s>>,
+        rules: Rules<'s>,
         record: &'s mut Record,
+        taken: &'s mut TakenTexts<'c>,
     ) -> Self {
         let any = !dropped.is_empty();
-        dropped.retain(|text| text.len() >= MIN_SWEPT_BYTES);
-        dropped.sort_unstable_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
-        dropped.dedup();
+        let any_hash = dropped.iter().any(|it| it.mode == PayloadMode::Hash);
+        dropped.retain(|it| it.text.len() >= MIN_SWEPT_BYTES);
+        dropped.sort_unstable_by(|a, b| {
+            b.text.len().cmp(&a.text.len()).then_with(|| a.text.cmp(&b.text))
+        });
+        // Of equal texts the one that nobody may see again stays.
+        dropped.dedup_by(|later, first| {
+            let same = later.text == first.text;
+            if same && later.mode == PayloadMode::Hash {
+                first.mode = PayloadMode::Hash;
+            }
+            same
+        });
         dropped.truncate(MAX_SWEPT);
-        Self { keys, modes, names, record, dropped, any, body: false }
+        Self { rules, record, taken, dropped, any, any_hash, body: None }
     }
 
     fn run(mut self, entry: &mut Entry<'_>) {
@@ -162,29 +261,39 @@ impl<'s> Sweep<'s> {
             let name = entry.attributes.get("event.name")?.as_str()?;
             Some(Cow::Owned(name.to_owned()))
         });
-        if let Some(name) = event_name.filter(|name| self.is_hashed(name)) {
-            self.body = true;
+        if let Some(name) = event_name
+            && let Some(because) = self.taken_for_its_name(&name)
+        {
+            self.body = Some(because);
             // The text of such a record is the payload again.
-            if entry.message.as_ref().is_some_and(|message| *message != name) {
-                self.record.add(RULE, "message");
-                self.any = true;
-                entry.message = Some(name);
+            if let Some(message) = entry.message.as_mut().filter(|message| **message != name) {
+                self.take("message", message, because);
+                *message = name;
             }
         }
         walk(entry, &mut self);
         if self.any {
             for (at, raw) in entry.audit.invalid_text.iter_mut().enumerate() {
-                raw.base64 = Cow::Borrowed("");
-                self.record.add(RULE, &format!("audit.invalid_text[{at}].base64"));
+                let place = format!("audit.invalid_text[{at}].base64");
+                let base64 = std::mem::take(&mut raw.base64);
+                if self.any_hash || base64.is_empty() {
+                    self.record.add(HASH_RULE, &place);
+                } else {
+                    self.record.add(FULL_RULE, &place);
+                    self.taken.add_raw(&place, &base64);
+                }
             }
         }
     }
 
-    fn is_hashed(&self, name: &str) -> bool {
-        self.names.kind(name).is_some_and(|kind| self.modes.of(kind) == PayloadMode::Hash)
+    /// Whether what has that name leaves the body.
+    fn taken_for_its_name(&self, name: &str) -> Option<Because> {
+        let kind = self.rules.names.kind(name)?;
+        let because = Because { mode: self.rules.modes.of(kind), kind: commitment_kind(kind) };
+        (because.mode != PayloadMode::Redact).then_some(because)
     }
 
-    fn hash_value(&mut self, place: &str, value: &mut Json<'_>) {
+    fn hash_value(&mut self, place: &str, value: &mut Json<'_>, because: Because) {
         let text = match *value {
             Json::Null => return,
             Json::Text(ref text) if text.is_empty() || is_hashed_text(text) => return,
@@ -192,14 +301,35 @@ impl<'s> Sweep<'s> {
             // Serialising a value of ours does not fail; what failed would be dropped all the same.
             ref other => serde_json::to_string(other).unwrap_or_default().into(),
         };
-        *value = Json::Text(self.hashed(place, &text));
+        *value = Json::Text(self.hashed(place, &text, because));
     }
 
-    fn hashed(&mut self, place: &str, text: &str) -> Cow<'static, str> {
-        self.any = true;
-        self.record.add(RULE, place);
-        Cow::Owned(format!("[HASHED:{}]", hex(&self.keys.payload_hash(text.as_bytes()))))
+    fn hashed(&mut self, place: &str, text: &str, because: Because) -> Cow<'static, str> {
+        let hash = self.take(place, text, because);
+        Cow::Owned(format!("[HASHED:{}]", hex(&hash)))
     }
+
+    /// Notes that a text leaves the body, and keeps it where its mode says so. Gives its keyed hash.
+    fn take(&mut self, place: &str, text: &str, because: Because) -> [u8; 32] {
+        self.any = true;
+        let hash = self.rules.keys.payload_hash(text.as_bytes());
+        let forbidden = |it: &Dropped<'_>| it.mode == PayloadMode::Hash && holds(text, &it.text);
+        if because.mode == PayloadMode::Hash || self.dropped.iter().any(forbidden) {
+            self.any_hash = true;
+            self.record.add(HASH_RULE, place);
+        } else {
+            self.record.add(FULL_RULE, place);
+            if !text.is_empty() && self.taken.seen.insert(hash) {
+                let name = place.rsplit('.').next().unwrap_or(place);
+                self.taken.add(because.kind, place, name, text, None);
+            }
+        }
+        hash
+    }
+}
+
+fn holds(text: &str, part: &str) -> bool {
+    part.len() <= text.len() && memchr::memmem::find(text.as_bytes(), part.as_bytes()).is_some()
 }
 
 /// Whether a text is what this module writes: it is not hashed again.
@@ -209,14 +339,14 @@ fn is_hashed_text(text: &str) -> bool {
         && text.ends_with(']')
 }
 
-impl Visitor for Sweep<'_> {
+impl Visitor for Sweep<'_, '_> {
     fn text(&mut self, place: &Place, text: &mut Cow<'_, str>) {
-        let held = |dropped: &Cow<'_, str>| {
-            dropped.len() <= text.len()
-                && memchr::memmem::find(text.as_bytes(), dropped.as_bytes()).is_some()
-        };
-        if !is_id_place(place.path()) && self.dropped.iter().any(held) {
-            *text = self.hashed(place.path(), text);
+        if is_id_place(place.path()) {
+            return;
+        }
+        if let Some(held) = self.dropped.iter().find(|it| holds(text, &it.text)) {
+            let because = Because { mode: held.mode, kind: NO_KIND };
+            *text = self.hashed(place.path(), text, because);
         }
     }
 
@@ -225,11 +355,12 @@ impl Visitor for Sweep<'_> {
         if path.starts_with("resource.") || path.starts_with("scope.") {
             return false;
         }
-        let hash = (self.body && path == "body") || self.is_hashed(place.name());
-        if hash {
-            self.hash_value(path, value);
-        }
-        hash
+        let body = self.body.filter(|_| path == "body");
+        let Some(because) = body.or_else(|| self.taken_for_its_name(place.name())) else {
+            return false;
+        };
+        self.hash_value(path, value, because);
+        true
     }
 
     fn payload(&mut self, _: &Place, _: &mut Payload<'_>) -> bool {
@@ -238,13 +369,11 @@ impl Visitor for Sweep<'_> {
     }
 
     fn event(&mut self, place: &Place, event: &mut SpanEvent<'_>) {
-        if !self.is_hashed(&event.name) {
-            return;
-        }
+        let Some(because) = self.taken_for_its_name(&event.name) else { return };
         let at = format!("{}.attributes.", place.path());
         for (name, value) in event.attributes.iter_mut() {
             if !NOT_CONTENT.contains(&name) {
-                self.hash_value(&format!("{at}{name}"), value);
+                self.hash_value(&format!("{at}{name}"), value, because);
             }
         }
     }

@@ -2,11 +2,13 @@
 //!
 //! ```text
 //! KEYS/            0700
-//! └── root.key     0600, 32 random bytes
+//! ├── root.key     0600, 32 random bytes
+//! └── subjects/    keys of sealed payloads: `subject_files.rs`
 //!
 //! root ─ HMAC-SHA256 ─┬ "spanledger/v1/entry-id"     ─► entry id    HMAC(tenant ‖ 0 ‖ digest)[..16]
 //!                     ├ "spanledger/v1/source"       ─► source key  HMAC(tenant ‖ 0 ‖ trace ‖ span)[..16]
 //!                     ├ "spanledger/v1/pseudonym"    ─► pseudonym   HMAC(tenant)[..16]
+//!                     ├ "spanledger/v1/subject"    ─► subject     HMAC(tenant ‖ 0 ‖ 1 ‖ name)[..16], of none: ‖ 0
 //!                     └ "spanledger/v1/payload" ‖ 0 ‖ tenant ─► payload hash HMAC(text), a key per tenant
 //! ```
 //!
@@ -15,6 +17,7 @@
 //!
 //! The folder belongs outside backups of the data. Who has both can guess short payloads.
 
+use super::subjects::{Pseudonym, SubjectKeys};
 use crate::access::Tenant;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
@@ -93,6 +96,8 @@ struct Inner {
     id: Keyed,
     source: Keyed,
     pseudonym: Keyed,
+    subject: Keyed,
+    subjects: SubjectKeys,
     tenants: RwLock<HashMap<Tenant, Arc<TenantKeys>>>,
 }
 
@@ -107,6 +112,7 @@ pub struct TenantKeys {
     id: Keyed,
     source: Keyed,
     payload: Keyed,
+    subject: Keyed,
     pseudonym: [u8; 16],
 }
 
@@ -154,21 +160,27 @@ impl Keys {
         }
         let mut root = [0; ROOT_KEY_LEN];
         file.read_exact(&mut root).map_err(io_error("read", &path))?;
-        let keys = Self::from_root(&root);
+        let keys = Self::derive_all(&root, SubjectKeys::within(Some(dir)));
         wipe(&mut root);
         Ok(keys)
     }
 
     /// The keys that follow from a root key, for tests and for collectors that get theirs from a
-    /// secret store.
+    /// secret store. Without a folder they seal nothing.
     pub fn from_root(root: &[u8; ROOT_KEY_LEN]) -> Self {
+        Self::derive_all(root, SubjectKeys::within(None))
+    }
+
+    fn derive_all(root: &[u8; ROOT_KEY_LEN], subjects: SubjectKeys) -> Self {
         let root = keyed(root);
         let derive = |label: &str| derived(&root, &[label.as_bytes()]);
         Self(Arc::new(Inner {
             id: derive("spanledger/v1/entry-id"),
             source: derive("spanledger/v1/source"),
             pseudonym: derive("spanledger/v1/pseudonym"),
+            subject: derive("spanledger/v1/subject"),
             root,
+            subjects,
             tenants: RwLock::default(),
         }))
     }
@@ -203,6 +215,11 @@ impl Keys {
         self.tenant(tenant).pseudonym()
     }
 
+    /// The keys of subjects' sealed payloads.
+    pub fn subjects(&self) -> &SubjectKeys {
+        &self.0.subjects
+    }
+
     fn derive_tenant(&self, tenant: &Tenant) -> TenantKeys {
         let name = tenant.name().as_bytes();
         let started = |key: &Keyed| {
@@ -216,6 +233,7 @@ impl Keys {
         TenantKeys {
             id: started(&self.0.id),
             source: started(&self.0.source),
+            subject: started(&self.0.subject),
             payload: derived(&self.0.root, &[b"spanledger/v1/payload\0", name]),
             pseudonym: first_half(pseudonym),
         }
@@ -245,6 +263,14 @@ impl TenantKeys {
     /// Stands for the tenant where its name must not be read.
     pub fn pseudonym(&self) -> [u8; 16] {
         self.pseudonym
+    }
+
+    /// Stands for a subject of the tenant; without a name, for what belongs to none of them.
+    pub fn subject(&self, name: Option<&str>) -> Pseudonym {
+        let mut mac = self.subject.clone();
+        mac.update(&[u8::from(name.is_some())]);
+        mac.update(name.unwrap_or_default().as_bytes());
+        Pseudonym(first_half(mac))
     }
 
     /// The keyed hash of a payload: HMAC-SHA256(payload key of the tenant, text).
@@ -283,7 +309,7 @@ fn first_half(mac: Keyed) -> [u8; 16] {
 
 /// Overwrites a secret that is no longer needed. `black_box` keeps the compiler from leaving the
 /// writes out; copies that it made elsewhere stay.
-fn wipe(secret: &mut [u8; 32]) {
+pub(super) fn wipe(secret: &mut [u8; 32]) {
     secret.fill(0);
     black_box(secret);
 }
@@ -321,7 +347,7 @@ fn create(dir: &Path) -> Result<(), KeysError> {
     File::open(dir).and_then(|dir| dir.sync_all()).map_err(io_error("sync", dir))
 }
 
-fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(super) fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut options = fs::OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
@@ -332,7 +358,7 @@ fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
-fn create_private_dir(dir: &Path) -> Result<(), KeysError> {
+pub(super) fn create_private_dir(dir: &Path) -> Result<(), KeysError> {
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]
@@ -341,7 +367,11 @@ fn create_private_dir(dir: &Path) -> Result<(), KeysError> {
 }
 
 #[cfg(unix)]
-fn demand_private(path: &Path, metadata: &fs::Metadata, remedy: u32) -> Result<(), KeysError> {
+pub(super) fn demand_private(
+    path: &Path,
+    metadata: &fs::Metadata,
+    remedy: u32,
+) -> Result<(), KeysError> {
     use std::os::unix::fs::PermissionsExt;
     const OTHERS: u32 = 0o077;
     let mode = metadata.permissions().mode() & 0o777;
@@ -353,7 +383,7 @@ fn demand_private(path: &Path, metadata: &fs::Metadata, remedy: u32) -> Result<(
 
 /// Other systems have no modes; there the folder's own access list is what protects it.
 #[cfg(not(unix))]
-fn demand_private(_: &Path, _: &fs::Metadata, _: u32) -> Result<(), KeysError> {
+pub(super) fn demand_private(_: &Path, _: &fs::Metadata, _: u32) -> Result<(), KeysError> {
     Ok(())
 }
 

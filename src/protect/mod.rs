@@ -7,6 +7,10 @@
 //! | `settings.rs` | `Settings`: the `audit:` block of the configuration |
 //! | `keys.rs` | `Keys`: the root key on disk, and ids, pseudonyms and hashes derived from it |
 //! | `hashing.rs` | keyed hashes, `Commitment`s, mode `hash` |
+//! | `seal.rs` | payloads sealed for one subject: the bytes of mode `full` |
+//! | `subjects.rs`, `subject_files.rs` | subjects' keys, in memory and on disk |
+//! | `erasure_order.rs` | an erasure as it is ordered |
+//! | `subject_field.rs` | which field of an entry names its subject |
 //! | `payload_names.rs` | names under which payloads stand outside `audit.payload` |
 //! | `salt.rs` | random salts |
 //! | `walk.rs` | every string of an entry, with its place |
@@ -40,6 +44,8 @@ mod attributes;
 mod cards;
 pub mod display;
 #[cfg(feature = "server")]
+mod erasure_order;
+#[cfg(feature = "server")]
 mod hashing;
 #[cfg(feature = "server")]
 mod keys;
@@ -56,8 +62,16 @@ mod redact;
 #[cfg(feature = "server")]
 mod salt;
 #[cfg(feature = "server")]
+mod seal;
+#[cfg(feature = "server")]
 mod settings;
 mod shapes;
+#[cfg(feature = "server")]
+mod subject_field;
+#[cfg(feature = "server")]
+mod subject_files;
+#[cfg(feature = "server")]
+mod subjects;
 mod text;
 mod tokens;
 #[cfg(feature = "server")]
@@ -66,15 +80,29 @@ mod walk;
 #[cfg(feature = "layer")]
 pub use attributes::{AttributeProtector, FieldRule};
 #[cfg(feature = "server")]
+pub use erasure_order::{Destroyed, ErasureOrder, OrderedBy};
+#[cfg(feature = "server")]
 pub use hashing::Commitment;
 #[cfg(feature = "server")]
 pub use keys::{Keys, KeysError, ROOT_KEY_FILE, ROOT_KEY_LEN, TenantKeys};
 #[cfg(feature = "server")]
-pub use protector::{ProtectError, Protector, TenantProtector};
+pub use protector::{ProtectError, Protected, Protector, TenantProtector, Unsealed};
+#[cfg(feature = "server")]
+pub use seal::{SealedBytesError, SealedFor, Taken};
 #[cfg(feature = "server")]
 pub use settings::{
-    DEFAULT_RETENTION_DAYS, MAX_FIELD_NAME_BYTES, MAX_REDACT_FIELDS, ModeTable, Modes, Notice,
-    PayloadMode, PayloadSettings, Settings, SettingsError, SinkKind, commitment_kind,
+    DEFAULT_RETENTION_DAYS, MAX_FIELD_NAME_BYTES, MAX_REDACT_FIELDS, MAX_SUBJECT_FIELDS, ModeTable,
+    Modes, Notice, PayloadMode, PayloadSettings, Settings, SettingsError, SinkKind,
+    commitment_kind, payload_kind,
+};
+#[cfg(feature = "server")]
+pub use subject_field::{InvalidSubjectField, SubjectField};
+#[cfg(feature = "server")]
+pub use subject_files::SubjectKeyError;
+#[cfg(feature = "server")]
+pub use subjects::{
+    FoundKey, FreshKeys, KeyId, MAX_CACHED_SUBJECT_KEYS, Pseudonym, SealError, SubjectKeyCounts,
+    SubjectKeys,
 };
 
 /// Why there is no protector: the names in `audit.redact_fields` are too much to search for.

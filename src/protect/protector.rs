@@ -2,9 +2,14 @@
 
 use super::payload_names::PayloadNames;
 use super::record::Record;
-use super::settings::{ModeTable, Settings};
+use super::seal::{SealedBytesError, Taken};
+use super::settings::{ModeTable, PayloadMode, Settings};
+use super::subject_field::SubjectField;
+use super::subjects::{FreshKeys, Pseudonym};
 use super::text::Cleaner;
-use super::{Commitment, Keys, ProtectorError, TenantKeys, hashing, redact};
+use super::{
+    Commitment, Keys, ProtectorError, SubjectKeyError, TenantKeys, hashing, redact, salt, seal,
+};
 use crate::access::Tenant;
 use crate::entry::Entry;
 use std::collections::HashMap;
@@ -19,6 +24,28 @@ pub enum ProtectError {
     /// The entry could not be written as JSON.
     #[error("the entry could not be written as JSON")]
     Encode(#[source] serde_json::Error),
+    /// There is no key to seal the payloads with.
+    #[error("the payloads cannot be sealed, so nothing was taken")]
+    Key(#[from] SubjectKeyError),
+    /// The payloads cannot be sealed.
+    #[error(transparent)]
+    Seal(#[from] SealedBytesError),
+}
+
+/// What became of an entry beside its body.
+#[derive(Debug, Default)]
+pub struct Protected {
+    /// Commitments to its payloads.
+    pub commitments: Vec<Commitment>,
+    /// What mode `full` took out of it: to be sealed, or to be forgotten.
+    pub unsealed: Option<Unsealed>,
+}
+
+/// Payloads that are to be sealed: see [`TenantProtector::seal`].
+#[derive(Debug)]
+pub struct Unsealed {
+    subject: Pseudonym,
+    texts: Vec<Taken>,
 }
 
 /// Makes what protects entries, for each tenant. Cheap to clone.
@@ -32,6 +59,8 @@ struct Inner {
     modes: ModeTable,
     tenants: HashMap<Tenant, ModeTable>,
     cleaner: Cleaner,
+    subject: Vec<SubjectField>,
+    seals: bool,
 }
 
 impl Protector {
@@ -52,6 +81,8 @@ impl Protector {
             keys,
             names: PayloadNames::new(&settings.payload_names),
             modes: settings.common_modes(),
+            subject: settings.subject.clone(),
+            seals: settings.seals(),
             tenants,
         })))
     }
@@ -59,6 +90,11 @@ impl Protector {
     /// The keys.
     pub fn keys(&self) -> &Keys {
         &self.0.keys
+    }
+
+    /// Whether somebody's payloads are sealed.
+    pub fn seals(&self) -> bool {
+        self.0.seals
     }
 
     /// What protects the entries of one tenant: a request takes it once.
@@ -94,18 +130,46 @@ impl TenantProtector {
         &self,
         entry: &mut Entry<'_>,
         body: &mut Vec<u8>,
-    ) -> Result<Vec<Commitment>, ProtectError> {
+    ) -> Result<Protected, ProtectError> {
         let start = body.len();
         let mut record = Record::default();
-        let names = &self.inner.names;
-        let commitments =
-            hashing::hash_payloads(entry, &self.keys, self.modes, names, &mut record)?;
+        let Inner { names, cleaner, .. } = &*self.inner;
+        let subject = self.modes.has(PayloadMode::Full).then(|| self.subject(entry));
+        let rules = hashing::Rules { keys: &self.keys, modes: self.modes, names, cleaner };
+        let hashed = hashing::hash_payloads(entry, rules, &mut record)?;
         entry.audit.redactions.extend(record.into_redactions());
         self.encode(entry, body).map_err(|error| {
             body.truncate(start);
             ProtectError::Encode(error)
         })?;
-        Ok(commitments)
+        let texts = hashed.taken;
+        let unsealed = subject.filter(|_| !texts.is_empty());
+        let unsealed = unsealed.map(|subject| Unsealed { subject, texts });
+        Ok(Protected { commitments: hashed.commitments, unsealed })
+    }
+
+    /// Seals payloads for the entry with that id. The key may be new: `fresh` must be
+    /// [durable](super::SubjectKeys::make_durable) before the entry is appended.
+    ///
+    /// # Errors
+    /// [`ProtectError`]; then there is nothing to store the entry with.
+    pub fn seal(
+        &self,
+        id: &[u8; 16],
+        unsealed: &Unsealed,
+        fresh: &mut FreshKeys,
+    ) -> Result<Vec<u8>, ProtectError> {
+        let (Unsealed { subject, texts }, tenant) = (unsealed, self.keys.pseudonym());
+        let key = self.inner.keys.subjects().key_for(subject, &tenant, fresh)?;
+        let random = salt::salt().map_err(ProtectError::Random)?;
+        let nonce = random.first_chunk().copied().unwrap_or_default();
+        Ok(seal::seal(texts, subject, &key, nonce, id, &tenant)?)
+    }
+
+    /// Stands for the person whose payloads the entry has.
+    fn subject(&self, entry: &Entry<'_>) -> Pseudonym {
+        let name = self.inner.subject.iter().find_map(|field| field.of(entry));
+        self.keys.subject(name.as_deref())
     }
 
     /// Writes first and looks at the bytes: nearly every entry has nothing to hide, and then one

@@ -9,15 +9,17 @@
 //!   hash_args: true              # arguments of tools: keyed hash only
 //!   sign_events: true            # recorded
 //!   payloads:
-//!     mode: redact               # default; or hash
+//!     mode: redact               # default; or hash, or full
 //!     kinds: { reasoning: hash }
 //!     tenants:
 //!       acme: { mode: hash, kinds: { prompt: redact } }
+//!   subject: [user.id]           # whose key seals in mode full; the first field that is there
 //!   payload_names:               # replaces the built-in list of that kind
 //!     prompt: ["gen_ai.input.messages", "llm.input_messages.*"]
 //! ```
 
 use super::payload_names::PayloadNames;
+use super::subject_field::SubjectField;
 use crate::access::{InvalidTenant, Tenant};
 use crate::entry::PayloadKind;
 use serde::{Deserialize, Serialize};
@@ -29,6 +31,9 @@ pub const DEFAULT_RETENTION_DAYS: u32 = 184;
 
 /// Most names in [`Settings::redact_fields`]: they are searched for in every entry.
 pub const MAX_REDACT_FIELDS: usize = 64;
+
+/// Most fields in [`Settings::subject`]: each is looked at in every entry with a sealed payload.
+pub const MAX_SUBJECT_FIELDS: usize = 8;
 
 /// Longest name in [`Settings::redact_fields`], bytes.
 pub const MAX_FIELD_NAME_BYTES: usize = 128;
@@ -42,6 +47,9 @@ pub enum PayloadMode {
     /// The text stays after redaction, beside its keyed hash.
     #[default]
     Redact,
+    /// As [`Hash`](Self::Hash) in the body; beside it the exact text and the text after redaction,
+    /// sealed under the subject's key.
+    Full,
 }
 
 /// How entries are kept.
@@ -106,6 +114,9 @@ pub struct Settings {
     pub sign_events: bool,
     /// Modes of payloads.
     pub payloads: PayloadSettings,
+    /// Fields that name the person whose key seals an entry's payloads in mode `full`; the first
+    /// that is there counts. Without any, the key of the tenant does.
+    pub subject: Vec<SubjectField>,
     /// Names under which payloads stand outside `audit.payload`, by kind. A kind that is named
     /// here replaces the built-in list of that kind. `*` at the end matches any rest.
     pub payload_names: HashMap<PayloadKind, Vec<String>>,
@@ -121,6 +132,7 @@ impl Default for Settings {
             hash_args: false,
             sign_events: false,
             payloads: PayloadSettings::default(),
+            subject: vec![SubjectField::UserId],
             payload_names: HashMap::new(),
         }
     }
@@ -141,6 +153,16 @@ pub enum Notice {
          hashed and chained but not signed"
     )]
     SigningLater,
+    /// Originals are kept.
+    #[error(
+        "audit.payloads has mode full: exact payloads are kept, sealed under a key for each {}; back the folder of \
+         keys up apart from the data, because without a key its payloads are gone, and with an old copy of it they \
+         are not erased", if *named { "subject that audit.subject names" } else { "tenant" }
+    )]
+    Sealed {
+        /// Whether some field names subjects.
+        named: bool,
+    },
     /// Credentials are not looked for.
     #[error(
         "audit.redact_credentials is false: passwords, keys and tokens in spans are stored as they come"
@@ -163,6 +185,9 @@ pub enum SettingsError {
     /// Too many names.
     #[error("audit.redact_fields has {0} names, the limit is {MAX_REDACT_FIELDS}")]
     TooManyFields(usize),
+    /// Too many fields.
+    #[error("audit.subject has {0} fields, the limit is {MAX_SUBJECT_FIELDS}")]
+    TooManySubjects(usize),
     /// A name in `payload_names` cannot be one.
     #[error("audit.payload_names has {0:?}: a name is not empty and has `*` only at its end")]
     PayloadName(String),
@@ -197,6 +222,9 @@ impl Settings {
         if self.redact_fields.len() > MAX_REDACT_FIELDS {
             return Err(SettingsError::TooManyFields(self.redact_fields.len()));
         }
+        if self.subject.len() > MAX_SUBJECT_FIELDS {
+            return Err(SettingsError::TooManySubjects(self.subject.len()));
+        }
         if let Some(name) =
             self.payload_names.values().flatten().find(|name| !PayloadNames::is_legal(name))
         {
@@ -215,10 +243,18 @@ impl Settings {
             short.then_some(Notice::ShortRetention(self.retention_days)),
             self.sign_events.then_some(Notice::SigningLater),
             (!self.redact_credentials).then_some(Notice::CredentialsKept),
+            self.seals().then_some(Notice::Sealed { named: !self.subject.is_empty() }),
         ]
         .into_iter()
         .flatten()
         .collect()
+    }
+
+    /// Whether payloads of anybody are sealed.
+    pub fn seals(&self) -> bool {
+        let tenants = self.payloads.tenants.values();
+        let mut tables = tenants.map(|own| self.resolve(Some(own)));
+        self.common_modes().has(PayloadMode::Full) || tables.any(|it| it.has(PayloadMode::Full))
     }
 
     /// The modes of a tenant, resolved: its kind, its own, everybody's kind, everybody's.
@@ -272,6 +308,11 @@ pub const fn commitment_kind(kind: PayloadKind) -> u8 {
     }
 }
 
+/// The kind of payload that a number in a commitment stands for.
+pub fn payload_kind(number: u8) -> Option<PayloadKind> {
+    PAYLOAD_KINDS.into_iter().find(|kind| commitment_kind(*kind) == number)
+}
+
 /// The mode of each kind of payload for one tenant.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ModeTable([PayloadMode; PAYLOAD_KINDS.len()]);
@@ -283,9 +324,14 @@ impl ModeTable {
         self.0.get(at).copied().unwrap_or(PayloadMode::Hash)
     }
 
-    /// Whether some kind is kept as hash only.
-    pub fn any_hash(&self) -> bool {
-        self.0.contains(&PayloadMode::Hash)
+    /// Whether some kind is kept in that mode.
+    pub fn has(&self, mode: PayloadMode) -> bool {
+        self.0.contains(&mode)
+    }
+
+    /// Whether the text of some kind leaves the body.
+    pub fn any_taken(&self) -> bool {
+        self.has(PayloadMode::Hash) || self.has(PayloadMode::Full)
     }
 }
 
@@ -321,7 +367,8 @@ mod tests {
         for json in [
             r#"{"sink":"ring_buffer"}"#,
             r#"{"retention":3}"#,
-            r#"{"payloads":{"mode":"full"}}"#,
+            r#"{"payloads":{"mode":"none"}}"#,
+            r#"{"subject":["password"]}"#,
             r#"{"payloads":{"kinds":{"prompts":"hash"}}}"#,
         ] {
             assert!(serde_json::from_str::<Settings>(json).is_err(), "{json}");
@@ -371,9 +418,25 @@ mod tests {
     }
 
     #[test]
+    fn who_seals_is_told_what_it_means() {
+        for (json, word) in [
+            (r#"{"payloads":{"mode":"full"}}"#, "each subject"),
+            (r#"{"payloads":{"kinds":{"prompt":"full"}},"subject":[]}"#, "each tenant"),
+            (r#"{"payloads":{"tenants":{"acme":{"mode":"full"}}}}"#, "each subject"),
+        ] {
+            let (settings, notices) = parse(json).validate().unwrap();
+            assert!(settings.seals());
+            assert!(notices[0].to_string().contains(word), "{json}: {}", notices[0]);
+        }
+        assert!(!Settings::default().seals());
+    }
+
+    #[test]
     fn each_kind_has_its_own_number() {
         for (at, kind) in PAYLOAD_KINDS.into_iter().enumerate() {
             assert_eq!(usize::from(commitment_kind(kind)), at + 1);
+            assert_eq!(payload_kind(commitment_kind(kind)), Some(kind));
         }
+        assert_eq!(payload_kind(0), None);
     }
 }

@@ -59,6 +59,7 @@ impl Sources {
     pub fn text(&self) -> String {
         let mut page = Page(Registry::with_prefix("spanledger"));
         self.intake(&mut page);
+        self.subject_keys(&mut page);
         self.receiver(&mut page);
         self.ledger(&mut page);
         upkeep_numbers(&self.upkeep, &mut page);
@@ -110,6 +111,14 @@ impl Sources {
             "Refused requests without an entry of their own because of the rate limit",
             load(&counts.rejections_withheld),
         );
+    }
+
+    fn subject_keys(&self, page: &mut Page) {
+        let keys = self.intake.protector().keys().subjects();
+        let counts = keys.counts();
+        page.count("subject_keys_created", "Keys made for subjects", load(&counts.created));
+        page.count("subject_keys_destroyed", "Keys destroyed to erase", load(&counts.destroyed));
+        page.gauge("subject_keys_cached", "Keys of subjects in memory", keys.cached() as u64);
     }
 
     fn receiver(&self, page: &mut Page) {

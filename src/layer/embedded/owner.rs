@@ -98,7 +98,7 @@ fn own(
         Ok(runtime) => runtime,
         Err(error) => return drop(up.send(Err(EmbeddedError::Threads(error)))),
     };
-    let pipeline = match runtime.block_on(async { pipeline(config, mappings) }) {
+    let pipeline = match runtime.block_on(pipeline(config, mappings)) {
         Ok(pipeline) => pipeline,
         Err(error) => {
             runtime.shutdown_timeout(RUNTIME_WITHIN);
@@ -119,8 +119,11 @@ fn own(
     ended.send_replace(Some(stopped.map_err(|error| chain(&error))));
 }
 
-fn pipeline(config: &Config, mappings: Mappings) -> Result<Pipeline, PipelineError> {
-    Opened::open(config, mappings)?.start(config)
+async fn pipeline(config: &Config, mappings: Mappings) -> Result<Pipeline, PipelineError> {
+    let opened = Opened::open(config, mappings)?;
+    // An erasure that cannot be completed now stays ordered, and its payloads stay shut.
+    let _ = opened.intake().complete_erasures().await;
+    opened.start(config)
 }
 
 fn runtime() -> std::io::Result<Runtime> {

@@ -1,0 +1,346 @@
+//! Mode `full`: the body says what mode `hash` says, and what was taken out of it opens with the
+//! subject's key, is what was sent, and is proved by the ledger.
+#![cfg(feature = "server")]
+
+use serde_json::{Value, json};
+use spanledger::access::{Tenant, Tenants};
+use spanledger::convert::Mappings;
+use spanledger::entry::{Entry, Json, Kind, Payload, PayloadKind};
+use spanledger::intake::{ErasureError, ErasureRequest, Intake, OpenedPayload, Opener};
+use spanledger::ledger::{Ledger, Options, StoredEntry, verify};
+use spanledger::protect::{
+    Commitment, FreshKeys, Keys, OrderedBy, Protector, SealError, Settings, Taken,
+};
+use spanledger::span::{Attribute, LogRecord, Record, Resource, Scope, Sink as _, Value as Said};
+use std::path::Path;
+
+const TEXT: &str = "canary: please refund order 1042 to my card";
+const TENANT: &str = "acme";
+
+fn settings(audit: Value) -> Settings {
+    serde_json::from_value::<Settings>(audit).unwrap().validate().unwrap().0
+}
+
+fn full() -> Settings {
+    settings(json!({ "payloads": { "mode": "full" } }))
+}
+
+fn protector(folder: &Path, settings: &Settings) -> Protector {
+    Protector::new(settings, Keys::open_or_create(&folder.join("keys")).unwrap()).unwrap()
+}
+
+fn payload(kind: PayloadKind, text: &str) -> Payload<'static> {
+    let text = Some(text.to_owned().into());
+    Payload { kind, source: "a".into(), text, hash: None, bytes: 0 }
+}
+
+/// Protects and seals; gives the body, the commitments and what opens again.
+fn seal(protector: &Protector, entry: &mut Entry<'_>) -> (String, Vec<Commitment>, Vec<Taken>) {
+    let tenant = protector.tenant(&Tenant::new(TENANT).unwrap());
+    let mut body = Vec::new();
+    let protected = tenant.write(entry, &mut body).unwrap();
+    let body = String::from_utf8(body).unwrap();
+    let Some(unsealed) = &protected.unsealed else { return (body, protected.commitments, vec![]) };
+    let mut fresh = FreshKeys::default();
+    let sealed = tenant.seal(&[1; 16], unsealed, &mut fresh).unwrap();
+    let subjects = protector.keys().subjects();
+    subjects.make_durable(&fresh).unwrap();
+    let opened = subjects.open(&sealed, &[1; 16], &tenant.keys().pseudonym()).unwrap();
+    (body, protected.commitments, opened)
+}
+
+#[test]
+fn what_leaves_the_body_is_sealed_once_and_nothing_of_it_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut entry: Entry<'_> = serde_json::from_value(json!({
+        "schema_version": 1,
+        "event": { "reason": format!("asked: {TEXT}") },
+        "message": TEXT,
+        "log": { "event_name": "gen_ai.user.message" },
+        "audit": {
+            "kind": "llm_call",
+            "payload": [
+                { "kind": "prompt", "source": "a", "text": TEXT, "bytes": 0 },
+                { "kind": "response", "source": "b", "text": "canary-answer", "bytes": 0 },
+            ],
+            "invalid_text": [{ "place": "gen_ai.prompt", "base64": "Y2FuYXJ5OiBwbGVhc2UgcmVmdW5k/w==" }],
+        },
+        "attributes": {
+            "gen_ai.input.messages": [{ "role": "user", "parts": [{ "content": "canary-short" }] }],
+            "input.value": "canary-short",
+            "copied": TEXT,
+        },
+        "events": [
+            { "name": "gen_ai.choice", "attributes": { "index": 3, "message": "canary-choice" } },
+        ],
+        "body": { "content": "canary-body", "role": "user" },
+    }))
+    .unwrap();
+    let (body, commitments, texts) = seal(&protector(folder.path(), &full()), &mut entry);
+    assert!(!body.contains("canary") && !body.contains("Y2FuYXJ5"), "{body}");
+    assert!(body.contains(r#""rule":"payload_mode:full""#), "{body}");
+    let places: Vec<_> = texts.iter().map(|it| (it.place.as_str(), it.original.as_str())).collect();
+    let messages = r#"[{"role":"user","parts":[{"content":"canary-short"}]}]"#;
+    let asked = format!("asked: {TEXT}");
+    for wanted in [
+        ("audit.payload[0]", TEXT),
+        ("audit.payload[1]", "canary-answer"),
+        ("event.reason", asked.as_str()),
+        ("attributes.gen_ai.input.messages", messages),
+        ("attributes.input.value", "canary-short"),
+        ("events[0].attributes.message", "canary-choice"),
+        ("body", r#"{"content":"canary-body","role":"user"}"#),
+        ("audit.invalid_text[0].base64", "Y2FuYXJ5OiBwbGVhc2UgcmVmdW5k/w=="),
+    ] {
+        assert!(places.contains(&wanted), "{wanted:?} of {places:?}");
+    }
+    assert_eq!(texts.iter().filter(|it| it.original == TEXT).count(), 1, "{places:?}");
+    assert!(commitments.iter().all(|it| it.salt == [0; 32]), "salts are sealed, too");
+    assert!(texts[0].salt.is_some() && texts[1].salt.is_some());
+}
+
+#[test]
+fn the_text_after_redaction_is_sealed_beside_the_exact_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let original = "the key is AKIAIOSFODNN7EXAMPLE";
+    let mut entry = Entry::new(Kind::LlmCall);
+    entry.audit.payload.push(payload(PayloadKind::Prompt, original));
+    entry.audit.payload.push(payload(PayloadKind::Response, "nothing to hide"));
+    let (_, _, texts) = seal(&protector(folder.path(), &full()), &mut entry);
+    assert_eq!(texts[0].original, original);
+    assert_eq!(texts[0].redacted.as_deref(), Some("the key is [REDACTED:aws_access_key_id]"));
+    assert_eq!(texts[1].redacted, None);
+}
+
+#[test]
+fn a_text_of_mode_hash_is_sealed_nowhere_also_within_one_of_mode_full() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings =
+        settings(json!({ "payloads": { "mode": "full", "kinds": { "reasoning": "hash" } } }));
+    let secret = "a thought that nobody may see again";
+    let mut entry = Entry::new(Kind::LlmCall);
+    entry.audit.payload.push(payload(PayloadKind::Prompt, "a question"));
+    entry.audit.payload.push(payload(PayloadKind::Reasoning, secret));
+    entry.attributes.push("copied".into(), Json::Text(format!("so: {secret}").into()));
+    entry.attributes.push("input.value".into(), Json::Text(format!("again: {secret}").into()));
+    let (body, commitments, texts) = seal(&protector(folder.path(), &settings), &mut entry);
+    assert!(!body.contains(secret), "{body}");
+    assert_eq!(texts.len(), 1, "{texts:?}");
+    assert_eq!(texts[0].original, "a question");
+    assert_eq!(commitments[0].salt, [0; 32]);
+    assert_ne!(commitments[1].salt, [0; 32]);
+}
+
+#[test]
+fn other_modes_and_entries_without_payloads_seal_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let protector = protector(folder.path(), &full());
+    let mut entry = Entry::new(Kind::Decision);
+    entry.attributes.push("reason".into(), "because".into());
+    assert_eq!(seal(&protector, &mut entry).2, []);
+    for mode in ["hash", "redact"] {
+        let settings = settings(json!({ "payloads": { "mode": mode } }));
+        let mut entry = Entry::new(Kind::LlmCall);
+        entry.audit.payload.push(payload(PayloadKind::Prompt, TEXT));
+        let protector = Protector::new(&settings, Keys::from_root(&[7; 32])).unwrap();
+        assert_eq!(seal(&protector, &mut entry).2, []);
+    }
+    assert!(!folder.path().join("keys/subjects").exists(), "and no key is made");
+}
+
+/// A ledger, what writes to it, and what opens what it holds.
+struct Bench {
+    folder: tempfile::TempDir,
+    ledger: Ledger,
+    intake: Intake,
+    opener: Opener,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self::on(tempfile::tempdir().unwrap())
+    }
+
+    fn on(folder: tempfile::TempDir) -> Self {
+        let protector = protector(folder.path(), &full());
+        let opener = Opener::new(protector.keys().clone());
+        let (ledger, _) = Ledger::open(&folder.path().join("ledger"), Options::default()).unwrap();
+        let intake = Intake::new(Mappings::builtin().unwrap(), protector, ledger.clone());
+        Self { folder, ledger, intake, opener }
+    }
+
+    /// Closes everything and opens it again.
+    async fn restart(self) -> Self {
+        let Self { folder, ledger, intake, opener } = self;
+        ledger.close().await.unwrap();
+        drop((ledger, intake, opener));
+        Self::on(folder)
+    }
+
+    /// A log record of a user with a prompt.
+    async fn send(&self, user: &str, prompt: &str) {
+        let mut draft = self.intake.draft(&Tenants::One(Tenant::new(TENANT).unwrap()));
+        draft.resource(&Resource::default());
+        draft.scope(&Scope::default());
+        let text = |key, value: &str| Attribute::new(key, Said::Text(value.to_owned().into()));
+        let mut attributes = vec![text("input.value", prompt)];
+        if !user.is_empty() {
+            attributes.push(text("user.id", user));
+        }
+        draft.record(Record::Log(&LogRecord { attributes, ..LogRecord::default() }));
+        self.intake.commit(draft).await.unwrap();
+    }
+
+    fn entry(&self, sequence: u64) -> StoredEntry {
+        self.ledger.reader().get(sequence).unwrap().unwrap()
+    }
+
+    fn open(&self, sequence: u64) -> Result<Vec<OpenedPayload>, SealError> {
+        self.opener.open(&self.entry(sequence).as_ref())
+    }
+
+    fn text(&self, sequence: u64) -> String {
+        let opened = self.open(sequence).unwrap();
+        assert!(opened.iter().all(|it| it.proven), "{opened:?}");
+        opened[0].original.clone()
+    }
+
+    fn is_erased(&self, sequence: u64) -> bool {
+        matches!(self.open(sequence), Err(SealError::Erased { by, .. }) if by == "ada")
+    }
+
+    async fn erase(&self, subject: Option<&str>) -> Result<usize, ErasureError> {
+        self.intake.erase(request(subject, 7)).await.map(|order| order.keys.len())
+    }
+}
+
+fn request(subject: Option<&str>, at_ns: u64) -> ErasureRequest {
+    ErasureRequest {
+        tenant: Tenant::new(TENANT).unwrap(),
+        subject: subject.map(ToOwned::to_owned),
+        at_ns,
+        by: OrderedBy { actor: "local".to_owned(), authenticated: false, name: "ada".to_owned() },
+        reason: "request 17 of 2026".to_owned(),
+    }
+}
+
+#[tokio::test]
+async fn what_was_sent_opens_after_a_restart_and_is_proved_by_the_ledger() {
+    let bench = Bench::new();
+    bench.send("alice", TEXT).await;
+    let bench = bench.restart().await;
+    assert_eq!(bench.text(0), TEXT);
+    let entry = bench.entry(0);
+    let opened = bench.open(0).unwrap();
+    let (salt, hash) = (opened[0].salt.unwrap(), opened[0].keyed_hash);
+    let commitment = entry.as_ref().commitments.iter().next().unwrap();
+    assert_eq!(Commitment::value_of(&salt, &hash), commitment.value);
+    assert!(!String::from_utf8(entry.body).unwrap().contains("canary"));
+}
+
+#[tokio::test]
+async fn erasing_a_subject_reaches_its_payloads_and_nobody_elses() {
+    let bench = Bench::new();
+    for (user, text) in [("alice", "hers"), ("bob", "his"), ("", "nobody's"), ("alice", "hers too")]
+    {
+        bench.send(user, text).await;
+    }
+    assert_eq!(bench.erase(Some("alice")).await.unwrap(), 1);
+    assert!(bench.is_erased(0) && bench.is_erased(3));
+    assert_eq!((bench.text(1), bench.text(2)), ("his".to_owned(), "nobody's".to_owned()));
+    bench.send("alice", "hers again").await;
+    assert_eq!(bench.text(5), "hers again");
+    assert_eq!(bench.erase(None).await.unwrap(), 1);
+    assert!(bench.is_erased(2));
+    assert_eq!(bench.text(5), "hers again", "what belongs to nobody is not hers");
+    let bench = bench.restart().await;
+    assert!(bench.is_erased(0) && bench.is_erased(2));
+    assert_eq!(bench.text(5), "hers again");
+    assert_eq!(bench.erase(Some("carol")).await.unwrap(), 0, "nothing was ever sealed for her");
+    let Bench { folder, ledger, .. } = bench;
+    ledger.close().await.unwrap();
+    let report = verify(&folder.path().join("ledger"), |_| ()).unwrap();
+    assert!(report.problems.is_empty(), "{:?}", report.problems);
+}
+
+#[tokio::test]
+async fn the_entry_says_who_erased_what_and_why_and_names_nobody() {
+    let bench = Bench::new();
+    bench.send("alice-1964", TEXT).await;
+    bench.erase(Some("alice-1964")).await.unwrap();
+    let entry = bench.entry(1);
+    let body = String::from_utf8(entry.body).unwrap();
+    assert!(!body.contains("alice-1964"), "{body}");
+    let entry: Entry<'_> = serde_json::from_str(&body).unwrap();
+    assert_eq!(entry.audit.kind, Kind::Erasure);
+    assert_eq!(entry.audit.actor.id.as_deref(), Some("ada"));
+    assert_eq!(entry.audit.actor.source.as_deref(), Some("asserted"));
+    assert_eq!(entry.event.reason.as_deref(), Some("request 17 of 2026"));
+    assert_eq!(entry.audit.target.kind.as_deref(), Some("subject"));
+    assert!(entry.message.unwrap().contains("1 key(s) destroyed"));
+}
+
+#[tokio::test]
+async fn an_erasure_that_was_cut_off_is_completed_and_on_record_once() {
+    let bench = Bench::new();
+    bench.send("alice", TEXT).await;
+    let ErasureRequest { tenant, at_ns, by, reason, .. } = request(Some("alice"), 7);
+    // The order is durable, and the process dies.
+    let keys = bench.intake.protector().keys();
+    let subject = keys.tenant(&tenant).subject(Some("alice"));
+    keys.subjects().order(&tenant, subject, false, at_ns, by, reason).unwrap();
+    assert!(bench.is_erased(0), "nobody opens it any more");
+    let bench = bench.restart().await;
+    assert!(bench.is_erased(0));
+    assert_eq!(bench.ledger.reader().watermark(), 1);
+    assert_eq!(bench.intake.complete_erasures().await.unwrap(), 1);
+    assert_eq!(bench.ledger.reader().watermark(), 2);
+    // The process dies once more, between the entry and the end of the order.
+    let ErasureRequest { tenant, at_ns, by, reason, .. } = request(Some("alice"), 7);
+    let keys = bench.intake.protector().keys();
+    let order = keys.subjects().order(&tenant, subject, false, at_ns, by, reason).unwrap();
+    assert!(order.keys.is_empty(), "its key is gone");
+    assert_eq!(bench.intake.complete_erasures().await.unwrap(), 1);
+    assert_eq!(bench.intake.complete_erasures().await.unwrap(), 0);
+    assert!(bench.is_erased(0));
+}
+
+#[tokio::test]
+async fn a_ledger_that_takes_nothing_keeps_the_order_and_destroys_nothing_unrecorded() {
+    let bench = Bench::new();
+    bench.send("alice", TEXT).await;
+    bench.ledger.close().await.unwrap();
+    let refused = bench.erase(Some("alice")).await.unwrap_err();
+    assert!(matches!(refused, ErasureError::Record(_)), "{refused}");
+    assert!(bench.is_erased(0), "it is ordered, so nobody opens it");
+    let Bench { folder, ledger, intake, opener } = bench;
+    drop((ledger, intake, opener));
+    let bench = Bench::on(folder);
+    assert_eq!(bench.intake.complete_erasures().await.unwrap(), 1);
+    let body = String::from_utf8(bench.entry(1).body).unwrap();
+    assert!(body.contains(r#""kind":"erasure""#), "{body}");
+    assert!(bench.is_erased(0));
+}
+
+#[tokio::test]
+async fn a_missing_key_is_said_to_be_missing_and_an_exchanged_text_to_be_exchanged() {
+    let bench = Bench::new();
+    bench.send("alice", TEXT).await;
+    bench.send("alice", "another text").await;
+    let mut swapped = bench.entry(0);
+    let other = bench.entry(1);
+    // Sealed bytes of another entry do not open beside this one.
+    swapped.sealed = other.sealed.clone();
+    let refused = bench.opener.open(&swapped.as_ref()).unwrap_err();
+    assert!(matches!(refused, SealError::Bytes(_)), "{refused}");
+    // Who has the key and seals another text meets the commitment.
+    let mut forged = bench.entry(0);
+    forged.id = other.id;
+    forged.sealed = other.sealed;
+    let refused = bench.opener.open(&forged.as_ref()).unwrap_err();
+    assert!(matches!(refused, SealError::NotCommitted { .. }), "{refused}");
+    std::fs::remove_dir_all(bench.folder.path().join("keys/subjects")).unwrap();
+    let refused = bench.open(0).unwrap_err();
+    assert!(matches!(refused, SealError::Missing { .. }), "{refused}");
+    assert!(refused.to_string().contains("restore"), "{refused}");
+}
