@@ -107,7 +107,7 @@ pub use frame::{
     FrameError, MAX_BODY_BYTES, MAX_COMMITMENTS, MAX_SEALED_BYTES, MAX_TENANT_BYTES,
 };
 pub use handle::Ledger;
-pub use leaf::LEAF_VERSION;
+pub use leaf::{LEAF_VERSION, LeafRecord};
 pub use options::Options;
 pub use reader::{Chunk, Reader, Scan};
 pub use recover::{Recovery, Torn};
@@ -118,7 +118,8 @@ pub use types::{
     StoredEntry, TreeHead,
 };
 pub use verify::{
-    Problem, Progress, Pseudonyms, Tail, VerifyError, VerifyReport, verify, verify_against,
+    Observer, Problem, Progress, Pseudonyms, Tail, VerifyError, VerifyReport, verify, verify_against,
+    verify_observed,
 };
 
 /// The time, in nanoseconds since 1970.
