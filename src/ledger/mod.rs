@@ -12,6 +12,9 @@
 //! | `recover.rs`, `survey.rs` | opening: what is there, what is torn, where to go on |
 //! | `frame.rs`, `leaf.rs`, `segment.rs`, `sidecar.rs` | the bytes on disk |
 //! | `merkle.rs`, `chain.rs` | the tree, and what follows from the entries before |
+//! | `proof.rs` | proofs that an entry is in a tree, and that a tree continues another |
+//! | `checkpoint.rs`, `note.rs` | what the log signs and with which keys |
+//! | `tiles.rs`, `public.rs` | the public form of the log, [`PublicLog`] |
 //! | `walk.rs`, `reserve.rs`, `bytes.rs` | reading frame by frame; small tools |
 //! | `storage.rs`, `direct.rs` | the disk; large groups past the system's memory |
 //! | `options.rs`, `status.rs`, `error.rs` | settings, numbers, errors |
@@ -73,6 +76,7 @@
 mod batch;
 mod bytes;
 mod chain;
+pub mod checkpoint;
 mod direct;
 mod error;
 mod frame;
@@ -80,7 +84,10 @@ mod group;
 mod handle;
 mod leaf;
 pub mod merkle;
+mod note;
 mod options;
+pub mod proof;
+mod public;
 mod queue;
 mod reader;
 mod recover;
@@ -90,6 +97,7 @@ mod sidecar;
 mod status;
 mod storage;
 mod survey;
+mod tiles;
 mod types;
 mod verify;
 mod view;
@@ -109,10 +117,12 @@ pub use frame::{
 pub use handle::Ledger;
 pub use leaf::{LEAF_VERSION, LeafRecord};
 pub use options::Options;
+pub use public::{CHECKPOINT_FILE, KEYS_FILE, PublicLog, PublicLogError};
 pub use reader::{Chunk, Reader, Scan};
 pub use recover::{Recovery, Torn};
 pub use segment::{FORMAT_VERSION, HeaderError};
 pub use status::{Counters, Status};
+pub use tiles::{Kind, TILE_WIDTH, Tile};
 pub use types::{
     Appended, Commitment, Commitments, EntryId, EntryRef, Hash, InvalidEntryId, NewEntry, Receipt,
     StoredEntry, TreeHead,
