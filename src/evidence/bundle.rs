@@ -1,6 +1,7 @@
 //! A bundle: made from entries and a checkpoint, opened again, and checked without anything else.
 
 use super::check::{KeySource, Trust, check_items, signers};
+use super::folder::Kept;
 use super::format::{
     CHECKPOINT, Covered, FORMAT, INSTRUCTIONS, Item, KEYS, MANIFEST, Manifest, PROGRAM, Proof,
     REPORT, entry_name, hex, proof_name, record_of,
@@ -53,8 +54,8 @@ impl Parts {
         if let Some(signed) = checkpoint {
             files.push((CHECKPOINT.to_owned(), signed.note));
         }
-        let keys: String = trust.keys.iter().map(|key| format!("{key}\n")).collect();
-        files.push((KEYS.to_owned(), keys.into_bytes()));
+        let lines: Vec<_> = trust.keys.iter().map(ToString::to_string).collect();
+        files.push((KEYS.to_owned(), (lines.join("\n") + "\n").into_bytes()));
         for Item { proof, body, .. } in items {
             files.push((proof_name(proof.sequence), pretty(&proof)));
             files.extend(body.map(|body| (entry_name(proof.sequence), body)));
@@ -165,9 +166,15 @@ pub fn check_bundle(file: &[u8], given: &[VerifierKey]) -> Checked {
 }
 
 impl Checked {
-    fn contents(&mut self, manifest: &Manifest, files: &BTreeMap<&str, &[u8]>, given: &[VerifierKey]) {
+    fn contents(
+        &mut self,
+        manifest: &Manifest,
+        files: &BTreeMap<&str, &[u8]>,
+        given: &[VerifierKey],
+    ) {
         if manifest.format != FORMAT {
-            let text = format!("the format is {:?}, and this program reads {FORMAT:?}", manifest.format);
+            let text =
+                format!("the format is {:?}, and this program reads {FORMAT:?}", manifest.format);
             self.findings.add(Code::FieldMismatch, Place::file(MANIFEST), text);
             return;
         }
@@ -207,6 +214,20 @@ impl Checked {
         if drawn && report(manifest, &self.items).as_bytes() != shown {
             let text = "the report is not what these entries make";
             self.findings.add(Code::FieldMismatch, Place::file(REPORT), text);
+        }
+    }
+
+    /// Compares its checkpoint with one that somebody kept: of one size there is one tree. Other
+    /// sizes cannot be compared without the log.
+    pub fn compare(&mut self, kept: &Kept) {
+        let theirs = &kept.signed.checkpoint;
+        let place = Place::file(&kept.name);
+        if self.manifest.as_ref().is_some_and(|it| it.origin != theirs.origin) {
+            let text = format!("it is of the log {:?}", theirs.origin);
+            self.findings.add(Code::WrongOrigin, place, text);
+        } else if self.head.is_some_and(|it| it.size == theirs.head.size && it != theirs.head) {
+            let text = "the bundle has another tree of the same size";
+            self.findings.add(Code::Equivocation, place, text);
         }
     }
 
@@ -264,7 +285,11 @@ fn read_item(
     };
     let body = files.get(body_name.as_str()).map(|body| body.to_vec());
     if body.is_none() != proof.pruned {
-        let why = if proof.pruned { "there is a body of a pruned entry" } else { "the body is not there" };
+        let why = if proof.pruned {
+            "there is a body of a pruned entry"
+        } else {
+            "the body is not there"
+        };
         return Err((Code::Missing, body_name, why));
     }
     Ok(Item { leaf, leaf_hash: merkle::leaf_hash(&record), proof, body })

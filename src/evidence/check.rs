@@ -30,7 +30,7 @@ pub struct Trust {
 }
 
 /// Checks a signed checkpoint; gives who signed it, of those that are known.
-pub fn signers(
+pub(super) fn signers(
     signed: &SignedCheckpoint,
     trust: &Trust,
     place: &Place,
@@ -56,7 +56,8 @@ pub fn signers(
             Vec::new()
         }
         Err(_) => {
-            let text = "no key is known, so nobody can say who signed the checkpoint; give one with --key";
+            let text =
+                "no key is known, so nobody can say who signed the checkpoint; give one with --key";
             findings.add(Code::UnknownKey, place.clone(), text);
             Vec::new()
         }
@@ -64,7 +65,7 @@ pub fn signers(
 }
 
 /// Checks entries of one tenant against a tree: each by itself, and all of them together.
-pub fn check_items(items: &[Item], head: Option<&TreeHead>, findings: &mut Findings) {
+pub(super) fn check_items(items: &[Item], head: Option<&TreeHead>, findings: &mut Findings) {
     for item in items {
         check_item(item, head, findings);
     }
@@ -78,7 +79,11 @@ pub fn check_items(items: &[Item], head: Option<&TreeHead>, findings: &mut Findi
         } else if before.leaf.tenant_pseudonym != after.leaf.tenant_pseudonym {
             findings.add(Code::FieldMismatch, place, "the entry is another tenant's");
         } else if before.leaf.tenant_sequence >= after.leaf.tenant_sequence {
-            findings.add(Code::OutOfOrder, place, "the numbers of the tenant's entries do not rise");
+            findings.add(
+                Code::OutOfOrder,
+                place,
+                "the numbers of the tenant's entries do not rise",
+            );
         }
     }
 }
@@ -95,7 +100,11 @@ fn check_item(item: &Item, head: Option<&TreeHead>, findings: &mut Findings) {
     }
     match &item.body {
         Some(body) if Hash::from(Sha256::digest(body)) != item.leaf.body_hash => {
-            findings.add(Code::HashMismatch, entry(), "the body is not the one that the leaf has the hash of");
+            findings.add(
+                Code::HashMismatch,
+                entry(),
+                "the body is not the one that the leaf has the hash of",
+            );
         }
         Some(body) => commitments(item, body, findings),
         None => {
@@ -112,7 +121,9 @@ fn inclusion(item: &Item, head: Option<&TreeHead>, findings: &mut Findings) {
     let path = item.proof.inclusion.as_ref();
     let path = path.map(|path| path.iter().map(|it| unhex(it)).collect::<Option<Vec<Hash>>>());
     match (path, head) {
-        (Some(None), _) => findings.add(Code::HashMismatch, place(), "the inclusion proof is not one"),
+        (Some(None), _) => {
+            findings.add(Code::HashMismatch, place(), "the inclusion proof is not one");
+        }
         (Some(Some(path)), Some(head)) => {
             if verify_inclusion(&item.leaf_hash, sequence, head, &path).is_err() {
                 let text = format!("the entry is not at this place of the tree ({head})");
@@ -125,7 +136,9 @@ fn inclusion(item: &Item, head: Option<&TreeHead>, findings: &mut Findings) {
         (None, Some(head)) if sequence < head.size => {
             findings.add(Code::Missing, place(), "the inclusion proof is not there");
         }
-        (None, Some(_)) => findings.add(Code::Unsigned, place(), "no checkpoint covered the entry yet"),
+        (None, Some(_)) => {
+            findings.add(Code::Unsigned, place(), "no checkpoint covered the entry yet");
+        }
         // Said once, of all of them.
         (None, None) => {}
     }

@@ -111,8 +111,7 @@ impl Folder<'_> {
             }
             also(entry);
         };
-        let ledger =
-            verify_observed(self.ledger, &heads, self.pseudonyms, &mut observe, progress)?;
+        let ledger = verify_observed(self.ledger, &heads, self.pseudonyms, &mut observe, progress)?;
         for problem in &ledger.problems {
             let (code, place) = meaning(problem, &ledger.head, head, self.kept);
             findings.add(code, place, problem.damage.to_string());
@@ -121,7 +120,9 @@ impl Folder<'_> {
         if let Some(tail) = ledger.tail.as_ref().filter(|tail| !tail.sealed) {
             let place = Place::file(tail.segment.display().to_string()).at(tail.offset);
             let bytes = tail.bytes;
-            let text = format!("{bytes} bytes belong to no complete group: being written, or torn by a crash");
+            let text = format!(
+                "{bytes} bytes belong to no complete group: being written, or torn by a crash"
+            );
             findings.add(Code::TornTail, place, text);
         }
         tiles.finish(&mut of_tiles);
@@ -142,7 +143,9 @@ impl Folder<'_> {
     ) -> Result<Option<SignedCheckpoint>, FolderError> {
         match self.log.checkpoint() {
             Ok(checkpoint) => Ok(checkpoint),
-            Err(error @ (PublicLogError::Io { .. } | PublicLogError::Missing { .. })) => Err(error.into()),
+            Err(error @ (PublicLogError::Io { .. } | PublicLogError::Missing { .. })) => {
+                Err(error.into())
+            }
             Err(error) => {
                 let why = std::error::Error::source(&error).map(ToString::to_string);
                 let why = why.unwrap_or_else(|| error.to_string());
@@ -164,7 +167,10 @@ impl Folder<'_> {
             signed.checkpoint.origin.rsplit('/').next() == Some(origin.as_str())
         };
         let other = |signed: &SignedCheckpoint| {
-            format!("it is of the log {:?}, and this one ends in {origin}", signed.checkpoint.origin)
+            format!(
+                "it is of the log {:?}, and this one ends in {origin}",
+                signed.checkpoint.origin
+            )
         };
         for kept in self.kept {
             signers(&kept.signed, &self.trust, &Place::file(&kept.name), findings);
@@ -209,8 +215,13 @@ fn meaning(
     let code = match &problem.damage {
         Damage::Header(_) | Damage::Frame(_) => Code::HashMismatch,
         Damage::Chain(mismatch) => match mismatch {
-            Mismatch::Sequence { expected, found } | Mismatch::TenantSequence { expected, found } => {
-                if found > expected { Code::Missing } else { Code::OutOfOrder }
+            Mismatch::Sequence { expected, found }
+            | Mismatch::TenantSequence { expected, found } => {
+                if found > expected {
+                    Code::Missing
+                } else {
+                    Code::OutOfOrder
+                }
             }
             Mismatch::Leaf | Mismatch::Body | Mismatch::Tree { .. } | Mismatch::Group => {
                 Code::HashMismatch

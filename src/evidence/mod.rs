@@ -33,10 +33,8 @@ mod zip;
 pub use bundle::{Checked, Parts, check_bundle};
 pub use check::{KeySource, Trust};
 pub use folder::{Folder, FolderError, FolderReport, Kept};
-pub use format::{
-    Covered, FORMAT, Item, MAX_BODY_BYTES, MAX_ENTRIES, Manifest, Proof, hex, unhex,
-};
+pub use format::{Covered, FORMAT, Item, MAX_BODY_BYTES, MAX_ENTRIES, Manifest, Proof, hex, unhex};
 pub use prover::{ProveError, Prover, Story};
 pub use report::report;
 pub use verdict::{Code, Finding, Findings, MAX_FINDINGS, Place, Verdict};
-pub use zip::{Member, TooLarge, ZipError};
+pub use zip::TooLarge;

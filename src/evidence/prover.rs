@@ -55,7 +55,9 @@ pub enum ProveError {
         signed: u64,
     },
     /// The bundle would be too large.
-    #[error("the bodies of the story have more than {MAX_BODY_BYTES} bytes: ask for a part of it by another id")]
+    #[error(
+        "the bodies of the story have more than {MAX_BODY_BYTES} bytes: ask for a part of it by another id"
+    )]
     TooLarge,
     /// Two sizes or an index are in the wrong order.
     #[error("{0}")]

@@ -18,7 +18,8 @@ const MAX_SHOWN_BYTES: usize = 8 * 1_024;
 const STYLE: &str = include_str!("report.css");
 
 /// Nothing is fetched and nothing runs, whatever an entry says.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
+const POLICY: &str =
+    "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
 
 /// Text as it stands in HTML: in an element, or in an attribute with double quotes.
 pub(super) struct Text<'a>(pub(super) &'a str);
@@ -38,7 +39,8 @@ impl fmt::Display for Text<'_> {
 
 /// Makes the page. The entries come in the order of the story.
 pub fn report(manifest: &Manifest, items: &[Item]) -> String {
-    let documents: Vec<(Record, &Item)> = items.iter().filter_map(|item| record(manifest, item)).collect();
+    let documents: Vec<(Record, &Item)> =
+        items.iter().filter_map(|item| record(manifest, item)).collect();
     let study = Study::of(documents.iter().map(|(record, _)| record.clone()).collect());
     let mut page = String::with_capacity(16 * 1_024);
     // Writing into a text cannot fail.
@@ -111,15 +113,22 @@ fn heading(out: &mut String, manifest: &Manifest, items: &[Item]) -> fmt::Result
 
 fn verdict(out: &mut String, manifest: &Manifest) -> fmt::Result {
     let (class, word, meaning) = match manifest.verdict {
-        Some(Verdict::Ok) => {
-            ("good", "OK", "Every entry below is in the signed tree, and each body is the one that was recorded.")
-        }
+        Some(Verdict::Ok) => (
+            "good",
+            "OK",
+            "Every entry below is in the signed tree, and each body is the one that was recorded.",
+        ),
         Some(Verdict::Partial) | None => {
             ("ask", "PARTIAL", "Nothing is known to be changed, and not everything could be shown:")
         }
-        Some(Verdict::Compromised) => ("bad", "COMPROMISED", "Something is not as it was recorded:"),
+        Some(Verdict::Compromised) => {
+            ("bad", "COMPROMISED", "Something is not as it was recorded:")
+        }
     };
-    writeln!(out, "<section class=\"verdict {class}\">\n<strong>Verdict when this was made: {word}</strong>")?;
+    writeln!(
+        out,
+        "<section class=\"verdict {class}\">\n<strong>Verdict when this was made: {word}</strong>"
+    )?;
     writeln!(out, "<p>{meaning}</p>")?;
     let told: Vec<_> = manifest.findings.iter().filter(|it| it.weight > Verdict::Ok).collect();
     if !told.is_empty() {
@@ -182,7 +191,8 @@ fn findings(out: &mut String, study: &Study) -> fmt::Result {
 }
 
 fn actions(out: &mut String, actions: &[Action]) -> fmt::Result {
-    let told: Vec<_> = actions.iter().filter(|it| it.decision.is_some() || it.chain.len() > 1).collect();
+    let told: Vec<_> =
+        actions.iter().filter(|it| it.decision.is_some() || it.chain.len() > 1).collect();
     if told.is_empty() {
         return Ok(());
     }
@@ -201,7 +211,8 @@ fn actions(out: &mut String, actions: &[Action]) -> fmt::Result {
             write!(out, "<span class=\"{class}\">{}{}</span>", Text(&step.outcome), Text(&by))?;
         }
         let decided = action.decision.as_ref();
-        let policy = decided.and_then(|it| it.policy_rule_id.clone().or_else(|| it.policy_ids.first().cloned()));
+        let policy = decided
+            .and_then(|it| it.policy_rule_id.clone().or_else(|| it.policy_ids.first().cloned()));
         let reason = decided.and_then(|it| it.reason.clone());
         let (policy, reason) = (policy.unwrap_or_default(), reason.unwrap_or_default());
         writeln!(out, "</td><td>{}</td><td>{}</td></tr>", Text(&policy), Text(&reason))?;
@@ -213,7 +224,9 @@ fn actions(out: &mut String, actions: &[Action]) -> fmt::Result {
 pub(super) fn colour(word: &str) -> &'static str {
     match word {
         "allow" | "allow_with_constraints" | "approved" | "success" => "good",
-        "block" | "quarantine" | "rejected" | "expired" | "invalidated" | "failure" | "error" => "bad",
+        "block" | "quarantine" | "rejected" | "expired" | "invalidated" | "failure" | "error" => {
+            "bad"
+        }
         "require_approval" | "pending" | "redact" | "throttle" | "warn" => "ask",
         _ => "",
     }
@@ -305,7 +318,10 @@ fn footer(out: &mut String, manifest: &Manifest) -> fmt::Result {
     }
     if !manifest.elsewhere.is_empty() {
         let count = manifest.elsewhere.len();
-        writeln!(out, "<p>{count} entries of the story are in another ledger, which has their proofs.</p>")?;
+        writeln!(
+            out,
+            "<p>{count} entries of the story are in another ledger, which has their proofs.</p>"
+        )?;
     }
     writeln!(
         out,

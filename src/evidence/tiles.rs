@@ -65,10 +65,7 @@ impl<'l> Tiles<'l> {
         if filling.hashes.len() < usize::from(TILE_WIDTH) {
             return;
         }
-        let full = Level {
-            index: filling.index,
-            hashes: std::mem::take(&mut filling.hashes),
-        };
+        let full = Level { index: filling.index, hashes: std::mem::take(&mut filling.hashes) };
         filling.index = filling.index.saturating_add(1);
         let root = root_of(&full.hashes);
         self.compare_level(level, &full, findings);
@@ -89,10 +86,10 @@ impl<'l> Tiles<'l> {
         let Ok(number) = u8::try_from(level) else { return };
         let bytes = made.hashes.as_flattened();
         let end = |width: usize| width.checked_mul(size_of::<Hash>());
-        let mut result =
-            self.compare(Kind::Hashes(number), made, bytes, &end, findings);
+        let mut result = self.compare(Kind::Hashes(number), made, bytes, &end, findings);
         if level == 0 && result.is_ok() {
-            let (records, ends) = (std::mem::take(&mut self.records), std::mem::take(&mut self.ends));
+            let (records, ends) =
+                (std::mem::take(&mut self.records), std::mem::take(&mut self.ends));
             let end = |width: usize| ends.get(width.checked_sub(1)?).copied();
             result = self.compare(Kind::Entries, made, &records, &end, findings);
         }
@@ -135,8 +132,14 @@ impl<'l> Tiles<'l> {
             };
             is_there |= tile.width == needed || tile.is_full();
             if usize::from(tile.width) > width {
-                findings.add(Code::Rollback, place(), "the tile has entries that the ledger has not");
-            } else if end(usize::from(tile.width)).and_then(|end| bytes.get(..end)) != Some(&found[..]) {
+                findings.add(
+                    Code::Rollback,
+                    place(),
+                    "the tile has entries that the ledger has not",
+                );
+            } else if end(usize::from(tile.width)).and_then(|end| bytes.get(..end))
+                != Some(&found[..])
+            {
                 findings.add(Code::HashMismatch, place(), "the tile is not what the ledger makes");
             }
         }

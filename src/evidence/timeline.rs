@@ -25,7 +25,7 @@ pub(super) fn line(record: &Record) -> Line {
     let doc = &record.doc;
     let audit = &doc.audit;
     let decision = audit.decision.outcome.as_deref();
-    let approval = (audit.kind == "approval").then(|| audit.approval.status.as_deref()).flatten();
+    let approval = (audit.kind == "approval").then_some(audit.approval.status.as_deref()).flatten();
     let said = approval.or(decision);
     let kind = audit.kind.replace('_', " ");
     let has_failed = doc.event.outcome.as_deref() == Some("failure") || doc.error.is_some();
@@ -56,7 +56,9 @@ fn first(values: &[&Option<String>]) -> String {
 fn subject(doc: &Document) -> String {
     let (audit, gen_ai) = (&doc.audit, &doc.gen_ai);
     match audit.kind.as_str() {
-        "llm_call" => first(&[&gen_ai.response.model, &gen_ai.request.model, &doc.span.name, &doc.message]),
+        "llm_call" => {
+            first(&[&gen_ai.response.model, &gen_ai.request.model, &doc.span.name, &doc.message])
+        }
         "tool_call" => first(&[&gen_ai.tool.name, &doc.event.action, &doc.span.name, &doc.message]),
         "agent_run" => first(&[&gen_ai.agent.name, &doc.span.name, &doc.message]),
         "workflow_run" => first(&[&audit.workflow.name, &doc.span.name, &doc.message]),

@@ -209,13 +209,7 @@ impl Findings {
     }
 
     /// Adds a finding that weighs something else here.
-    pub fn weigh(
-        &mut self,
-        code: Code,
-        weight: Verdict,
-        place: Place,
-        message: impl Into<String>,
-    ) {
+    pub fn weigh(&mut self, code: Code, weight: Verdict, place: Place, message: impl Into<String>) {
         self.worst = self.worst.max(Some(weight));
         if self.listed.len() < MAX_FINDINGS {
             self.listed.push(Finding { code, weight, message: message.into(), place });

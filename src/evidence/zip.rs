@@ -46,7 +46,7 @@ const MAX_NAME: usize = 255;
 
 /// A file within the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Member<'a> {
+pub(super) struct Member<'a> {
     /// Its name, ASCII, folders separated by `/`.
     pub name: &'a str,
     /// What is in it.
@@ -56,7 +56,7 @@ pub struct Member<'a> {
 /// Why bytes are not such a file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{problem} at byte {offset}{}", InMember(.member.as_deref()))]
-pub struct ZipError {
+pub(super) struct ZipError {
     /// What is wrong.
     pub problem: &'static str,
     /// Where, in bytes.
@@ -82,8 +82,9 @@ pub struct TooLarge;
 ///
 /// # Errors
 /// [`TooLarge`].
-pub fn write(members: &[Member<'_>]) -> Result<Vec<u8>, TooLarge> {
-    let lengths = members.iter().flat_map(|it| [HEADERS_LEN, it.name.len(), it.name.len(), it.bytes.len()]);
+pub(super) fn write(members: &[Member<'_>]) -> Result<Vec<u8>, TooLarge> {
+    let lengths =
+        members.iter().flat_map(|it| [HEADERS_LEN, it.name.len(), it.name.len(), it.bytes.len()]);
     let total = lengths.fold(END_LEN, usize::saturating_add);
     if members.len() > MAX_MEMBERS || u32::try_from(total).is_err() {
         return Err(TooLarge);
@@ -150,7 +151,7 @@ fn short(n: usize) -> u32 {
 ///
 /// # Errors
 /// [`ZipError`], with the place of the first byte that is not as it was written.
-pub fn read(file: &[u8]) -> Result<Vec<Member<'_>>, ZipError> {
+pub(super) fn read(file: &[u8]) -> Result<Vec<Member<'_>>, ZipError> {
     let mut members: Vec<Member<'_>> = Vec::new();
     let mut at = 0_usize;
     while file.get(at..).is_some_and(|rest| rest.starts_with(&LOCAL)) {

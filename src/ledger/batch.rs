@@ -18,7 +18,9 @@ pub enum BatchError {
         bytes: usize,
     },
     /// The sealed bytes are too many.
-    #[error("{bytes} sealed bytes are too many, at most {MAX_SEALED_BYTES} can be stored: send less of the payload")]
+    #[error(
+        "{bytes} sealed bytes are too many, at most {MAX_SEALED_BYTES} can be stored: send less of the payload"
+    )]
     SealedTooLong {
         /// Their number.
         bytes: usize,

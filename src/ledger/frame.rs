@@ -10,7 +10,9 @@
 
 use super::bytes::{crc32c, field, put, u16_at, u32_at, u64_at};
 use super::leaf::Leaf;
-use super::types::{COMMITMENT_LEN, Commitments, EntryId, EntryRef, Hash, NewEntry, SALT, TreeHead};
+use super::types::{
+    COMMITMENT_LEN, Commitments, EntryId, EntryRef, Hash, NewEntry, SALT, TreeHead,
+};
 use sha2::{Digest, Sha256};
 
 /// First bytes of each frame. No UTF-8 text contains 0xF7 or 0xFE, so no JSON body can look like
@@ -101,7 +103,9 @@ pub enum FrameError {
     #[error("the head of the frame does not match its checksum")]
     Head,
     /// The head is sound and the body is not what was written.
-    #[error("the body of entry {sequence}, or what is sealed beside it, does not match its checksum")]
+    #[error(
+        "the body of entry {sequence}, or what is sealed beside it, does not match its checksum"
+    )]
     Body {
         /// Sequence number of the entry.
         sequence: u64,

@@ -141,7 +141,9 @@ impl LeafRecord {
             retention_class,
             conflict: flags == 1,
             body_hash: field(record, 59)?,
-            commitments: commitments.map(|it| Some((*it.first()?, field(it, 1)?))).collect::<Option<_>>()?,
+            commitments: commitments
+                .map(|it| Some((*it.first()?, field(it, 1)?)))
+                .collect::<Option<_>>()?,
         })
     }
 }

@@ -111,9 +111,7 @@ mod tests;
 pub use batch::{Batch, BatchError, MAX_BATCH_BYTES};
 pub use chain::Mismatch;
 pub use error::{AppendError, CloseError, Damage, OpenError, ReadError};
-pub use frame::{
-    FrameError, MAX_BODY_BYTES, MAX_COMMITMENTS, MAX_SEALED_BYTES, MAX_TENANT_BYTES,
-};
+pub use frame::{FrameError, MAX_BODY_BYTES, MAX_COMMITMENTS, MAX_SEALED_BYTES, MAX_TENANT_BYTES};
 pub use handle::Ledger;
 pub use leaf::{LEAF_VERSION, LeafRecord};
 pub use options::Options;
@@ -128,8 +126,8 @@ pub use types::{
     StoredEntry, TreeHead,
 };
 pub use verify::{
-    Observer, Problem, Progress, Pseudonyms, Tail, VerifyError, VerifyReport, verify, verify_against,
-    verify_observed,
+    Observer, Problem, Progress, Pseudonyms, Tail, VerifyError, VerifyReport, verify,
+    verify_against, verify_observed,
 };
 
 /// The time, in nanoseconds since 1970.

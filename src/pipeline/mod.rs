@@ -29,7 +29,7 @@ mod health;
 pub use error::PipelineError;
 pub use export::{ELASTICSEARCH, ExportError};
 pub(crate) use folders::dead_letters_dir;
-pub use folders::{index_dir, ledger_dir, ledger_name};
+pub use folders::{index_dir, ledger_dir, ledger_name, log_dir};
 pub use health::Vitals;
 
 use crate::config::{Config, Shutdown};
