@@ -169,7 +169,7 @@ pub(super) fn find_entry(api: &Api, tenant: Tenant, id: [u8; 16]) -> Result<Hit,
     page.hits.into_iter().next().ok_or_else(no_such_entry)
 }
 
-fn no_such_entry() -> Problem {
+pub(super) fn no_such_entry() -> Problem {
     Problem::not_found(
         "No entry has this id. What was acknowledged a moment ago is shown a moment later.",
     )

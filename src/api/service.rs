@@ -16,6 +16,7 @@ use super::payloads::SealedPayloads;
 use super::problem::Problem;
 use super::shares::{Full, Shares, Taken};
 use crate::access::Credentials;
+use crate::evidence::Prover;
 use crate::intake::Intake;
 use crate::store::{AuditStore, Cursor, Hit};
 use axum::body::Body;
@@ -68,6 +69,8 @@ pub struct Api {
     pub(super) payloads: Option<SealedPayloads>,
     /// What erases them; absent where nothing does.
     pub(super) erasures: Option<Intake>,
+    /// What proves entries; absent where there is no ledger.
+    pub(super) prover: Option<Prover>,
     /// What is refused for its load, counted.
     pub(super) load: Arc<Load>,
     /// Questions that may be worked on at once.
@@ -121,6 +124,7 @@ impl Api {
             axonflow: None,
             payloads: None,
             erasures: None,
+            prover: None,
             load: Arc::default(),
             turns: Shares::new(bounds.concurrent),
             waiting: Shares::new(bounds.waiting),
@@ -174,6 +178,12 @@ impl Api {
     #[must_use]
     pub fn with_erasures(self, intake: Intake) -> Self {
         Self { erasures: Some(intake), ..self }
+    }
+
+    /// The same API, which proves entries.
+    #[must_use]
+    pub fn with_prover(self, prover: Prover) -> Self {
+        Self { prover: Some(prover), ..self }
     }
 
     /// The same API that counts there what it refuses.

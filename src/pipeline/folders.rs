@@ -13,6 +13,9 @@ const LEDGER_FOLDER: &str = "ledger";
 /// Folder of the embedded index within the data folder.
 const INDEX_FOLDER: &str = "index";
 
+/// Folder of the public log within the data folder.
+const LOG_FOLDER: &str = "log";
+
 /// Folder of the consumers' cursors within the data folder.
 pub(super) const CURSOR_FOLDER: &str = "cursors";
 
@@ -40,6 +43,16 @@ pub fn ledger_dir(data: &Path) -> PathBuf {
 /// ```
 pub fn index_dir(data: &Path) -> PathBuf {
     data.join(INDEX_FOLDER)
+}
+
+/// Where the public log of a data folder lies.
+///
+/// ```
+/// let log = spanledger::pipeline::log_dir("data".as_ref());
+/// assert_eq!(log, std::path::Path::new("data/log"));
+/// ```
+pub fn log_dir(data: &Path) -> PathBuf {
+    data.join(LOG_FOLDER)
 }
 
 /// Where the dead letters of a data folder lie.

@@ -33,7 +33,7 @@ mod upkeep;
 pub use error::PipelineError;
 pub use export::{ELASTICSEARCH, ExportError};
 pub(crate) use folders::dead_letters_dir;
-pub use folders::{index_dir, ledger_dir, ledger_name};
+pub use folders::{index_dir, ledger_dir, ledger_name, log_dir};
 pub use health::Vitals;
 pub use holds::{Hold, HoldAct, Holds, HoldsError, MAX_HOLDS};
 pub use upkeep::UpkeepStatus;
