@@ -9,7 +9,7 @@ use spanledger::config::{Config, Overrides};
 use spanledger::convert::Mappings;
 use spanledger::entry::{Entry, Kind};
 use spanledger::ledger::{
-    Batch, Checkpoint, EntryId, EntryRef, Ledger, LogKey, NewEntry, Options, Reader, StoredEntry,
+    Batch, EntryId, EntryRef, Ledger, LogKey, NewEntry, Options, Reader, StoredEntry,
     verify,
 };
 use spanledger::pipeline::{Opened, Pipeline, ledger_dir, ledger_name};
