@@ -20,6 +20,8 @@ pub(super) struct Attempt<'r> {
     pub(super) number: usize,
     /// Whether something was decided within the execution: then it began before its decision.
     pub(super) decided_within: bool,
+    /// The refusal after which it began, of the attempt before.
+    pub(super) refused: Option<(Beat<'r>, ApprovalStatus)>,
 }
 
 impl<'r> Attempt<'r> {
@@ -71,10 +73,10 @@ impl<'r> Attempt<'r> {
         self.answers().any(|(_, status)| status == ApprovalStatus::Approved)
     }
 
-    /// Whether the last answer was no, or came to nothing.
-    fn is_refused(&self) -> bool {
+    /// The last answer, when it was no or came to nothing.
+    fn refusal(&self) -> Option<(Beat<'r>, ApprovalStatus)> {
         let answer = self.answers().rev().find(|(_, status)| *status != ApprovalStatus::Pending);
-        answer.is_some_and(|(_, status)| status.refuses())
+        answer.filter(|(_, status)| status.refuses()).map(|(beat, status)| (*beat, status))
     }
 
     /// How many executions were allowed, at least one: what only asked or stopped allows none, and
@@ -101,7 +103,9 @@ impl<'r> Attempt<'r> {
                     })
             }
             // What is stopped after a refusal was not tried again.
-            What::Decision(verdict) if verdict != Verdict::Block && self.is_refused() => true,
+            What::Decision(verdict) if verdict != Verdict::Block && self.refusal().is_some() => {
+                true
+            }
             What::Decision(_) => self.is_over(),
             What::Execution(kind) => {
                 let allowed = self.allowed();
@@ -176,6 +180,7 @@ fn cut<'r>(linked: &Linked<'r>) -> Vec<Attempt<'r>> {
                 beats: vec![beat],
                 number: attempts.len().saturating_add(1),
                 decided_within,
+                refused: attempts.last().and_then(Attempt::refusal),
             }),
         }
     }

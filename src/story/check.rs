@@ -5,6 +5,7 @@ use super::attempt::Attempt;
 use super::beat::{Beat, Execution, Verdict, What};
 use super::finding::{Code, Finding, Severity};
 use super::link::scopes;
+use super::overruled;
 use super::read::{Audit, Record};
 use std::collections::{BTreeMap, HashSet};
 
@@ -88,7 +89,8 @@ pub(super) fn findings(records: &[Record], attempts: &[Attempt<'_>]) -> Vec<Find
         executions(attempt, &habits, &mut found);
         decisions(attempt, &habits, &mut found);
         answers(attempt, &mut found);
-        overruled(attempt, &mut found);
+        overruled::approvals(attempt, &mut found);
+        overruled::decisions(attempt, &mut found);
         bindings(attempt, &mut found);
     }
     repeated(attempts, &mut found);
@@ -102,7 +104,7 @@ pub(super) fn findings(records: &[Record], attempts: &[Attempt<'_>]) -> Vec<Find
 }
 
 /// What the attempt is about, for a sentence.
-fn subject(attempt: &Attempt<'_>) -> String {
+pub(super) fn subject(attempt: &Attempt<'_>) -> String {
     let named = attempt.first(|record| {
         let doc = &record.doc;
         let names = [
@@ -306,30 +308,6 @@ fn answers(attempt: &Attempt<'_>, found: &mut Vec<Finding>) {
                 found.push(Finding::new(Code::ApprovalNotRecorded, words, on));
             }
         }
-    }
-}
-
-/// An approval directly after a refusal of the same question. A new question begins a new attempt.
-fn overruled(attempt: &Attempt<'_>, found: &mut Vec<Finding>) {
-    let given: Vec<_> =
-        attempt.answers().filter(|(_, status)| *status != ApprovalStatus::Pending).collect();
-    let id = |beat: &Beat<'_>| beat.record.doc.audit.approval.id.clone();
-    for pair in given.windows(2) {
-        let [(refusal, before), (approval, status)] = pair else { continue };
-        let apart = id(refusal).is_some() && id(approval).is_some() && id(refusal) != id(approval);
-        if !before.refuses() || *status != ApprovalStatus::Approved || apart {
-            continue;
-        }
-        let words = format!(
-            "{} was approved after its approval had been {}, and nobody had asked again.",
-            subject(attempt),
-            before.as_str()
-        );
-        found.push(Finding::new(
-            Code::ApprovalAfterRejection,
-            words,
-            [refusal.record, approval.record],
-        ));
     }
 }
 

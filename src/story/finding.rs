@@ -93,6 +93,8 @@ codes! {
     ApprovalWithoutApprover = "approval_without_approver", Warning;
     /// An action that needed an approval was decided otherwise later, and no entry says who answered.
     ApprovalNotRecorded = "approval_not_recorded", Warning;
+    /// A policy allowed what a person had refused, or had not answered in time, and nobody had asked again.
+    AllowedAfterRejection = "allowed_after_rejection", Warning;
     /// Evidence is known to be missing.
     EvidenceGap = "evidence_gap", Warning;
     /// Numbers that a source gave to its records are missing in its stream.
@@ -149,6 +151,13 @@ pub(super) fn order(findings: &mut Vec<Finding>, records: &[Record]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_openapi_document_lists_the_words_of_the_answers() {
+        let schema = serde_json::to_value(<Code as utoipa::PartialSchema>::schema()).unwrap();
+        let words: Vec<_> = Code::ALL.iter().map(|code| code.as_str()).collect();
+        assert_eq!(schema["enum"], serde_json::json!(words), "{schema:#}");
+    }
 
     #[test]
     fn the_word_of_the_code_and_the_word_in_the_answer_are_one() {

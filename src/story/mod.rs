@@ -11,7 +11,7 @@
 //! | `action.rs` | [`Action`]: an attempt as it is shown |
 //! | `approval.rs` | [`Approval`]: who was asked, who answered, what the answer was bound to |
 //! | `finding.rs` | [`Finding`]: codes, severity, the entries it stands on |
-//! | `check.rs` | the checks of an attempt |
+//! | `check.rs`, `overruled.rs` | the checks of an attempt, and of what came after a refusal |
 //! | `sources.rs` | the checks of what is missing: gaps, numbers of a source |
 //! | `usage.rs` | [`Usage`]: tokens by model, counted once |
 //! | `tests.rs`, `tests/` | sentences about stories |
@@ -34,6 +34,7 @@ mod check;
 mod finding;
 mod flat;
 mod link;
+mod overruled;
 mod pause;
 mod read;
 mod sources;

@@ -1,11 +1,12 @@
 //! The agent that is killed: this test binary, started again.
 
 use crate::support::server::look_until;
-use spanledger::layer::{AuditLayer, Otlp, Policy, Settings, SpoolSettings, WhenFull};
+use spanledger::layer::{AuditLayer, Handle, Otlp, Policy, Settings, SpoolSettings, WhenFull};
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::{Condvar, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -54,11 +55,13 @@ fn the_agent_that_is_killed() {
     let closed = closed_folder(&folder, handle.instance());
     fs::create_dir_all(&closed).unwrap();
     println!("instance {}", handle.instance());
+    let pace = Pace::default();
     std::thread::scope(|scope| {
         for thread in 0..THREADS as u64 {
-            let closed = closed.join(thread.to_string());
-            scope.spawn(move || work(thread, share(budget, thread), &closed));
+            let (closed, pace) = (closed.join(thread.to_string()), &pace);
+            scope.spawn(move || work(thread, share(budget, thread), &closed, pace));
         }
+        pace.with(&handle);
     });
     // Until the test lets it go: it delivers what others left.
     std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
@@ -67,21 +70,48 @@ fn the_agent_that_is_killed() {
     assert!(delivery.complete, "{delivery:?}");
 }
 
-fn work(thread: u64, spans: u64, closed: &Path) {
-    /// So many pauses make an agent's work as long as a receiver needs to start again: each kill
-    /// then meets somebody at work.
-    const PAUSES: u64 = 1000;
-    const PAUSE: Duration = Duration::from_millis(1);
-    let at_once = (spans / PAUSES).max(1);
+/// Batches of an agent's work. So many acknowledgements take as long as a receiver needs to start
+/// again: each kill then meets somebody at work.
+const BATCHES: u64 = 100;
+
+/// How far the threads may go: a batch is made while the one before is on its way to the receiver.
+#[derive(Default)]
+struct Pace {
+    acknowledged: Mutex<u64>,
+    more: Condvar,
+}
+
+impl Pace {
+    /// Lets the threads make a batch for each acknowledgement. One that is away holds them up only
+    /// for so long: they work on, into the spool.
+    fn with(&self, handle: &Handle) {
+        const AWAY: Duration = Duration::from_millis(20);
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        for _ in 0..BATCHES {
+            runtime.block_on(handle.delivered(AWAY));
+            *self.acknowledged.lock().unwrap() += 1;
+            self.more.notify_all();
+        }
+    }
+
+    /// Waits until the batch before the last one is there.
+    fn wait_for(&self, batch: u64) {
+        let acknowledged = self.acknowledged.lock().unwrap();
+        drop(self.more.wait_while(acknowledged, |it| *it + 1 < batch).unwrap());
+    }
+}
+
+fn work(thread: u64, spans: u64, closed: &Path, pace: &Pace) {
+    let batch = spans.div_ceil(BATCHES).max(1);
     let mut closed = File::options().create(true).append(true).open(closed).unwrap();
     for n in 0..spans {
+        if n % batch == 0 {
+            pace.wait_for(n / batch);
+        }
         let span = tracing::info_span!(target: "audit", "work", soak.thread = thread, soak.n = n);
         span.in_scope(|| ());
         drop(span);
         closed.write_all(&now_ns().to_le_bytes()).unwrap();
-        if n % at_once == 0 {
-            std::thread::sleep(PAUSE);
-        }
     }
 }
 

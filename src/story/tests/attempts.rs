@@ -54,6 +54,44 @@ fn a_job_that_failed_after_a_refusal_was_not_executed() {
 }
 
 #[test]
+fn what_a_policy_allows_after_a_person_refused_it_is_told_unless_somebody_was_asked_again() {
+    let allowed = |second, more: Value| {
+        let mut audit = json!({"kind": "decision", "decision": {"outcome": "allow"}});
+        for (key, value) in more.as_object().unwrap() {
+            audit[key] = value.clone();
+        }
+        job(second, audit)
+    };
+    let plain = || json!({});
+    let ran = |second| snapshot(second, "SUCCEEDED", None);
+    for answer in ["rejected", "expired"] {
+        let records = [asked(1), answered(2, answer), allowed(3, plain()), ran(4)];
+        let found = study(&records);
+        assert_eq!(codes(&found), [Code::AllowedAfterRejection], "{answer}");
+        assert_eq!(found.findings[0].severity, Severity::Warning);
+        let on: Vec<u64> = found.findings[0].entries.iter().map(|entry| entry.sequence).collect();
+        assert_eq!(on, [2, 3]);
+    }
+    // Another request, a question of its own, or one that was taken back.
+    let changed = json!({"job": {"hash": "another"}});
+    let other = [asked(1), answered(2, "rejected"), allowed(3, changed)];
+    assert!(!codes(&study(&other)).contains(&Code::AllowedAfterRejection));
+    let again =
+        [asked(1), answered(2, "rejected"), asked(3), answered(4, "approved"), allowed(5, plain())];
+    assert_eq!(codes(&study(&again)), []);
+    let changed = [asked(1), answered(2, "invalidated"), allowed(3, plain())];
+    assert_eq!(codes(&study(&changed)), []);
+    // Another call of the tool may be another request.
+    let call = |second, outcome: &str| tool_decision(second, "pay", outcome);
+    let mut no = call(2, "allow");
+    no.doc.audit.kind = "approval".to_owned();
+    no.doc.audit.approval.status = Some("rejected".to_owned());
+    no.doc.audit.approval.resolved_by = Some("lead".to_owned());
+    let calls = [call(1, "require_approval"), no, call(3, "allow")];
+    assert!(!codes(&study(&calls)).contains(&Code::AllowedAfterRejection));
+}
+
+#[test]
 fn a_stop_after_an_approval_is_the_last_word() {
     let chain = [
         journal(1, "pre_exec", "require_approval", json!({})),
