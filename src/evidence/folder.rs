@@ -213,7 +213,7 @@ fn meaning(
     );
     let place = Place::file(file).at(problem.offset).of_entry(problem.sequence);
     let code = match &problem.damage {
-        Damage::Header(_) | Damage::Frame(_) => Code::HashMismatch,
+        Damage::Header(_) | Damage::Frame(_) | Damage::Packed => Code::HashMismatch,
         Damage::Chain(mismatch) => match mismatch {
             Mismatch::Sequence { expected, found }
             | Mismatch::TenantSequence { expected, found } => {

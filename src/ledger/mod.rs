@@ -15,6 +15,7 @@
 //! | `proof.rs` | proofs that an entry is in a tree, and that a tree continues another |
 //! | `checkpoint.rs`, `note.rs` | what the log signs and with which keys |
 //! | `tiles.rs`, `public.rs` | the public form of the log, [`PublicLog`] |
+//! | `tile_writer.rs` | [`TileWriter`], which makes the tiles as the tree grows |
 //! | `walk.rs`, `reserve.rs`, `bytes.rs` | reading frame by frame; small tools |
 //! | `storage.rs`, `direct.rs` | the disk; large groups past the system's memory |
 //! | `options.rs`, `status.rs`, `error.rs` | settings, numbers, errors |
@@ -86,17 +87,22 @@ mod leaf;
 pub mod merkle;
 mod note;
 mod options;
+mod packed;
 pub mod proof;
 mod public;
 mod queue;
 mod reader;
 mod recover;
 mod reserve;
+mod retention;
+mod rewrite;
 mod segment;
 mod sidecar;
+mod source;
 mod status;
 mod storage;
 mod survey;
+mod tile_writer;
 mod tiles;
 mod types;
 mod verify;
@@ -118,8 +124,11 @@ pub use options::Options;
 pub use public::{CHECKPOINT_FILE, KEYS_FILE, PublicLog, PublicLogError};
 pub use reader::{Chunk, Reader, Scan};
 pub use recover::{Recovery, Torn};
+pub use retention::{Due, Expiry};
+pub use rewrite::{GoOn, RewriteError, Rewritten, Upkeep};
 pub use segment::{FORMAT_VERSION, HeaderError};
 pub use status::{Counters, Status};
+pub use tile_writer::TileWriter;
 pub use tiles::{Kind, TILE_WIDTH, Tile};
 pub use types::{
     Appended, Commitment, Commitments, EntryId, EntryRef, Hash, InvalidEntryId, NewEntry, Receipt,
