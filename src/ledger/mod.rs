@@ -121,7 +121,7 @@ pub use chain::Mismatch;
 pub use error::{AppendError, CloseError, Damage, OpenError, ReadError};
 pub use frame::{FrameError, MAX_BODY_BYTES, MAX_COMMITMENTS, MAX_SEALED_BYTES, MAX_TENANT_BYTES};
 pub use handle::Ledger;
-pub use leaf::LEAF_VERSION;
+pub use leaf::{LEAF_VERSION, LeafRecord};
 pub use options::Options;
 pub use public::{CHECKPOINT_FILE, KEYS_FILE, PublicLog, PublicLogError};
 pub use reader::{Chunk, Reader, Scan};
@@ -137,7 +137,8 @@ pub use types::{
     StoredEntry, TreeHead,
 };
 pub use verify::{
-    Problem, Progress, Pseudonyms, Tail, VerifyError, VerifyReport, verify, verify_against,
+    Observer, Problem, Progress, Pseudonyms, Tail, VerifyError, VerifyReport, verify,
+    verify_against, verify_observed,
 };
 
 /// The time, in nanoseconds since 1970.
