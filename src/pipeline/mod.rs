@@ -126,10 +126,12 @@ impl Opened {
             .chain(correlator.map(|late| late.consumer))
             .chain(alerting.into_iter().map(|alert| alert.consumer))
             .collect();
+        let of = |(_, status): &(_, Arc<ConsumerStatus>)| Arc::clone(status);
         let work = Work {
             intake: intake.clone(),
             store: Arc::clone(&store),
-            consumers: progress.iter().map(|(_, status)| Arc::clone(status)).collect(),
+            // The index is made of what is kept: reading it again, it leaves out what went.
+            consumers: progress.iter().filter(|(name, _)| *name != INDEX).map(of).collect(),
             exporter: exporter.clone(),
         };
         let upkeep = Keeping::start(config, &ledger, work).map_err(PipelineError::Consumer)?;

@@ -90,7 +90,7 @@ enum UpkeepError {
 pub(super) struct Work {
     pub(super) intake: Intake,
     pub(super) store: Arc<dyn AuditStore>,
-    /// Who reads the ledger: none of them may find a body gone.
+    /// Who brings entries elsewhere: none of them may find a body gone.
     pub(super) consumers: Vec<Arc<ConsumerStatus>>,
     pub(super) exporter: Option<Exporter<Client>>,
 }
