@@ -61,6 +61,9 @@ async fn run(cli: Cli) -> Exit {
         }
         Command::Import(args) => cli::end(cli::import(&args, &mut out, told_to_stop()).await),
         Command::Verify(args) => cli::end(cli::verify(&args, &mut out)),
+        Command::Evidence(args) => cli::end(
+            async { cli::evidence(&args, &source(&args.source).await?, &mut out).await }.await,
+        ),
         Command::DeadLetters(args) => cli::end(
             async { cli::dead_letters(&args, &source(&args.source).await?, &mut out).await }.await,
         ),

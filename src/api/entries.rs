@@ -155,11 +155,7 @@ pub(super) async fn entry(
     id: Result<Path<String>, PathRejection>,
     Params(params): Params<TenantParams>,
 ) -> Result<Response, Problem> {
-    let id = id.ok().and_then(|Path(id)| entry_id(&id)).ok_or_else(|| {
-        Problem::parameter(
-            "An entry's id has 32 hexadecimal digits; other ids go to /api/v1/traces/{id}.",
-        )
-    })?;
+    let id = id.ok().and_then(|Path(id)| entry_id(&id)).ok_or_else(not_an_id)?;
     let tenant = caller.scope(params.tenant.as_deref(), None)?;
     let found = api
         .ask(&caller, move |api| {
@@ -170,17 +166,25 @@ pub(super) async fn entry(
             Ok(page.hits.into_iter().next().and_then(document))
         })
         .await?;
-    found.map_or_else(
-        || {
-            Err(Problem::not_found(
-                "No entry has this id. What was acknowledged a moment ago is shown a moment later.",
-            ))
-        },
-        |document| json(&document),
+    found.map_or_else(|| Err(no_entry()), |document| json(&document))
+}
+
+/// What is in the path cannot be an entry's id.
+pub(super) fn not_an_id() -> Problem {
+    Problem::parameter(
+        "An entry's id has 32 hexadecimal digits; other ids go to /api/v1/traces/{id}.",
     )
 }
 
-fn entry_id(text: &str) -> Option<[u8; 16]> {
+/// Nothing has that id.
+pub(super) fn no_entry() -> Problem {
+    Problem::not_found(
+        "No entry has this id. What was acknowledged a moment ago is shown a moment later.",
+    )
+}
+
+/// The id that 32 hexadecimal digits stand for.
+pub(super) fn entry_id(text: &str) -> Option<[u8; 16]> {
     let digits = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
     let number = digits.then(|| u128::from_str_radix(text, 16).ok())??;
     Some(number.to_be_bytes())

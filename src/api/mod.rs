@@ -7,6 +7,7 @@
 //! | `traces.rs`, `entries.rs` | the story of an id; search, and one entry |
 //! | `jobs.rs`, `runs.rs`, `approvals.rs`, `policy_audit.rs` | the five queries of an audit: state and decisions of a job, approvals, timeline, changes of policy |
 //! | `case.rs` | all of these joined, for a job or a run |
+//! | `proofs.rs` | receipts, bundles of evidence, inclusion and consistency proofs |
 //! | `told.rs` | what those share: ids in paths, a story and what it says |
 //! | `answer.rs` | parameters and answers, as the OpenAPI document describes them |
 //! | `who.rs` | who asks, and whose evidence he may ask for |
@@ -47,6 +48,7 @@ mod outgoing;
 mod policy_audit;
 mod probes;
 mod problem;
+mod proofs;
 mod responses;
 mod routes;
 mod runs;
@@ -78,6 +80,9 @@ pub use limits::*;
 pub use load::Load;
 pub use policy_audit::{PolicyAudit, PolicyChange};
 pub use problem::{PROBLEM_JSON, Problem};
+pub use proofs::{
+    ConsistencyAnswer, ConsistencyParams, InclusionAnswer, InclusionParams, ReceiptAnswer,
+};
 pub use routes::router;
 pub use runs::{Timeline, TimelineItem};
 pub use service::{Api, Bounds, Metrics};

@@ -14,11 +14,13 @@ use super::jobs::{Job, JobDecisions};
 use super::key::{KeyMade, KeysAnswer};
 use super::policy_audit::PolicyAudit;
 use super::problem::Problem;
+use super::proofs::{ConsistencyAnswer, InclusionAnswer, ReceiptAnswer};
 use super::responses::problem;
 use super::routes::documented_needs;
 use super::runs::Timeline;
 use super::{
-    approvals, axonflow, dead_letters, entries, jobs, keys, policy_audit, probes, runs, traces, who,
+    approvals, axonflow, dead_letters, entries, jobs, keys, policy_audit, probes, proofs, runs,
+    traces, who,
 };
 use axum::body::Bytes;
 use axum::http::{Method, header};
@@ -43,6 +45,10 @@ use utoipa::openapi::{Components, Ref};
         traces::trace,
         entries::search,
         entries::entry,
+        proofs::receipt,
+        proofs::evidence,
+        proofs::inclusion,
+        proofs::consistency,
         jobs::job,
         jobs::decisions,
         jobs::evidence,
@@ -92,6 +98,9 @@ use utoipa::openapi::{Components, Ref};
     components(schemas(
         TraceAnswer,
         EntriesAnswer,
+        ReceiptAnswer,
+        InclusionAnswer,
+        ConsistencyAnswer,
         Job,
         JobDecisions,
         Approvals,

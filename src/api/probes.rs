@@ -20,6 +20,8 @@ There is no page to click on yet. What answers:
   GET /api/v1/traces/{id}       everything that belongs to one id, as a story
   GET /api/v1/entries?q=QUERY   entries that match, newest first
   GET /api/v1/entries/{id}      one entry
+  GET /api/v1/entries/{id}/receipt   what proves it
+  GET /api/v1/evidence/{id}     all of it in one file that others can check
   GET /api/v1/workflows         workflows, and with ?trace_id= those of one trace
   POST /api/v1/audit/search     the same entries as AxonFlow's audit log has them
   GET /api/v1/whoami            who a credential is, and what it may do

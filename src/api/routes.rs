@@ -7,7 +7,8 @@ use super::outgoing::Outgoing;
 use super::problem::Problem;
 use super::service::{Api, guard};
 use super::{
-    approvals, axonflow, dead_letters, entries, jobs, keys, policy_audit, probes, runs, traces, who,
+    approvals, axonflow, dead_letters, entries, jobs, keys, policy_audit, probes, proofs, runs,
+    traces, who,
 };
 use crate::access::Right;
 use axum::Router;
@@ -35,6 +36,10 @@ fn table() -> Vec<Route> {
         ("/api/v1/traces/{*id}", read, get(traces::trace)),
         ("/api/v1/entries", read, get(entries::search)),
         ("/api/v1/entries/{id}", read, get(entries::entry)),
+        ("/api/v1/entries/{id}/receipt", read, get(proofs::receipt)),
+        ("/api/v1/evidence/{*id}", read, get(proofs::evidence)),
+        ("/api/v1/log/inclusion", read, get(proofs::inclusion)),
+        ("/api/v1/log/consistency", read, get(proofs::consistency)),
         ("/api/v1/jobs/{id}", read, get(jobs::job)),
         ("/api/v1/jobs/{id}/decisions", read, get(jobs::decisions)),
         ("/api/v1/jobs/{id}/evidence", read, get(jobs::evidence)),

@@ -15,6 +15,7 @@ use super::outgoing::Outgoing;
 use super::problem::Problem;
 use super::shares::{Full, Shares, Taken};
 use crate::access::Credentials;
+use crate::evidence::Prover;
 use crate::store::{AuditStore, Cursor, Hit};
 use axum::body::Body;
 use axum::extract::{FromRequestParts, Query, Request, State};
@@ -62,6 +63,8 @@ pub struct Api {
     pub(super) keyring: Option<Arc<dyn Keyring>>,
     /// What takes the calls of AxonFlow's clients; absent where nothing is taken.
     pub(super) axonflow: Option<Arc<AxonflowCalls>>,
+    /// What proves entries; absent where there is no ledger.
+    pub(super) prover: Option<Prover>,
     /// What is refused for its load, counted.
     pub(super) load: Arc<Load>,
     /// Questions that may be worked on at once.
@@ -113,6 +116,7 @@ impl Api {
             credentials: None,
             keyring: None,
             axonflow: None,
+            prover: None,
             load: Arc::default(),
             turns: Shares::new(bounds.concurrent),
             waiting: Shares::new(bounds.waiting),
@@ -154,6 +158,12 @@ impl Api {
     #[must_use]
     pub fn with_axonflow(self, calls: impl Into<Arc<AxonflowCalls>>) -> Self {
         Self { axonflow: Some(calls.into()), ..self }
+    }
+
+    /// The same API, which proves entries.
+    #[must_use]
+    pub fn with_prover(self, prover: Prover) -> Self {
+        Self { prover: Some(prover), ..self }
     }
 
     /// The same API that counts there what it refuses.

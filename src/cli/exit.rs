@@ -5,9 +5,11 @@ use super::convert::ConvertError;
 use super::demo::DemoError;
 use super::import::ImportError;
 use super::keys::KeysError;
-use crate::ledger::VerifyError;
+use super::trust::TrustError;
+use crate::evidence::FolderError;
 use crate::pipeline::HoldsError;
 use std::io;
+use std::path::PathBuf;
 
 /// Exit codes of the binary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,10 +70,21 @@ pub enum CommandError {
     Output(#[from] io::Error),
     /// The ledger cannot be checked.
     #[error("the ledger cannot be checked; name its data folder with --data DIR")]
-    Verify(#[from] VerifyError),
+    Verify(#[from] FolderError),
     /// Holds were not read or changed.
     #[error(transparent)]
     Holds(#[from] HoldsError),
+    /// What a verification is to be made with cannot be used.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+    /// A file cannot be written.
+    #[error("{} cannot be written; name another file, or say --force to replace one", .path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// Files were not imported, or not to their end.
     #[error(transparent)]
     Import(#[from] ImportError),

@@ -9,7 +9,8 @@
 //! | `import/` | JSON Lines to a running server |
 //! | `setup.rs`, `kibana.rs` | what has to be in Elasticsearch before the exporter writes; what people look at in Kibana |
 //! | `hold.rs` | what retention leaves alone |
-//! | `verify.rs` | the ledger computed again from the bytes on disk |
+//! | `verify.rs`, `verify_args.rs`, `trust.rs` | ledger and bundles computed again; with which keys |
+//! | `evidence.rs` | a bundle of evidence, written |
 //! | `exit.rs` | exit codes, and what is said on the way out |
 //! | `exposure.rs` | whether a server may listen where others can reach it |
 //! | `client.rs`, `endpoints.rs` | where answers come from: a running server, else the data folder |
@@ -39,6 +40,7 @@ pub mod demo;
 mod display;
 mod doc;
 mod endpoints;
+mod evidence;
 mod exit;
 mod explained;
 mod exposure;
@@ -62,8 +64,10 @@ mod table;
 mod tail;
 mod timeline;
 mod trace;
+mod trust;
 mod verdict;
 mod verify;
+mod verify_args;
 
 pub use args::*;
 pub use client::{Source, SourceError};
@@ -72,6 +76,7 @@ pub use convert::{ConvertError, convert};
 pub use dead_letters::dead_letters;
 pub use display::{Paint, Style, clean};
 pub use endpoints::{ENDPOINTS_FILE, Endpoints, EndpointsError};
+pub use evidence::evidence;
 pub use exit::{CommandError, Exit, end, error_line};
 pub use hold::{HoldArgs, hold};
 pub use import::{ImportArgs, ImportError, ImportFormat, SendError, import};
@@ -85,5 +90,6 @@ pub use tail::tail;
 pub use timeline::{Story, timeline};
 pub use trace::trace;
 pub use verify::verify;
+pub use verify_args::*;
 
 pub use crate::pipeline::{index_dir, ledger_dir, ledger_name};

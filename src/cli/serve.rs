@@ -19,8 +19,11 @@ use crate::access::{ACCESS_FOLDER, BookError, Tls, TlsError};
 use crate::api::{Api, AxonflowCalls, DeadLetterBox, Health, Load};
 use crate::config::{Config, ConfigError, Overrides};
 use crate::convert::{MappingError, Mappings};
-use crate::ledger::Recovery;
-use crate::pipeline::{self, ELASTICSEARCH, Opened, Pipeline, PipelineError, Vitals};
+use crate::evidence::Prover;
+use crate::ledger::{PublicLog, Recovery};
+use crate::pipeline::{
+    self, ELASTICSEARCH, Opened, Pipeline, PipelineError, Vitals, ledger_name, log_dir,
+};
 use crate::receiver::Receiver;
 use crate::receiver::axonflow::{Upstream, UpstreamError};
 use crate::telemetry::metrics::Sources;
@@ -144,6 +147,9 @@ pub async fn start(config: Config, mappings: Mappings) -> Result<Running, ServeE
         api: Arc::clone(&load),
     };
     let upstream = config.axonflow.clone().map(Upstream::new).transpose()?;
+    let reader = pipeline.ledger().reader();
+    let log = PublicLog::open(&log_dir(&config.data));
+    let prover = Prover::new(reader.clone(), log, ledger_name(reader.origin()));
     let axonflow = Arc::new(AxonflowCalls::new(sources.intake.clone(), upstream));
     let metrics = Arc::new(move || sources.text());
     let api = Api::new(Arc::clone(pipeline.store()), Arc::clone(&health), metrics)
@@ -151,6 +157,7 @@ pub async fn start(config: Config, mappings: Mappings) -> Result<Running, ServeE
         .with_credentials(credentials.clone())
         .with_keyring(Arc::new(keeper.clone()))
         .with_axonflow(Arc::clone(&axonflow))
+        .with_prover(prover)
         .with_load(load);
     let listening = Listening { config: &config, receiver: &receiver, tls: tls.as_ref() };
     let (api_address, api) = listening.api(api).await?;

@@ -13,6 +13,7 @@
 use super::checkpoint::{CheckpointError, SignedCheckpoint, VerifierKey};
 use super::note::KeyError;
 use super::proof::{Subtrees, root_of};
+use super::tile_writer::{make_dirs, place};
 use super::tiles::{self, Kind, MAX_TILE_BYTES, Tile};
 use super::types::Hash;
 use std::fs::File;
@@ -35,6 +36,14 @@ pub enum PublicLogError {
     /// The system refused to read.
     #[error("cannot read {}", path.display())]
     Io {
+        /// The file.
+        path: PathBuf,
+        /// What it said.
+        source: io::Error,
+    },
+    /// The system refused to write.
+    #[error("cannot write {}; is there room, and may this user write there?", path.display())]
+    Write {
         /// The file.
         path: PathBuf,
         /// What it said.
@@ -101,6 +110,30 @@ impl PublicLog {
         let Some(note) = read(&path, MAX_TEXT_BYTES)? else { return Ok(None) };
         let parsed = SignedCheckpoint::parse(&note);
         parsed.map(Some).map_err(|source| PublicLogError::Checkpoint { path, source })
+    }
+
+    /// Makes a checkpoint the last one. The tiles of its tree are durable before, and it is when
+    /// this returns.
+    ///
+    /// # Errors
+    /// [`PublicLogError::Write`]; whether it is there is uncertain then.
+    pub fn publish(&self, signed: &SignedCheckpoint) -> Result<(), PublicLogError> {
+        self.put(CHECKPOINT_FILE, &signed.note)
+    }
+
+    /// Lists the verifier keys, the newest last.
+    ///
+    /// # Errors
+    /// [`PublicLogError::Write`].
+    pub fn publish_keys(&self, keys: &[VerifierKey]) -> Result<(), PublicLogError> {
+        let lines: String = keys.iter().map(|key| format!("{key}\n")).collect();
+        self.put(KEYS_FILE, lines.as_bytes())
+    }
+
+    fn put(&self, name: &str, bytes: &[u8]) -> Result<(), PublicLogError> {
+        let path = self.dir.join(name);
+        let placed = make_dirs(&self.dir).and_then(|()| place(&path, bytes, true));
+        placed.map_err(|source| PublicLogError::Write { path, source })
     }
 
     /// The verifier keys that the folder names, the newest last: those of the same machine, so a

@@ -1,9 +1,9 @@
 //! Everything between what writes and what reads, composed: from the data folder to the consumers.
 //!
 //! ```text
-//! start   data folder, keys ─► ledger (recovery) ─► intake ║ index ─► export ─► correlator
+//! start   data folder, keys ─► ledger (recovery) ─► intake ║ index ─► export ─► correlator ─► publisher
 //!         └────────────── Opened::open ──────────────────┘   └───── Opened::start ───────┘
-//! stop    ledger (sync, close) ─► consumers, all at once
+//! stop    ledger (sync, close) ─► consumers and publisher, all at once
 //! ```
 //!
 //! | file | holds |
@@ -15,6 +15,7 @@
 //! | `export.rs` | the export to Elasticsearch, and the correlator that follows it |
 //! | `holds.rs` | [`Holds`]: what retention leaves alone |
 //! | `upkeep.rs` | packing and pruning of old segments |
+//! | `publish.rs`, `log_keys.rs` | the public log: tiles, signed checkpoints, and the key |
 //! | `health.rs` | [`Vitals`]: what is in the way of each part |
 //! | `error.rs` | [`PipelineError`] |
 //!
@@ -28,14 +29,18 @@ mod export;
 mod folders;
 mod health;
 mod holds;
+mod log_keys;
+mod publish;
 mod upkeep;
 
 pub use error::PipelineError;
 pub use export::{ELASTICSEARCH, ExportError};
 pub(crate) use folders::dead_letters_dir;
-pub use folders::{index_dir, ledger_dir, ledger_name};
+pub use folders::{index_dir, ledger_dir, ledger_name, log_dir};
 pub use health::Vitals;
 pub use holds::{Hold, HoldAct, Holds, HoldsError, MAX_HOLDS};
+pub use log_keys::{LogKeyError, ask_for_rotation, log_key};
+pub use publish::{PublishStatus, Published};
 pub use upkeep::UpkeepStatus;
 
 use crate::config::{Config, Shutdown};
@@ -44,12 +49,14 @@ use crate::elasticsearch::late::LateStatus;
 use crate::elasticsearch::{Client, Exporter, StoreStatus};
 use crate::export::{AlertStatus, Consumer, ConsumerStatus, Stopped};
 use crate::intake::Intake;
-use crate::ledger::{Ledger, Recovery};
+use crate::ledger::{Ledger, PublicLog, Recovery};
 use crate::protect::Protector;
 use crate::store::AuditStore;
 use answering::{Answering, INDEX};
 use export::{Export, LATE_IDS};
+use publish::{PUBLIC_LOG, Parts, Publisher};
 use std::sync::Arc;
+use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use upkeep::{Keeping, Work};
@@ -135,6 +142,16 @@ impl Opened {
             exporter: exporter.clone(),
         };
         let upkeep = Keeping::start(config, &ledger, work).map_err(PipelineError::Consumer)?;
+        let publisher = Publisher::start(Parts {
+            reader: ledger.reader(),
+            intake: intake.clone(),
+            log: PublicLog::open(&log_dir(&config.data)),
+            keys: config.keys.clone(),
+            name: config.public_log.name.clone(),
+            interval: config.public_log.checkpoint_interval,
+            runtime: Handle::current(),
+        })
+        .map_err(PipelineError::Consumer)?;
         let shutdown = config.shutdown;
         Ok(Pipeline {
             ledger,
@@ -149,6 +166,7 @@ impl Opened {
             progress,
             consumers,
             upkeep,
+            publisher,
             shutdown,
         })
     }
@@ -168,6 +186,7 @@ pub struct Pipeline {
     progress: Vec<(&'static str, Arc<ConsumerStatus>)>,
     consumers: Vec<Consumer>,
     upkeep: Keeping,
+    publisher: Publisher,
     shutdown: Shutdown,
 }
 
@@ -227,12 +246,18 @@ impl Pipeline {
         &self.progress
     }
 
+    /// The public log, and what publishes it.
+    pub fn published(&self) -> Published {
+        self.publisher.published()
+    }
+
     /// What tells what is in the way.
     pub fn vitals(&self) -> Vitals {
         Vitals {
             ledger: self.ledger.clone(),
             consumers: self.progress.clone(),
             exporter: self.exporter.clone(),
+            publishing: Arc::clone(self.publisher.published().status()),
         }
     }
 
@@ -265,6 +290,12 @@ impl Pipeline {
             let name = consumer.name().to_owned();
             stopping.spawn_blocking(move || (name, consumer.stop(deadlines.consumers)));
         }
+        // After the ledger: its last checkpoint covers all that was taken.
+        let publisher = self.publisher;
+        stopping.spawn_blocking(move || {
+            let ended = publisher.stop(deadlines.consumers);
+            (PUBLIC_LOG.to_owned(), if ended { Stopped::Cleanly } else { Stopped::Late })
+        });
         while let Some(done) = stopping.join_next().await {
             match done {
                 Ok((consumer, stopped)) => tracing::debug!(?stopped, consumer, "consumer stopped"),
