@@ -39,9 +39,9 @@ pub(crate) use folders::dead_letters_dir;
 pub use folders::{index_dir, ledger_dir, ledger_name, log_dir};
 pub use health::Vitals;
 pub use holds::{Hold, HoldAct, Holds, HoldsError, MAX_HOLDS};
-pub use upkeep::UpkeepStatus;
 pub use log_keys::{LogKeyError, ask_for_rotation, log_key};
 pub use publish::{PublishStatus, Published};
+pub use upkeep::UpkeepStatus;
 
 use crate::config::{Config, Shutdown};
 use crate::convert::{MappingError, Mappings};
@@ -144,10 +144,12 @@ impl Opened {
             .chain(correlator.map(|late| late.consumer))
             .chain(alerting.into_iter().map(|alert| alert.consumer))
             .collect();
+        let of = |(_, status): &(_, Arc<ConsumerStatus>)| Arc::clone(status);
         let work = Work {
             intake: intake.clone(),
             store: Arc::clone(&store),
-            consumers: progress.iter().map(|(_, status)| Arc::clone(status)).collect(),
+            // The index is made of what is kept: reading it again, it leaves out what went.
+            consumers: progress.iter().filter(|(name, _)| *name != INDEX).map(of).collect(),
             exporter: exporter.clone(),
         };
         let upkeep = Keeping::start(config, &ledger, work).map_err(PipelineError::Consumer)?;
