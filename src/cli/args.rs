@@ -3,6 +3,7 @@
 use super::bench::BenchArgs;
 use super::connect::ConnectArgs;
 use super::erase::EraseArgs;
+use super::hold::HoldArgs;
 use super::import::ImportArgs;
 use super::keys_args::KeysArgs;
 use super::setup::SetupArgs;
@@ -58,6 +59,8 @@ pub enum Command {
     Import(ImportArgs),
     /// Check that nobody changed the ledger
     Verify(VerifyArgs),
+    /// Keep evidence beyond its retention: hold a story or a tenant, list holds, release them
+    Hold(HoldArgs),
     /// Prepare what spanledger writes to: Elasticsearch or OpenSearch
     Setup(SetupArgs),
     /// Entries that the cluster did not take: list, show, send again, give up

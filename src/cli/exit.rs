@@ -7,6 +7,7 @@ use super::erase::EraseError;
 use super::import::ImportError;
 use super::keys::KeysError;
 use crate::ledger::VerifyError;
+use crate::pipeline::HoldsError;
 use std::io;
 
 /// Exit codes of the binary.
@@ -69,6 +70,9 @@ pub enum CommandError {
     /// The ledger cannot be checked.
     #[error("the ledger cannot be checked; name its data folder with --data DIR")]
     Verify(#[from] VerifyError),
+    /// Holds were not read or changed.
+    #[error(transparent)]
+    Holds(#[from] HoldsError),
     /// Files were not imported, or not to their end.
     #[error(transparent)]
     Import(#[from] ImportError),

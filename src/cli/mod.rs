@@ -9,6 +9,7 @@
 //! | `convert.rs`, `explained.rs` | what a request would become, and why |
 //! | `import/` | JSON Lines to a running server |
 //! | `setup.rs`, `kibana.rs` | what has to be in Elasticsearch before the exporter writes; what people look at in Kibana |
+//! | `hold.rs` | what retention leaves alone |
 //! | `verify.rs` | the ledger computed again from the bytes on disk |
 //! | `exit.rs` | exit codes, and what is said on the way out |
 //! | `exposure.rs` | whether a server may listen where others can reach it |
@@ -43,6 +44,7 @@ mod erase;
 mod exit;
 mod explained;
 mod exposure;
+mod hold;
 mod import;
 mod keeper;
 mod keyring;
@@ -74,6 +76,7 @@ pub use display::{Paint, Style, clean};
 pub use endpoints::{ENDPOINTS_FILE, Endpoints, EndpointsError};
 pub use erase::{EraseArgs, EraseError, erase};
 pub use exit::{CommandError, Exit, end, error_line};
+pub use hold::{HoldArgs, hold};
 pub use import::{ImportArgs, ImportError, ImportFormat, SendError, import};
 pub use keys::{KeysError, access_dir, keys};
 pub use keys_args::*;

@@ -17,12 +17,14 @@ mod elasticsearch;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
 mod raw;
+mod retention;
 mod tls;
 mod units;
 pub mod yaml;
 
 pub use alerts::MAX_ALERTS;
 pub use elasticsearch::Elasticsearch;
+pub use retention::{Retention, RetentionClass};
 pub use tls::Transport;
 pub use units::{Period, Size};
 
@@ -54,6 +56,10 @@ pub struct Config {
     pub limits: receiver::Limits,
     /// How the ledger is run.
     pub ledger: ledger::Options,
+    /// When full segments are compressed; `None`: never.
+    pub compress_after: Option<Duration>,
+    /// How long bodies are kept.
+    pub retention: Retention,
     /// What is recorded and how it is protected.
     pub audit: protect::Settings,
     /// The embedded index, if there is one.
@@ -216,6 +222,8 @@ fn resolve(raw: Raw, overrides: &Overrides) -> Result<Config, ConfigError> {
             reserve_bytes: raw.ledger.reserve.bytes(),
             ..ledger::Options::default()
         },
+        compress_after: raw.ledger.compress.then(|| raw.ledger.compress_after.duration()),
+        retention: raw.retention.resolve(audit.retention_days)?,
         audit,
         index: raw.index.enabled.then(|| Index {
             commit_entries: raw.index.commit_entries,
@@ -290,6 +298,7 @@ mod tests {
             tls::RawTls::KEYS,
             RawReceiver::KEYS,
             raw::RawLedger::KEYS,
+            retention::RawRetention::KEYS,
             raw::RawIndex::KEYS,
             raw::RawCorrelation::KEYS,
             elasticsearch::RawElasticsearch::KEYS,

@@ -5,6 +5,7 @@
 use super::alerts::RawAlert;
 use super::axonflow::RawAxonflow;
 use super::elasticsearch::RawElasticsearch;
+use super::retention::RawRetention;
 use super::tls::RawTls;
 use super::{Period, Size};
 use crate::telemetry::LogFormat;
@@ -55,6 +56,8 @@ section! {
         ledger: RawLedger = RawLedger::default(),
         /// What is recorded and how it is protected.
         audit: crate::protect::Settings = crate::protect::Settings::default(),
+        /// How long bodies are kept.
+        retention: RawRetention = RawRetention::default(),
         /// The embedded index.
         index: RawIndex = RawIndex::default(),
         /// How ids join.
@@ -115,6 +118,10 @@ section! {
         duplicate_window: usize = 1 << 20,
         /// Bytes that may wait for the writer.
         queue: Size = Size::mib(64),
+        /// Whether full segments are compressed.
+        compress: bool = true,
+        /// Time after which a full segment is compressed.
+        compress_after: Period = Period::seconds(10 * 60),
     }
 }
 

@@ -3,6 +3,8 @@
 //! | file | holds |
 //! |---|---|
 //! | `mod.rs` | [`Intake`]: what every receiver calls |
+//! | `acts.rs` | entries about what was done to the ledger itself |
+//! | `classes.rs` | [`Classes`]: how long which entries are kept |
 //! | `draft.rs` | [`Draft`]: the records of one request on their way to becoming entries |
 //! | `opener.rs` | [`Opener`]: sealed payloads, opened and compared with what the ledger says of them |
 //! | `erasure.rs` | [`Intake::erase`]: a subject's payloads made unreadable for good, on record |
@@ -16,6 +18,8 @@
 //! request's task), and commits it. [`Intake::commit`] returns when the ledger has fsynced every
 //! entry of the draft: the reply that follows it is the acknowledgement.
 
+mod acts;
+mod classes;
 mod draft;
 mod erasure;
 mod identity;
@@ -25,6 +29,8 @@ mod preview;
 mod receipts;
 mod rejection;
 
+pub use acts::{Fact, LedgerAct};
+pub use classes::{ClassRule, Classes, DEFAULT_CLASS, PERMANENT_CLASS};
 pub use draft::Draft;
 pub use erasure::{ErasureError, ErasureRequest, MAX_REASON_BYTES, MAX_SUBJECT_BYTES};
 pub use opener::{OpenedPayload, Opener};
@@ -57,6 +63,7 @@ struct Inner {
     mappings: Mappings,
     protector: Protector,
     ledger: Ledger,
+    classes: Classes,
     rejections: Rejections,
     counts: Counts,
 }
@@ -112,11 +119,22 @@ impl Intake {
     /// An intake into that ledger. Must be called inside a tokio runtime: rejection entries are
     /// written by a task of their own.
     pub fn new(mappings: Mappings, protector: Protector, ledger: Ledger) -> Self {
+        Self::keeping(mappings, protector, ledger, Classes::default())
+    }
+
+    /// The same, with entries of those retention classes.
+    pub fn keeping(
+        mappings: Mappings,
+        protector: Protector,
+        ledger: Ledger,
+        classes: Classes,
+    ) -> Self {
         let (rejections, work) = Rejections::new();
         let intake = Self(Arc::new(Inner {
             mappings,
             protector,
             ledger,
+            classes,
             rejections,
             counts: Counts::default(),
         }));

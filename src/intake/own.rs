@@ -1,6 +1,6 @@
 //! Entries that spanledger makes itself, about what was done to it.
 
-use super::draft::{DEFAULT_RETENTION_CLASS, ledger_commitment, not_now};
+use super::draft::{ledger_commitment, not_now};
 use super::{Intake, IntakeError, now_ns, unavailable};
 use crate::access::Tenant;
 use crate::entry::{Entry, EventPart, Kind, format_ns};
@@ -89,7 +89,7 @@ pub(super) async fn append(
             id: EntryId(id),
             tenant: tenant.name(),
             tenant_pseudonym: keys.pseudonym(),
-            retention_class: DEFAULT_RETENTION_CLASS,
+            retention_class: inner.classes.of_own(tenant, entry.audit.kind),
             received_ns: now_ns(),
             mapping_version: inner.mappings.version(),
             source_key: None,

@@ -79,6 +79,9 @@ pub enum Damage {
     /// The segment ends before the group that the next one follows.
     #[error("the segment does not end where the next one begins")]
     Short,
+    /// The tables of a packed segment.
+    #[error("the tables of the packed segment are damaged")]
+    Packed,
     /// A segment is missing.
     #[error("the segment that starts with entry {first} is missing")]
     Missing {

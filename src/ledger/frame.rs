@@ -102,10 +102,8 @@ pub enum FrameError {
     /// The head is not what was written.
     #[error("the head of the frame does not match its checksum")]
     Head,
-    /// The head is sound and the body is not what was written.
-    #[error(
-        "the body of entry {sequence}, or what is sealed beside it, does not match its checksum"
-    )]
+    /// The head is sound and the body, or what is sealed beside it, is not what was written.
+    #[error("the body of entry {sequence} does not match its checksum")]
     Body {
         /// Sequence number of the entry.
         sequence: u64,

@@ -7,6 +7,7 @@ use super::queue::{Job, Queue};
 use super::reader::Reader;
 use super::recover::{self, Recovery};
 use super::reserve::Reserve;
+use super::rewrite::Upkeep;
 use super::status::{Notebook, Status};
 use super::storage::{Disk, Storage, is_full, sync_dir};
 use super::types::{Receipt, TreeHead};
@@ -172,6 +173,11 @@ impl Ledger {
     /// Reads what is durable.
     pub fn reader(&self) -> Reader {
         Reader::new(self.0.view.clone())
+    }
+
+    /// Looks after sealed segments: packs them, and prunes what is no longer kept.
+    pub fn upkeep(&self) -> Upkeep {
+        Upkeep::new(self.0.view.clone())
     }
 
     /// How the ledger is now.

@@ -12,6 +12,9 @@
 //! | `recover.rs`, `survey.rs` | opening: what is there, what is torn, where to go on |
 //! | `frame.rs`, `leaf.rs`, `segment.rs`, `sidecar.rs` | the bytes on disk |
 //! | `merkle.rs`, `chain.rs` | the tree, and what follows from the entries before |
+//! | `proof.rs` | proofs that an entry is in a tree, and that a tree continues another |
+//! | `checkpoint.rs`, `note.rs` | what the log signs and with which keys |
+//! | `tiles.rs`, `public.rs` | the public form of the log, [`PublicLog`] |
 //! | `walk.rs`, `reserve.rs`, `bytes.rs` | reading frame by frame; small tools |
 //! | `storage.rs`, `direct.rs` | the disk; large groups past the system's memory |
 //! | `options.rs`, `status.rs`, `error.rs` | settings, numbers, errors |
@@ -73,6 +76,7 @@
 mod batch;
 mod bytes;
 mod chain;
+pub mod checkpoint;
 mod direct;
 mod error;
 mod frame;
@@ -80,16 +84,24 @@ mod group;
 mod handle;
 mod leaf;
 pub mod merkle;
+mod note;
 mod options;
+mod packed;
+pub mod proof;
+mod public;
 mod queue;
 mod reader;
 mod recover;
 mod reserve;
+mod retention;
+mod rewrite;
 mod segment;
 mod sidecar;
+mod source;
 mod status;
 mod storage;
 mod survey;
+mod tiles;
 mod types;
 mod verify;
 mod view;
@@ -107,10 +119,14 @@ pub use frame::{FrameError, MAX_BODY_BYTES, MAX_COMMITMENTS, MAX_SEALED_BYTES, M
 pub use handle::Ledger;
 pub use leaf::LEAF_VERSION;
 pub use options::Options;
+pub use public::{CHECKPOINT_FILE, KEYS_FILE, PublicLog, PublicLogError};
 pub use reader::{Chunk, Reader, Scan};
 pub use recover::{Recovery, Torn};
+pub use retention::{Due, Expiry};
+pub use rewrite::{GoOn, RewriteError, Rewritten, Upkeep};
 pub use segment::{FORMAT_VERSION, HeaderError};
 pub use status::{Counters, Status};
+pub use tiles::{Kind, TILE_WIDTH, Tile};
 pub use types::{
     Appended, Commitment, Commitments, EntryId, EntryRef, Hash, InvalidEntryId, NewEntry, Receipt,
     StoredEntry, TreeHead,

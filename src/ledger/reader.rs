@@ -2,11 +2,11 @@
 
 use super::bytes::to_usize;
 use super::frame::{self, Frame, FrameError};
-use super::segment::{HEADER_LEN, read_once, read_up_to};
+use super::segment::HEADER_LEN;
+use super::source::Source;
 use super::types::{EntryRef, StoredEntry, TreeHead};
 use super::view::{Segment, View};
 use super::{OpenError, ReadError, survey};
-use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -130,7 +130,7 @@ pub struct Scan {
 #[derive(Debug)]
 struct Place {
     segment: Arc<Segment>,
-    file: Arc<File>,
+    file: Arc<Source>,
     offset: u64,
 }
 
@@ -152,7 +152,7 @@ impl Scan {
                 _ => self.find()?,
             };
             let spare = std::mem::take(&mut self.spare);
-            let read = if self.once { read_once } else { read_up_to };
+            let read = if self.once { Source::read_once } else { Source::read_up_to };
             let chunk = place.read(self.next, watermark, max_bytes, spare, read)?;
             self.next = self.next.saturating_add(chunk.starts.len() as u64);
             self.place = Some(place);
@@ -195,16 +195,13 @@ impl Place {
         limit: u64,
         max_bytes: usize,
         mut bytes: Vec<u8>,
-        read: fn(&File, &mut [u8], u64) -> io::Result<usize>,
+        read: fn(&Source, &mut [u8], u64) -> io::Result<usize>,
     ) -> Result<Chunk, ReadError> {
         let most = to_usize(self.segment.end().saturating_sub(self.offset));
         bytes.resize(max_bytes.max(frame::FIXED_LEN).min(most), 0);
         loop {
             let n = read(&self.file, &mut bytes, self.offset);
-            let n = n.map_err(|source| {
-                let path = self.segment.path.clone();
-                ReadError::Io { path, source }
-            })?;
+            let n = n.map_err(|error| self.segment.io(error))?;
             bytes.truncate(n);
             match split(&bytes, next, limit) {
                 Ok((_, 0)) => return Err(self.segment.corrupt(self.offset, next)),

@@ -5,8 +5,9 @@ use super::chain::Chain;
 use super::error::{Damage, OpenError};
 use super::now_ns;
 use super::options::{MAX_SEGMENT_BYTES, Options};
-use super::segment::{Header, TORN, read_up_to};
+use super::segment::{Header, TORN};
 use super::sidecar::{self, Record, Sidecar};
+use super::source::Source;
 use super::status::Notebook;
 use super::storage::{SegmentFile, Storage, create_private, sync_dir};
 use super::survey::{self, Found, Replayed};
@@ -14,7 +15,6 @@ use super::types::{Hash, TreeHead};
 use super::view::{Segment, View};
 use super::window::Window;
 use std::fmt;
-use std::fs::File;
 use std::io::{self, IoSlice};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -120,14 +120,14 @@ pub(super) fn open(
     let Some((last, sealed)) = all.split_last() else { return create(dir, options, storage) };
     let mut rebuilt = 0;
     let mut chain = survey::state_before(dir, &all, sealed.len(), true, &mut rebuilt)?;
-    let mut file = last.open()?;
+    let file = last.open(dir)?;
     let replayed = survey::replay(last, &file, &mut chain)?;
     // Before anything is changed: it may meet damage in a sealed segment, which is refused.
     let window = fill_window(dir, options, &all, &replayed.records, &chain, &mut rebuilt)?;
     let torn = save_torn(dir, last, &file, &replayed)?;
     let mut writable =
         storage.open(dir, last.first()).map_err(OpenError::io("open", &last.path))?;
-    secure(&mut file, writable.as_mut(), &replayed)
+    secure(&file, writable.as_mut(), &replayed)
         .map_err(OpenError::io("make durable", &last.path))?;
 
     let offsets = replayed.records.iter().map(|record| record.offset).collect();
@@ -214,7 +214,7 @@ pub(super) fn begin(
 fn save_torn(
     dir: &Path,
     last: &Found,
-    file: &File,
+    file: &Source,
     replayed: &Replayed,
 ) -> Result<Option<Torn>, OpenError> {
     let bytes = replayed.length.saturating_sub(replayed.end);
@@ -229,7 +229,7 @@ fn save_torn(
         let mut buffer = vec![0; to_usize(bytes.min(COPY_BYTES))];
         let mut at = replayed.end;
         while at < replayed.length {
-            let n = read_up_to(file, &mut buffer, at)?;
+            let n = file.read_up_to(&mut buffer, at)?;
             if n == 0 {
                 break;
             }
@@ -251,7 +251,7 @@ fn save_torn(
 }
 
 /// Cuts what is torn, and makes what is kept durable before anybody trusts it.
-fn secure(file: &mut File, writable: &mut dyn SegmentFile, replayed: &Replayed) -> io::Result<()> {
+fn secure(file: &Source, writable: &mut dyn SegmentFile, replayed: &Replayed) -> io::Result<()> {
     if replayed.length > replayed.end {
         writable.truncate(replayed.end)?;
     }
@@ -261,7 +261,7 @@ fn secure(file: &mut File, writable: &mut dyn SegmentFile, replayed: &Replayed) 
         // the last one were durable before it was begun.
         let length = to_usize(replayed.end.saturating_sub(replayed.last_group));
         let mut group = vec![0; length];
-        let n = read_up_to(file, &mut group, replayed.last_group)?;
+        let n = file.read_up_to(&mut group, replayed.last_group)?;
         let written = group.get(..n).unwrap_or_default();
         writable.write(&mut [IoSlice::new(written)], replayed.last_group)?;
     }

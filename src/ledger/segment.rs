@@ -12,8 +12,7 @@
 //! up to it and the hash of the header before it: segments of another log, or of another place in
 //! this one, do not fit.
 
-use super::bytes::{crc32c, field, len64, put, u32_at, u64_at};
-use super::frame::{Frame, SEAL_LEN, Seal, decode};
+use super::bytes::{crc32c, field, put, u32_at, u64_at};
 use super::types::{Hash, TreeHead};
 use sha2::{Digest, Sha256};
 use std::fs::File;
@@ -124,6 +123,7 @@ impl Header {
 
 /// Endings of the files beside each other.
 pub(super) const SEGMENT: &str = "segment";
+pub(super) const PACKED: &str = "packed";
 pub(super) const SIDECAR: &str = "index";
 pub(super) const NEW: &str = "new";
 pub(super) const TORN: &str = "torn";
@@ -204,25 +204,6 @@ fn read_with(
         }
     }
     Ok(done)
-}
-
-/// Reads a segment's header.
-pub(super) fn read_header(file: &File) -> io::Result<Result<Header, HeaderError>> {
-    let mut bytes = [0; HEADER_LEN];
-    let n = read_up_to(file, &mut bytes, 0)?;
-    Ok(Header::decode(bytes.get(..n).unwrap_or_default()))
-}
-
-/// Reads the seal that a sealed segment ends with, if it does.
-pub(super) fn read_last_seal(file: &File) -> io::Result<Option<Seal>> {
-    let length = file.metadata()?.len();
-    let mut bytes = [0; SEAL_LEN];
-    let Some(offset) = length.checked_sub(len64(&bytes)) else { return Ok(None) };
-    let n = read_up_to(file, &mut bytes, offset)?;
-    Ok(match decode(bytes.get(..n).unwrap_or_default()) {
-        Ok((Frame::Seal(seal), SEAL_LEN)) => Some(seal),
-        _ => None,
-    })
 }
 
 #[cfg(test)]

@@ -223,7 +223,8 @@ pub(super) fn remove_leftovers(dir: &Path) -> io::Result<()> {
         let path = file?.path();
         let ours = |name: &str| {
             let name = name.strip_suffix(".new").unwrap_or_default();
-            let digits = name.strip_suffix(".index").unwrap_or(name);
+            let stem = name.strip_suffix(".index").or_else(|| name.strip_suffix(".packed"));
+            let digits = stem.unwrap_or(name);
             name == "probe" || (digits.len() == 20 && digits.bytes().all(|b| b.is_ascii_digit()))
         };
         if path.file_name().and_then(|name| name.to_str()).is_some_and(ours) {

@@ -4,13 +4,13 @@ use super::bytes::len64;
 use super::chain::Chain;
 use super::error::{Damage, OpenError};
 use super::frame::Frame;
-use super::segment::{self, HEADER_LEN, Header, SEGMENT, SIDECAR, path};
+use super::segment::{HEADER_LEN, Header, SEGMENT, SIDECAR, path};
 use super::sidecar::{Record, Sealed, Sidecar};
+use super::source::{self, Source};
 use super::types::{Hash, TreeHead};
 use super::view::{Segment, View};
 use super::walk::{Remains, Walk, WalkError};
 use super::window::{Key, NO_SOURCE};
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -29,8 +29,8 @@ impl Found {
         self.header.first
     }
 
-    pub(super) fn open(&self) -> Result<File, OpenError> {
-        File::open(&self.path).map_err(OpenError::io("open", &self.path))
+    pub(super) fn open(&self, dir: &Path) -> Result<Source, OpenError> {
+        Source::open(dir, self.first()).map_err(OpenError::io("open", &self.path))
     }
 
     pub(super) fn corrupt(
@@ -46,15 +46,13 @@ impl Found {
 
 /// All segments in order, each checked to follow the one before it. Reads no bodies.
 pub(super) fn survey(dir: &Path) -> Result<Vec<Found>, OpenError> {
-    let names = |ending| segment::list(dir, ending).map_err(OpenError::io("list", dir));
-    // In this order: beside a running program, each sidecar that is seen has its next segment.
-    let sidecars = names(SIDECAR)?;
-    let firsts = names(SEGMENT)?;
-    let mut all: Vec<Found> = Vec::with_capacity(firsts.len());
-    for first in &firsts {
-        let path = path(dir, *first, SEGMENT);
-        let file = File::open(&path).map_err(OpenError::io("open", &path))?;
-        let header = segment::read_header(&file).map_err(OpenError::io("read", &path))?;
+    let listing = source::list(dir).map_err(OpenError::io("list", dir))?;
+    let mut all: Vec<Found> = Vec::with_capacity(listing.segments.len());
+    for first in &listing.segments {
+        let plain = path(dir, *first, SEGMENT);
+        let file = Source::open(dir, *first).map_err(OpenError::io("open", &plain))?;
+        let path = file.path().to_owned();
+        let header = file.header().map_err(OpenError::io("read", &path))?;
         let header = match header {
             Ok(header) => header,
             Err(error) => {
@@ -64,26 +62,32 @@ pub(super) fn survey(dir: &Path) -> Result<Vec<Found>, OpenError> {
         };
         let header_hash = header.hash();
         let found = Found { path, header, header_hash, sealed: None };
-        follows(all.last_mut(), &found, *first)?;
+        follows(dir, all.last_mut(), &found, *first)?;
         all.push(found);
     }
     // A segment gets its sidecar when the next segment is there, so the last one has none.
     let newest = all.last().map(Found::first);
-    let orphan = sidecars.into_iter().find(|first| Some(*first) >= newest);
+    let orphan = listing.sidecars.into_iter().find(|first| Some(*first) >= newest);
+    // Nor is the last one ever packed.
+    let orphan = orphan.or(newest.filter(|last| listing.packed.contains(last)));
     orphan.map_or(Ok(all), |orphan| Err(lost(dir, orphan)))
 }
 
-/// What a sidecar without a next segment says: that one is missing, and perhaps its own too.
+/// What a sidecar or a packed file without a next segment says: that one is missing, and perhaps its own too.
 fn lost(dir: &Path, orphan: u64) -> OpenError {
-    let own = path(dir, orphan, SEGMENT);
-    let end = File::open(&own).and_then(|file| segment::read_last_seal(&file));
+    let end = Source::open(dir, orphan).and_then(|file| file.last_seal());
     let first = end.ok().flatten().map_or(orphan, |seal| seal.head.size);
     let damage = Box::new(Damage::Missing { first });
     OpenError::Corrupt { segment: path(dir, first, SEGMENT), offset: 0, sequence: first, damage }
 }
 
 /// Checks that `found` follows `before`, and notes what `before` ends with.
-fn follows(before: Option<&mut Found>, found: &Found, name: u64) -> Result<(), OpenError> {
+fn follows(
+    dir: &Path,
+    before: Option<&mut Found>,
+    found: &Found,
+    name: u64,
+) -> Result<(), OpenError> {
     let header = &found.header;
     if header.first != name {
         return Err(found.corrupt(0, name, Damage::Order));
@@ -97,12 +101,13 @@ fn follows(before: Option<&mut Found>, found: &Found, name: u64) -> Result<(), O
     if header.origin != before.header.origin {
         return Err(found.corrupt(0, header.first, Damage::Origin));
     }
-    let file = before.open()?;
+    let file = before.open(dir)?;
+    if file.is_broken() {
+        return Err(before.corrupt(0, before.first(), Damage::Packed));
+    }
     let read = OpenError::io("read", &before.path);
-    let (end, seal) = file
-        .metadata()
-        .and_then(|meta| Ok((meta.len(), segment::read_last_seal(&file)?)))
-        .map_err(read)?;
+    let (end, seal) =
+        file.length().and_then(|length| Ok((length, file.last_seal()?))).map_err(read)?;
     let Some(head) = seal.map(|seal| seal.head) else {
         return Err(before.corrupt(end, header.first, Damage::Short));
     };
@@ -136,9 +141,13 @@ pub(super) struct Replayed {
 ///
 /// The last group of the last segment may be damaged, sealed or not: power loss writes pages in
 /// any order. What follows it proves that it was durable; then damage to it is an error.
-pub(super) fn replay(found: &Found, file: &File, chain: &mut Chain) -> Result<Replayed, OpenError> {
+pub(super) fn replay(
+    found: &Found,
+    file: &Source,
+    chain: &mut Chain,
+) -> Result<Replayed, OpenError> {
     let read = |source| OpenError::io("read", &found.path)(source);
-    let length = file.metadata().map_err(read)?.len();
+    let length = file.length().map_err(read)?;
     let start = HEADER_LEN as u64;
     let mut done = Replayed {
         records: Vec::new(),
@@ -234,7 +243,7 @@ pub(super) fn rebuild(
     chain: &mut Chain,
     write: bool,
 ) -> Result<Vec<Record>, OpenError> {
-    let file = found.open()?;
+    let file = found.open(dir)?;
     let replayed = replay(found, &file, chain)?;
     let Some(sealed) = found.sealed.filter(|sealed| sealed.head == chain.committed().head()) else {
         return Err(found.corrupt(replayed.end, chain.next(), Damage::Short));
@@ -260,7 +269,7 @@ pub(super) fn snapshot(dir: &Path) -> Result<View, OpenError> {
         return Err(OpenError::Absent { path: dir.to_owned() });
     };
     let mut chain = state_before(dir, &all, sealed.len(), false, &mut 0)?;
-    let replayed = replay(last, &last.open()?, &mut chain)?;
+    let replayed = replay(last, &last.open(dir)?, &mut chain)?;
     let mut segments = sealed_segments(dir, sealed);
     let offsets = replayed.records.iter().map(|record| record.offset).collect();
     segments.push(Arc::new(Segment::new(dir, last.first(), replayed.end, Some(offsets))));

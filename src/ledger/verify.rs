@@ -10,12 +10,12 @@ use super::chain::Mismatch;
 use super::error::Damage;
 use super::frame::{Frame, Seal};
 use super::merkle::Frontier;
-use super::segment::{self, HEADER_LEN, Header, SEGMENT, SIDECAR, path};
+use super::segment::{HEADER_LEN, Header};
+use super::source::{self, Source};
 use super::types::{EntryRef, Hash, TreeHead};
 use super::walk::{Walk, WalkError};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -148,30 +148,26 @@ pub fn verify_against(
     pseudonyms: Option<Pseudonyms<'_>>,
     mut progress: impl FnMut(Progress),
 ) -> Result<VerifyReport, VerifyError> {
-    let names = |ending| {
-        segment::list(dir, ending).map_err(|source| VerifyError::Io { path: dir.into(), source })
-    };
     if !dir.is_dir() {
         return Err(VerifyError::Absent { path: dir.to_owned() });
     }
-    // In this order: beside a running program, each sidecar that is seen has its next segment.
-    let sidecars = names(SIDECAR)?;
-    let firsts = names(SEGMENT)?;
+    let io = |path: &Path, source| VerifyError::Io { path: path.to_owned(), source };
+    let listing = source::list(dir).map_err(|error| io(dir, error))?;
+    let firsts = listing.segments;
     let Some(last) = firsts.last().copied() else {
         return Err(VerifyError::Absent { path: dir.to_owned() });
     };
-    let length = |first: &u64| path(dir, *first, SEGMENT).metadata().map_or(0, |meta| meta.len());
-    let total_bytes = firsts.iter().map(length).fold(0, u64::saturating_add);
+    let total_bytes =
+        firsts.iter().map(|first| source::length(dir, *first)).fold(0, u64::saturating_add);
     let mut check = Check::new(expected, pseudonyms, total_bytes, &mut progress);
     for first in firsts {
-        let path = path(dir, first, SEGMENT);
-        check.segment(&path, first, first == last).map_err(|source| {
-            let path = path.clone();
-            VerifyError::Io { path, source }
-        })?;
+        let source = Source::open(dir, first).map_err(|error| io(dir, error))?;
+        let path = source.path();
+        check.segment(&source, first, first == last).map_err(|error| io(path, error))?;
     }
-    // A segment gets its sidecar when the next one is there.
-    if sidecars.last().is_some_and(|newest| *newest >= last) {
+    // A segment gets its sidecar when the next one is there, and is packed only then.
+    let orphan = listing.sidecars.last().is_some_and(|newest| *newest >= last);
+    if orphan || listing.packed.last() == Some(&last) {
         let first = check.next;
         check.at.offset = 0;
         check.problem(Damage::Missing { first });
@@ -275,12 +271,14 @@ impl<'a> Check<'a> {
         }
     }
 
-    fn segment(&mut self, path: &Path, name: u64, last: bool) -> io::Result<()> {
-        self.at = At { segment: path.to_owned(), offset: 0 };
-        let file = File::open(path)?;
-        let length = file.metadata()?.len();
+    fn segment(&mut self, file: &Source, name: u64, last: bool) -> io::Result<()> {
+        self.at = At { segment: file.path().to_owned(), offset: 0 };
+        let length = file.length()?;
+        if file.is_broken() {
+            self.problem(Damage::Packed);
+        }
         self.report.segments = self.report.segments.saturating_add(1);
-        match segment::read_header(&file)? {
+        match file.header()? {
             Ok(header) => self.header(header, name),
             Err(error) => {
                 self.problem(error);
@@ -290,7 +288,7 @@ impl<'a> Check<'a> {
         }
         let start = HEADER_LEN as u64;
         (self.group_start, self.group_first) = (start, self.next);
-        let mut walk = Walk::new(&file, start, length);
+        let mut walk = Walk::new(file, start, length);
         while self.step(&mut walk, last)? {}
         let open_group = self.group_start < walk.offset() && self.report.tail.is_none();
         if open_group {

@@ -3,11 +3,11 @@
 use super::ReadError;
 use super::bytes::to_usize;
 use super::frame::{self, Frame, FrameError};
-use super::segment::{HEADER_LEN, SEGMENT, path, read_up_to};
+use super::segment::{HEADER_LEN, PACKED, SEGMENT, path};
 use super::sidecar;
+use super::source::Source;
 use super::types::{StoredEntry, TreeHead};
 use super::walk::{Walk, WalkError};
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,7 +25,8 @@ const GUESS: usize = 8 * 1024;
 #[derive(Debug)]
 pub(super) struct Segment {
     pub(super) first: u64,
-    pub(super) path: PathBuf,
+    /// Name of its plain file, which may have been replaced by a packed one.
+    path: PathBuf,
     /// End of what is durable and complete. Grows in the active segment only.
     end: AtomicU64,
     /// Where its frames start, for the active segment and for one without a sidecar.
@@ -61,9 +62,9 @@ impl Segment {
     }
 
     /// Finds out where the frames are by reading them all: the slow way, when there is no sidecar.
-    fn learn_offsets(&self, file: &File) -> Result<(), ReadError> {
+    fn learn_offsets(&self, source: &Source) -> Result<(), ReadError> {
         let mut found = Vec::new();
-        let mut walk = Walk::new(file, HEADER_LEN as u64, self.end());
+        let mut walk = Walk::new(source, HEADER_LEN as u64, self.end());
         loop {
             let offset = walk.offset();
             match walk.next() {
@@ -73,7 +74,7 @@ impl Segment {
                 Ok(Some((_, Frame::Seal(_)))) => {}
                 Ok(None) => break,
                 Err(WalkError::Io(source)) => {
-                    return Err(ReadError::Io { path: self.path.clone(), source });
+                    return Err(self.io(source));
                 }
                 Err(WalkError::Frame(_)) => {
                     let sequence = self.first.saturating_add(found.len() as u64);
@@ -85,8 +86,18 @@ impl Segment {
         Ok(())
     }
 
+    /// The file that it is in now.
+    fn file(&self) -> PathBuf {
+        let packed = self.path.with_extension(PACKED);
+        if !self.path.exists() && packed.exists() { packed } else { self.path.clone() }
+    }
+
     pub(super) fn corrupt(&self, offset: u64, sequence: u64) -> ReadError {
-        ReadError::Corrupt { segment: self.path.clone(), offset, sequence }
+        ReadError::Corrupt { segment: self.file(), offset, sequence }
+    }
+
+    pub(super) fn io(&self, source: io::Error) -> ReadError {
+        ReadError::Io { path: self.file(), source }
     }
 }
 
@@ -100,7 +111,7 @@ pub(super) struct View {
     /// Whether the watermark will never move again; guards the condition below.
     ended: Mutex<bool>,
     moved: Condvar,
-    files: Mutex<Vec<(u64, Arc<File>)>>,
+    files: Mutex<Vec<(u64, Arc<Source>)>>,
 }
 
 impl View {
@@ -185,14 +196,32 @@ impl View {
         segments.get(behind.checked_sub(1)?).cloned()
     }
 
+    /// The sealed segments, in order.
+    pub(super) fn sealed(&self) -> Vec<Arc<Segment>> {
+        let mut segments = self.segments.read().unwrap_or_else(PoisonError::into_inner).clone();
+        segments.pop();
+        segments
+    }
+
+    /// First entry of the segment that is written to.
+    pub(super) fn active_first(&self) -> Option<u64> {
+        let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
+        segments.last().map(|active| active.first)
+    }
+
+    /// The file of a segment was replaced: who reads from now on reads the new one.
+    pub(super) fn forget_file(&self, first: u64) {
+        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        files.retain(|(known, _)| *known != first);
+    }
+
     /// The file of a segment, from those that are open if it is among them.
-    pub(super) fn open(&self, segment: &Segment) -> Result<Arc<File>, ReadError> {
+    pub(super) fn open(&self, segment: &Segment) -> Result<Arc<Source>, ReadError> {
         let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, file)) = files.iter().find(|(first, _)| *first == segment.first) {
             return Ok(file.clone());
         }
-        let file = File::open(&segment.path);
-        let file = file.map_err(|source| ReadError::Io { path: segment.path.clone(), source })?;
+        let file = Source::open(&self.dir, segment.first).map_err(|error| segment.io(error))?;
         let file = Arc::new(file);
         if files.len() >= OPEN_FILES {
             files.remove(0);
@@ -205,7 +234,7 @@ impl View {
     pub(super) fn offset_of(
         &self,
         segment: &Segment,
-        file: &File,
+        file: &Source,
         sequence: u64,
     ) -> Result<u64, ReadError> {
         let nth = sequence.saturating_sub(segment.first);
@@ -243,7 +272,7 @@ impl View {
         let file = self.open(&segment)?;
         let offset = self.offset_of(&segment, &file, sequence)?;
         let bytes = read_frame(&file, offset, segment.end());
-        let bytes = bytes.map_err(|source| ReadError::Io { path: segment.path.clone(), source })?;
+        let bytes = bytes.map_err(|error| segment.io(error))?;
         match frame::decode(&bytes) {
             Ok((Frame::Entry(entry), _)) if entry.sequence == sequence => {
                 Ok(Some(entry.to_stored()))
@@ -254,9 +283,9 @@ impl View {
 }
 
 /// Whether the sound head of that entry is at that place.
-fn is_entry(file: &File, offset: u64, sequence: u64) -> bool {
+fn is_entry(file: &Source, offset: u64, sequence: u64) -> bool {
     let mut head = vec![0; GUESS];
-    let Ok(n) = read_up_to(file, &mut head, offset) else { return false };
+    let Ok(n) = file.read_up_to(&mut head, offset) else { return false };
     match frame::decode_head(head.get(..n).unwrap_or_default()) {
         Ok((found, _)) => found == Some(sequence),
         // Longer than the guess: the frame itself will tell.
@@ -266,11 +295,11 @@ fn is_entry(file: &File, offset: u64, sequence: u64) -> bool {
 }
 
 /// The bytes of a frame, read in one go if it is not large.
-fn read_frame(file: &File, offset: u64, end: u64) -> io::Result<Vec<u8>> {
+fn read_frame(file: &Source, offset: u64, end: u64) -> io::Result<Vec<u8>> {
     let most = to_usize(end.saturating_sub(offset));
     let mut bytes = vec![0; GUESS.min(most)];
     loop {
-        let n = read_up_to(file, &mut bytes, offset)?;
+        let n = file.read_up_to(&mut bytes, offset)?;
         match frame::decode(bytes.get(..n).unwrap_or_default()) {
             Err(FrameError::Incomplete { needed, .. })
                 if needed > bytes.len() && needed <= most =>

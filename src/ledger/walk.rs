@@ -2,8 +2,7 @@
 
 use super::bytes::{len64, to_usize};
 use super::frame::{self, Frame, FrameError, MAGIC, MAX_FRAME};
-use super::segment::read_up_to;
-use std::fs::File;
+use super::source::Source;
 use std::io;
 use std::ops::Range;
 
@@ -21,10 +20,12 @@ pub(super) enum WalkError {
 
 /// A place in a segment, and the bytes from there on.
 pub(super) struct Walk<'f> {
-    file: &'f File,
+    source: &'f Source,
     buffer: Vec<u8>,
     /// Start of what has not been given out, in the buffer and in the file.
     start: usize,
+    /// Bytes of the frame that was given out last; it stands right before the start.
+    last: usize,
     offset: u64,
     /// Where to stop reading.
     end: u64,
@@ -32,8 +33,8 @@ pub(super) struct Walk<'f> {
 
 impl<'f> Walk<'f> {
     /// From `offset` to `end`.
-    pub(super) fn new(file: &'f File, offset: u64, end: u64) -> Self {
-        Self { file, buffer: Vec::new(), start: 0, offset, end }
+    pub(super) fn new(source: &'f Source, offset: u64, end: u64) -> Self {
+        Self { source, buffer: Vec::new(), start: 0, last: 0, offset, end }
     }
 
     /// Where the next frame starts.
@@ -63,8 +64,15 @@ impl<'f> Walk<'f> {
         let (frame, length) = frame::decode(self.buffer.get(self.start..).unwrap_or_default())?;
         let at = self.offset;
         self.start = self.start.saturating_add(length);
+        self.last = length;
         self.offset = at.saturating_add(length as u64);
         Ok(Some((at, frame)))
+    }
+
+    /// The bytes of the frame that [`Walk::next`] gave last.
+    pub(super) fn last_frame(&mut self) -> &mut [u8] {
+        let from = self.start.saturating_sub(self.last);
+        self.buffer.get_mut(from..self.start).unwrap_or_default()
     }
 
     fn rest(&self) -> &[u8] {
@@ -83,7 +91,7 @@ impl<'f> Walk<'f> {
         let want = needed.max(STEP).min(left);
         self.buffer.resize(want, 0);
         let fresh = self.buffer.get_mut(have..).unwrap_or_default();
-        let n = read_up_to(self.file, fresh, self.offset.saturating_add(have as u64))?;
+        let n = self.source.read_up_to(fresh, self.offset.saturating_add(have as u64))?;
         self.buffer.truncate(have.saturating_add(n));
         Ok(self.buffer.len() >= needed)
     }
@@ -94,7 +102,7 @@ impl<'f> Walk<'f> {
         let mut at = self.offset.saturating_add(1);
         let mut window = vec![0; STEP];
         while at < self.end {
-            let n = read_up_to(self.file, &mut window, at)?;
+            let n = self.source.read_up_to(&mut window, at)?;
             let bytes = window.get(..n).unwrap_or_default();
             let Some(found) = memchr::memmem::find(bytes, &MAGIC) else {
                 let Some(step) = n.checked_sub(MAGIC.len().saturating_sub(1)).filter(|s| *s > 0)
@@ -105,7 +113,7 @@ impl<'f> Walk<'f> {
                 continue;
             };
             at = at.saturating_add(found as u64);
-            let mut ahead = Walk::new(self.file, at, self.end);
+            let mut ahead = Walk::new(self.source, at, self.end);
             match ahead.next() {
                 Ok(Some(_)) => {
                     self.buffer.clear();
@@ -129,7 +137,7 @@ impl<'f> Walk<'f> {
     /// was written after the group: then it was durable, and this is no crash. Stays at this
     /// place.
     pub(super) fn remains(&self, start: u64, first: u64, next: u64) -> io::Result<Option<Remains>> {
-        let mut ahead = Walk::new(self.file, self.offset, self.end);
+        let mut ahead = Walk::new(self.source, self.offset, self.end);
         let mut end = next;
         while ahead.skip_damage()? {
             // A gap in a group is where entries are missing. If none is, it was a trailer.

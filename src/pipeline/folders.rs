@@ -16,6 +16,9 @@ const INDEX_FOLDER: &str = "index";
 /// Folder of the consumers' cursors within the data folder.
 pub(super) const CURSOR_FOLDER: &str = "cursors";
 
+/// Folder of the public log within the data folder.
+pub(super) const LOG_FOLDER: &str = "log";
+
 /// Folder of dead letters within the data folder.
 const DEAD_LETTERS: &str = "dead-letters";
 

@@ -13,6 +13,8 @@
 //! | `answering.rs` | the store that answers, and the consumer that writes it |
 //! | `alerts.rs` | a consumer for each webhook |
 //! | `export.rs` | the export to Elasticsearch, and the correlator that follows it |
+//! | `holds.rs` | [`Holds`]: what retention leaves alone |
+//! | `upkeep.rs` | packing and pruning of old segments |
 //! | `health.rs` | [`Vitals`]: what is in the way of each part |
 //! | `error.rs` | [`PipelineError`] |
 //!
@@ -25,18 +27,22 @@ mod error;
 mod export;
 mod folders;
 mod health;
+mod holds;
+mod upkeep;
 
 pub use error::PipelineError;
 pub use export::{ELASTICSEARCH, ExportError};
 pub(crate) use folders::dead_letters_dir;
 pub use folders::{index_dir, ledger_dir, ledger_name};
 pub use health::Vitals;
+pub use holds::{Hold, HoldAct, Holds, HoldsError, MAX_HOLDS};
+pub use upkeep::UpkeepStatus;
 
 use crate::config::{Config, Shutdown};
 use crate::convert::{MappingError, Mappings};
 use crate::elasticsearch::late::LateStatus;
 use crate::elasticsearch::{Client, Exporter, StoreStatus};
-use crate::export::{AlertStatus, Consumer, ConsumerStatus};
+use crate::export::{AlertStatus, Consumer, ConsumerStatus, Stopped};
 use crate::intake::Intake;
 use crate::ledger::{Ledger, Recovery};
 use crate::protect::Protector;
@@ -46,6 +52,7 @@ use export::{Export, LATE_IDS};
 use std::sync::Arc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
+use upkeep::{Keeping, Work};
 
 /// The mappings that the configuration names, else those that come with the program.
 ///
@@ -80,7 +87,8 @@ impl Opened {
             protector.keys().subjects().claim()?;
         }
         let (ledger, recovery) = folders::open_ledger(config)?;
-        let intake = Intake::new(mappings, protector, ledger.clone());
+        let classes = config.retention.rules.clone();
+        let intake = Intake::keeping(mappings, protector, ledger.clone(), classes);
         Ok(Self { ledger, intake, recovery })
     }
 
@@ -129,6 +137,13 @@ impl Opened {
             .chain(correlator.map(|late| late.consumer))
             .chain(alerting.into_iter().map(|alert| alert.consumer))
             .collect();
+        let work = Work {
+            intake: intake.clone(),
+            store: Arc::clone(&store),
+            consumers: progress.iter().map(|(_, status)| Arc::clone(status)).collect(),
+            exporter: exporter.clone(),
+        };
+        let upkeep = Keeping::start(config, &ledger, work).map_err(PipelineError::Consumer)?;
         let shutdown = config.shutdown;
         Ok(Pipeline {
             ledger,
@@ -142,6 +157,7 @@ impl Opened {
             alerts,
             progress,
             consumers,
+            upkeep,
             shutdown,
         })
     }
@@ -160,6 +176,7 @@ pub struct Pipeline {
     alerts: Vec<Arc<AlertStatus>>,
     progress: Vec<(&'static str, Arc<ConsumerStatus>)>,
     consumers: Vec<Consumer>,
+    upkeep: Keeping,
     shutdown: Shutdown,
 }
 
@@ -209,6 +226,11 @@ impl Pipeline {
         &self.alerts
     }
 
+    /// What the upkeep of segments did, and what is in its way.
+    pub fn upkeep(&self) -> &Arc<UpkeepStatus> {
+        self.upkeep.status()
+    }
+
     /// How far each consumer is, by name, in the order of the data flow.
     pub fn progress(&self) -> &[(&'static str, Arc<ConsumerStatus>)] {
         &self.progress
@@ -238,9 +260,16 @@ impl Pipeline {
     /// # Errors
     /// The same.
     pub async fn stop_within(self, deadlines: Shutdown) -> Result<(), PipelineError> {
+        // What it would do has time until the next start.
+        self.upkeep.tell();
         let closed = timeout(deadlines.ledger, self.ledger.close()).await;
         // All at once: what one waits for must not eat the time of another.
         let mut stopping = JoinSet::new();
+        let upkeep = self.upkeep;
+        stopping.spawn_blocking(move || {
+            upkeep.stop(deadlines.consumers);
+            ("upkeep".to_owned(), Stopped::Cleanly)
+        });
         for consumer in self.consumers {
             let name = consumer.name().to_owned();
             stopping.spawn_blocking(move || (name, consumer.stop(deadlines.consumers)));

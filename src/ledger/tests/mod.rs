@@ -3,6 +3,7 @@
 mod crash;
 mod faults;
 mod simulated;
+mod upkeep;
 
 use super::*;
 
