@@ -22,8 +22,8 @@ const CALLERS: [&str; 7] =
 /// Every operation, the address at which this test asks for it, and what each caller gets.
 ///
 /// `400` of the global auditor: he has to name a tenant. `404` of the operator: he may, and there
-/// is no such key, or nothing is exported. `503` of those who write: they may, and this API takes
-/// nothing.
+/// is no such key, or nothing is exported; of the auditor: nothing is sealed here. `503` of those
+/// who write: they may, and this API takes nothing.
 #[rustfmt::skip]
 const TABLE: &[(&str, &str, Statuses)] = &[
     //                                                                           nobody writer forw. audit. global oper. monitor
@@ -37,6 +37,9 @@ const TABLE: &[(&str, &str, Statuses)] = &[
     ("GET /api/v1/entries",            "/api/v1/entries",                         [401,  403,  403,  200,  400,  403,  403]),
     ("GET /api/v1/entries/{id}",       "/api/v1/entries/00000000000000000000000000000001",
                                                                                   [401,  403,  403,  200,  400,  403,  403]),
+    ("GET /api/v1/entries/{id}/payloads", "/api/v1/entries/00000000000000000000000000000001/payloads",
+                                                                                  [401,  403,  403,  404,  400,  403,  403]),
+    ("POST /api/v1/erasures",          "/api/v1/erasures",                        [401,  403,  403,  403,  403,  400,  403]),
     ("GET /api/v1/traces/{id}",        "/api/v1/traces/shared",                   [401,  403,  403,  200,  400,  403,  403]),
     ("GET /api/v1/jobs/{id}",          "/api/v1/jobs/job",                        [401,  403,  403,  200,  400,  403,  403]),
     ("GET /api/v1/jobs/{id}/decisions", "/api/v1/jobs/job/decisions",             [401,  403,  403,  200,  400,  403,  403]),

@@ -27,6 +27,7 @@ fn the_help_of_each_command_has_examples() {
         "setup",
         "dead-letters",
         "keys",
+        "erase",
         "convert",
     ] {
         insta::assert_snapshot!(command, help(command));

@@ -6,13 +6,16 @@ use serde_json::{Value, json};
 use spanledger::access::{Tenant, Tenants};
 use spanledger::convert::Mappings;
 use spanledger::entry::{Entry, Json, Kind, Payload, PayloadKind};
-use spanledger::intake::{ErasureError, ErasureRequest, Intake, OpenedPayload, Opener};
+use spanledger::intake::{
+    ErasureError, ErasureRequest, Intake, IntakeError, OpenedPayload, Opener,
+};
 use spanledger::ledger::{Ledger, Options, StoredEntry, verify};
 use spanledger::protect::{
     Commitment, FreshKeys, Keys, OrderedBy, Protector, SealError, Settings, Taken,
 };
 use spanledger::span::{Attribute, LogRecord, Record, Resource, Scope, Sink as _, Value as Said};
 use std::path::Path;
+use std::sync::Arc;
 
 const TEXT: &str = "canary: please refund order 1042 to my card";
 const TENANT: &str = "acme";
@@ -179,6 +182,10 @@ impl Bench {
 
     /// A log record of a user with a prompt.
     async fn send(&self, user: &str, prompt: &str) {
+        self.try_send(user, prompt).await.unwrap();
+    }
+
+    async fn try_send(&self, user: &str, prompt: &str) -> Result<(), IntakeError> {
         let mut draft = self.intake.draft(&Tenants::One(Tenant::new(TENANT).unwrap()));
         draft.resource(&Resource::default());
         draft.scope(&Scope::default());
@@ -188,7 +195,7 @@ impl Bench {
             attributes.push(text("user.id", user));
         }
         draft.record(Record::Log(&LogRecord { attributes, ..LogRecord::default() }));
-        self.intake.commit(draft).await.unwrap();
+        self.intake.commit(draft).await.map(drop)
     }
 
     fn entry(&self, sequence: u64) -> StoredEntry {
@@ -293,15 +300,16 @@ async fn an_erasure_that_was_cut_off_is_completed_and_on_record_once() {
     let bench = bench.restart().await;
     assert!(bench.is_erased(0));
     assert_eq!(bench.ledger.reader().watermark(), 1);
+    let mut orders = std::fs::read_dir(bench.folder.path().join("keys/subjects/orders")).unwrap();
+    let path = orders.next().unwrap().unwrap().path();
+    let cut_off = std::fs::read(&path).unwrap();
     assert_eq!(bench.intake.complete_erasures().await.unwrap(), 1);
     assert_eq!(bench.ledger.reader().watermark(), 2);
-    // The process dies once more, between the entry and the end of the order.
-    let ErasureRequest { tenant, at_ns, by, reason, .. } = request(Some("alice"), 7);
-    let keys = bench.intake.protector().keys();
-    let order = keys.subjects().order(&tenant, subject, false, at_ns, by, reason).unwrap();
-    assert!(order.keys.is_empty(), "its key is gone");
+    // The process died between the entry and the end of the order.
+    std::fs::write(&path, cut_off).unwrap();
     assert_eq!(bench.intake.complete_erasures().await.unwrap(), 1);
     assert_eq!(bench.intake.complete_erasures().await.unwrap(), 0);
+    assert_eq!(bench.ledger.reader().watermark(), 2, "on record once");
     assert!(bench.is_erased(0));
 }
 
@@ -343,4 +351,52 @@ async fn a_missing_key_is_said_to_be_missing_and_an_exchanged_text_to_be_exchang
     let refused = bench.open(0).unwrap_err();
     assert!(matches!(refused, SealError::Missing { .. }), "{refused}");
     assert!(refused.to_string().contains("restore"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_comes_while_its_subject_is_erased_opens_or_is_erased_and_is_never_lost() {
+    let bench = Arc::new(Bench::new());
+    let senders: Vec<_> = (0..8)
+        .map(|sender| {
+            let bench = Arc::clone(&bench);
+            tokio::spawn(async move {
+                for number in 0..20 {
+                    bench.send("alice", &format!("text {number} of sender {sender}")).await;
+                }
+            })
+        })
+        .collect();
+    for round in 0..10 {
+        bench.intake.erase(request(Some("alice"), 7 + round)).await.unwrap();
+    }
+    for sender in senders {
+        sender.await.unwrap();
+    }
+    bench.send("alice", "the last").await;
+    let entries = bench.ledger.reader().watermark();
+    let mut opened = 0;
+    for sequence in 0..entries {
+        match bench.open(sequence) {
+            Ok(payloads) => opened += payloads.len(),
+            Err(SealError::Erased { .. }) => {}
+            Err(error) => panic!("entry {sequence}: {error}"),
+        }
+    }
+    assert!(opened >= 1);
+    assert_eq!(entries, 8 * 20 + 10 + 1);
+    assert_eq!(bench.text(entries - 1), "the last");
+}
+
+#[tokio::test]
+async fn without_room_for_a_key_nothing_is_acknowledged() {
+    let bench = Bench::new();
+    let subjects = bench.folder.path().join("keys/subjects");
+    std::fs::write(&subjects, "in the way").unwrap();
+    let refused = bench.try_send("alice", TEXT).await.unwrap_err();
+    assert!(matches!(refused, IntakeError::Unavailable { .. }), "{refused}");
+    assert!(!refused.to_string().contains("keys"), "paths are for the log: {refused}");
+    assert_eq!(bench.ledger.reader().watermark(), 0);
+    std::fs::remove_file(&subjects).unwrap();
+    bench.send("alice", TEXT).await;
+    assert_eq!(bench.text(0), TEXT);
 }
