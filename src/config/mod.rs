@@ -6,7 +6,7 @@
 //! | `raw.rs` | the file as it is written, key by key |
 //! | `alerts.rs` | the same of its list `alerts:`, and what it means |
 //! | `elasticsearch.rs` | the same of its section `elasticsearch:`, and what it means |
-//! | `tls.rs`, `axonflow.rs` | the same of its sections `tls:` and `axonflow:` |
+//! | `tls.rs`, `axonflow.rs`, `public_log.rs` | the same of its sections of that name |
 //! | `units.rs` | sizes and durations as people write them |
 //! | `yaml.rs` | YAML with line numbers and the nearest known name |
 //! | `fuzzing.rs` | what `fuzz/` reaches |
@@ -16,6 +16,7 @@ mod axonflow;
 mod elasticsearch;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
+mod public_log;
 mod raw;
 mod tls;
 mod units;
@@ -23,6 +24,7 @@ pub mod yaml;
 
 pub use alerts::MAX_ALERTS;
 pub use elasticsearch::Elasticsearch;
+pub use public_log::PublicLogSettings;
 pub use tls::Transport;
 pub use units::{Period, Size};
 
@@ -54,6 +56,8 @@ pub struct Config {
     pub limits: receiver::Limits,
     /// How the ledger is run.
     pub ledger: ledger::Options,
+    /// The public form of the ledger, and its checkpoints.
+    pub public_log: PublicLogSettings,
     /// What is recorded and how it is protected.
     pub audit: protect::Settings,
     /// The embedded index, if there is one.
@@ -216,6 +220,7 @@ fn resolve(raw: Raw, overrides: &Overrides) -> Result<Config, ConfigError> {
             reserve_bytes: raw.ledger.reserve.bytes(),
             ..ledger::Options::default()
         },
+        public_log: raw.public_log.resolve()?,
         audit,
         index: raw.index.enabled.then(|| Index {
             commit_entries: raw.index.commit_entries,
@@ -298,6 +303,7 @@ mod tests {
             alerts::RawAlert::KEYS,
             axonflow::RawAxonflow::KEYS,
             axonflow::RawUpstream::KEYS,
+            public_log::RawPublicLog::KEYS,
             raw::RawShutdown::KEYS,
             raw::RawLog::KEYS,
         ];

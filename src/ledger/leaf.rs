@@ -50,7 +50,7 @@ impl Leaf<'_> {
     }
 
     /// Appends the record to `out`.
-    fn write(&self, out: &mut Vec<u8>) {
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.fixed());
         for commitment in self.commitments.iter() {
             out.push(commitment.kind);

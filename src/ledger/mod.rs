@@ -15,6 +15,7 @@
 //! | `proof.rs` | proofs that an entry is in a tree, and that a tree continues another |
 //! | `checkpoint.rs`, `note.rs` | what the log signs and with which keys |
 //! | `tiles.rs`, `public.rs` | the public form of the log, [`PublicLog`] |
+//! | `signed.rs` | what was signed holds, or the ledger is not opened |
 //! | `tile_writer.rs` | [`TileWriter`], which makes the tiles as the tree grows |
 //! | `walk.rs`, `reserve.rs`, `bytes.rs` | reading frame by frame; small tools |
 //! | `storage.rs`, `direct.rs` | the disk; large groups past the system's memory |
@@ -98,6 +99,7 @@ mod retention;
 mod rewrite;
 mod segment;
 mod sidecar;
+mod signed;
 mod source;
 mod status;
 mod storage;

@@ -15,7 +15,7 @@ use super::proof::root_of;
 use super::public::{PublicLog, PublicLogError};
 use super::storage::{create_private, sync_dir};
 use super::tiles::{self, Kind, TILE_WIDTH, Tile};
-use super::types::{Hash, TreeHead};
+use super::types::{EntryRef, Hash, TreeHead};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File};
@@ -42,6 +42,8 @@ pub struct TileWriter {
     /// Width of the begun bundle on disk.
     bundle_written: usize,
     unsynced: Vec<PathBuf>,
+    /// Memory for a record.
+    record: Vec<u8>,
     /// Full tiles since the last [`TileWriter::forget_partials`].
     filled: Vec<Tile>,
 }
@@ -64,6 +66,7 @@ impl TileWriter {
             bundle: Vec::new(),
             bundle_written: 0,
             unsynced: Vec::new(),
+            record: Vec::new(),
             filled: Vec::new(),
         }
     }
@@ -152,6 +155,19 @@ impl TileWriter {
             self.sync()?;
         }
         Ok(())
+    }
+
+    /// Adds an entry of the ledger.
+    ///
+    /// # Errors
+    /// As [`TileWriter::push`].
+    pub fn push_entry(&mut self, entry: &EntryRef<'_>) -> Result<(), PublicLogError> {
+        let mut record = std::mem::take(&mut self.record);
+        record.clear();
+        entry.leaf().write(&mut record);
+        let pushed = self.push(&record, entry.leaf_hash);
+        self.record = record;
+        pushed
     }
 
     /// Adds a hash to the begun tile of a level; `true` when it is full now.

@@ -1,9 +1,9 @@
 //! Everything between what writes and what reads, composed: from the data folder to the consumers.
 //!
 //! ```text
-//! start   data folder, keys ─► ledger (recovery) ─► intake ║ index ─► export ─► correlator
+//! start   data folder, keys ─► ledger (recovery) ─► intake ║ index ─► export ─► correlator ─► publisher
 //!         └────────────── Opened::open ──────────────────┘   └───── Opened::start ───────┘
-//! stop    ledger (sync, close) ─► consumers, all at once
+//! stop    ledger (sync, close) ─► consumers and publisher, all at once
 //! ```
 //!
 //! | file | holds |
@@ -13,6 +13,7 @@
 //! | `answering.rs` | the store that answers, and the consumer that writes it |
 //! | `alerts.rs` | a consumer for each webhook |
 //! | `export.rs` | the export to Elasticsearch, and the correlator that follows it |
+//! | `publish.rs`, `log_keys.rs` | the public log: tiles, signed checkpoints, and the key |
 //! | `health.rs` | [`Vitals`]: what is in the way of each part |
 //! | `error.rs` | [`PipelineError`] |
 //!
@@ -25,25 +26,31 @@ mod error;
 mod export;
 mod folders;
 mod health;
+mod log_keys;
+mod publish;
 
 pub use error::PipelineError;
 pub use export::{ELASTICSEARCH, ExportError};
 pub(crate) use folders::dead_letters_dir;
 pub use folders::{index_dir, ledger_dir, ledger_name, log_dir};
 pub use health::Vitals;
+pub use log_keys::{LogKeyError, ask_for_rotation, log_key};
+pub use publish::{PublishStatus, Published};
 
 use crate::config::{Config, Shutdown};
 use crate::convert::{MappingError, Mappings};
 use crate::elasticsearch::late::LateStatus;
 use crate::elasticsearch::{Client, Exporter, StoreStatus};
-use crate::export::{AlertStatus, Consumer, ConsumerStatus};
+use crate::export::{AlertStatus, Consumer, ConsumerStatus, Stopped};
 use crate::intake::Intake;
-use crate::ledger::{Ledger, Recovery};
+use crate::ledger::{Ledger, PublicLog, Recovery};
 use crate::protect::Protector;
 use crate::store::AuditStore;
 use answering::{Answering, INDEX};
 use export::{Export, LATE_IDS};
+use publish::{PUBLIC_LOG, Parts, Publisher};
 use std::sync::Arc;
+use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -118,6 +125,16 @@ impl Opened {
             .chain(correlator.map(|late| late.consumer))
             .chain(alerting.into_iter().map(|alert| alert.consumer))
             .collect();
+        let publisher = Publisher::start(Parts {
+            reader: ledger.reader(),
+            intake: intake.clone(),
+            log: PublicLog::open(&log_dir(&config.data)),
+            keys: config.keys.clone(),
+            name: config.public_log.name.clone(),
+            interval: config.public_log.checkpoint_interval,
+            runtime: Handle::current(),
+        })
+        .map_err(PipelineError::Consumer)?;
         let shutdown = config.shutdown;
         Ok(Pipeline {
             ledger,
@@ -131,6 +148,7 @@ impl Opened {
             alerts,
             progress,
             consumers,
+            publisher,
             shutdown,
         })
     }
@@ -149,6 +167,7 @@ pub struct Pipeline {
     alerts: Vec<Arc<AlertStatus>>,
     progress: Vec<(&'static str, Arc<ConsumerStatus>)>,
     consumers: Vec<Consumer>,
+    publisher: Publisher,
     shutdown: Shutdown,
 }
 
@@ -203,12 +222,18 @@ impl Pipeline {
         &self.progress
     }
 
+    /// The public log, and what publishes it.
+    pub fn published(&self) -> Published {
+        self.publisher.published()
+    }
+
     /// What tells what is in the way.
     pub fn vitals(&self) -> Vitals {
         Vitals {
             ledger: self.ledger.clone(),
             consumers: self.progress.clone(),
             exporter: self.exporter.clone(),
+            publishing: Arc::clone(self.publisher.published().status()),
         }
     }
 
@@ -234,6 +259,12 @@ impl Pipeline {
             let name = consumer.name().to_owned();
             stopping.spawn_blocking(move || (name, consumer.stop(deadlines.consumers)));
         }
+        // After the ledger: its last checkpoint covers all that was taken.
+        let publisher = self.publisher;
+        stopping.spawn_blocking(move || {
+            let ended = publisher.stop(deadlines.consumers);
+            (PUBLIC_LOG.to_owned(), if ended { Stopped::Cleanly } else { Stopped::Late })
+        });
         while let Some(done) = stopping.join_next().await {
             match done {
                 Ok((consumer, stopped)) => tracing::debug!(?stopped, consumer, "consumer stopped"),
