@@ -22,8 +22,8 @@ const CALLERS: [&str; 7] =
 /// Every operation, the address at which this test asks for it, and what each caller gets.
 ///
 /// `400` of the global auditor: he has to name a tenant. `404` of the operator: he may, and there
-/// is no such key, or nothing is exported; of the auditor: nothing is sealed here. `503` of those
-/// who write: they may, and this API takes nothing.
+/// is no such key, or nothing is exported; of the auditor: nothing is sealed here; of who asks for a
+/// proof: this API has no ledger. `503` of those who write: they may, and this API takes nothing.
 #[rustfmt::skip]
 const TABLE: &[(&str, &str, Statuses)] = &[
     //                                                                           nobody writer forw. audit. global oper. monitor
@@ -41,6 +41,11 @@ const TABLE: &[(&str, &str, Statuses)] = &[
                                                                                   [401,  403,  403,  404,  400,  403,  403]),
     ("POST /api/v1/erasures",          "/api/v1/erasures",                        [401,  403,  403,  403,  403,  400,  403]),
     ("GET /api/v1/traces/{id}",        "/api/v1/traces/shared",                   [401,  403,  403,  200,  400,  403,  403]),
+    ("GET /api/v1/entries/{id}/receipt", "/api/v1/entries/00000000000000000000000000000001/receipt",
+                                                                                  [401,  403,  403,  404,  400,  403,  403]),
+    ("GET /api/v1/evidence/{id}",      "/api/v1/evidence/shared",                 [401,  403,  403,  404,  400,  403,  403]),
+    ("GET /api/v1/log/inclusion",      "/api/v1/log/inclusion?index=0",           [401,  403,  403,  403,  404,  403,  403]),
+    ("GET /api/v1/log/consistency",    "/api/v1/log/consistency?old=1",           [401,  403,  403,  403,  404,  403,  403]),
     ("GET /api/v1/jobs/{id}",          "/api/v1/jobs/job",                        [401,  403,  403,  200,  400,  403,  403]),
     ("GET /api/v1/jobs/{id}/decisions", "/api/v1/jobs/job/decisions",             [401,  403,  403,  200,  400,  403,  403]),
     ("GET /api/v1/jobs/{id}/evidence", "/api/v1/jobs/job/evidence",               [401,  403,  403,  200,  400,  403,  403]),

@@ -3,11 +3,14 @@
 use crate::agent::{CLOSE_BYTES, THREADS, closed_folder};
 use serde::Deserialize;
 use spanledger::ledger::Reader;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::fs;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
+
+/// Entries among which the ledger knows one again, unless it is told otherwise.
+const WINDOW: u64 = 1 << 20;
 
 /// An entry, as far as it matters here.
 #[derive(Deserialize)]
@@ -78,15 +81,18 @@ pub(crate) struct Sum {
     pub(crate) in_gaps: u64,
     /// The longest time between a close that returned and the kill that lost its span.
     pub(crate) oldest_told_ns: u64,
+    /// Frames of entries that an agent sent again after more entries than the ledger looks back.
+    pub(crate) again: u64,
 }
 
 impl fmt::Display for Sum {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { closed, instances, entries, told, in_gaps, oldest_told_ns } = self;
+        let Self { closed, instances, entries, told, in_gaps, oldest_told_ns, again } = self;
         write!(
             f,
             "{closed} closes returned in {instances} instances: {entries} entries of spans, {told} \
-             told as a gap ({in_gaps} of them between others), the oldest {} µs before its kill",
+             told as a gap ({in_gaps} of them between others), the oldest {} µs before its kill; {again} \
+             frames again beyond the window of duplicates",
             oldest_told_ns / 1000
         )
     }
@@ -96,7 +102,10 @@ impl fmt::Display for Sum {
 pub(crate) struct Ledger {
     folder: PathBuf,
     next: u64,
-    ids: Vec<[u8; 16]>,
+    /// Where each id stood first.
+    ids: HashMap<[u8; 16], u64>,
+    /// Frames whose id one before the window of duplicates has.
+    again: u64,
     instances: BTreeMap<String, Instance>,
 }
 
@@ -104,7 +113,7 @@ impl Ledger {
     /// The ledger of a receiver in that folder.
     pub(crate) fn new(data: &Path) -> Self {
         let folder = data.join("ledger");
-        Self { folder, next: 0, ids: Vec::new(), instances: BTreeMap::new() }
+        Self { folder, next: 0, ids: HashMap::new(), again: 0, instances: BTreeMap::new() }
     }
 
     /// Reads what is new.
@@ -112,7 +121,14 @@ impl Ledger {
         let mut scan = Reader::open(&self.folder).unwrap().scan_once(self.next);
         while let Some(chunk) = scan.next_chunk(1 << 20).unwrap() {
             for entry in chunk.entries() {
-                self.ids.push(entry.id.0);
+                let first = *self.ids.entry(entry.id.0).or_insert(entry.sequence);
+                if first != entry.sequence {
+                    // Longer ago than the ledger remembers: readers keep the first.
+                    let ago = entry.sequence - first;
+                    assert!(ago >= WINDOW, "an entry is there twice, {ago} entries apart");
+                    self.again += 1;
+                    continue;
+                }
                 let body = serde_json::from_slice(entry.body);
                 let body: Body = body.unwrap_or_else(|error| {
                     panic!("{error}: {}", String::from_utf8_lossy(entry.body));
@@ -133,11 +149,7 @@ impl Ledger {
     /// killed, and when.
     pub(crate) fn settle(mut self, folder: &Path, killed: &BTreeMap<String, u64>) -> Sum {
         self.read_on();
-        let all = self.ids.len();
-        self.ids.sort_unstable();
-        self.ids.dedup();
-        assert_eq!(self.ids.len(), all, "an entry is there twice");
-        let mut sum = Sum::default();
+        let mut sum = Sum { again: self.again, ..Sum::default() };
         for entry in fs::read_dir(folder.join("closed")).unwrap() {
             let id = entry.unwrap().file_name().into_string().unwrap();
             let instance = self.instances.get(&id).unwrap_or_else(|| panic!("{id} is unknown"));
