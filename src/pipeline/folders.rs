@@ -13,6 +13,9 @@ const LEDGER_FOLDER: &str = "ledger";
 /// Folder of the embedded index within the data folder.
 const INDEX_FOLDER: &str = "index";
 
+/// Folder of the public log within the data folder.
+const LOG_FOLDER: &str = "log";
+
 /// Folder of the consumers' cursors within the data folder.
 pub(super) const CURSOR_FOLDER: &str = "cursors";
 

@@ -136,7 +136,9 @@ fn what_several_killed_processes_left_is_delivered_although_it_fills_the_spool()
         Settings { buffer_bytes: 20_000, max_record_bytes: 2_000, ..spool(folder.path()) };
     let receiver = Receiver::takes_all();
     let outbox = start(Settings { policy: Policy::Spool(room), ..settings }, &receiver);
-    left.iter().for_each(|instance| until_gone(folder.path(), instance));
+    for instance in &left {
+        until_gone(folder.path(), instance);
+    }
     end(&outbox);
     let gaps: Vec<_> = receiver.said().iter().filter_map(Said::gap).collect();
     let told: BTreeSet<_> = gaps.iter().map(|gap| gap.instance.clone()).collect();
