@@ -107,6 +107,70 @@ fn a_run_is_found_by_its_external_id_in_its_own_process_beside_it_and_afterwards
     verified(folder.path());
 }
 
+/// What the API of a ledger within a process answers.
+async fn asked(handle: &Handle, path: &str) -> (u16, Value) {
+    let address = handle.ledger().unwrap().api().unwrap();
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let answer = client.get(format!("http://{address}{path}")).send().await.unwrap();
+    let status = answer.status().as_u16();
+    (status, serde_json::from_str(&answer.text().await.unwrap()).unwrap_or_default())
+}
+
+#[test]
+fn a_person_on_the_machine_can_look_at_the_agents_entries_while_it_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = "127.0.0.1:0".parse().unwrap();
+    let ledger = Embedded::new(folder.path()).tenant(TENANT).listen_api(here);
+    let (handle, receipt) = run_under(AuditLayer::builder().embedded(ledger).unwrap(), "run-1");
+    assert!(block_on(handle.delivered(WITHIN)).complete);
+    let address = handle.ledger().unwrap().api().unwrap();
+    let story = block_on(asked(&handle, &format!("/api/v1/traces/run-1?tenant={TENANT}"))).1;
+    assert_eq!(story["total"], 4, "{story:#}");
+    let blocked =
+        block_on(asked(&handle, &format!("/api/v1/entries?q=decision:block&tenant={TENANT}")));
+    assert_eq!(blocked.1["entries"][0]["event"]["sequence"], receipt.sequence);
+    assert_eq!(block_on(asked(&handle, "/readyz")).0, 200);
+    // It only answers, and only to its own names.
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let url = format!("http://{address}/api/v1/audit/tool-call");
+    let sent = block_on(client.post(url).body(r#"{"tool_name":"t"}"#).send()).unwrap();
+    assert_eq!(sent.status(), 503);
+    let url = format!("http://{address}/api/v1/entries");
+    let fooled = block_on(client.get(url).header("host", "evil.example").send()).unwrap();
+    assert_eq!(fooled.status(), 421);
+    assert!(block_on(handle.shutdown(WITHIN)).complete);
+    assert!(std::net::TcpStream::connect(address).is_err(), "nobody listens after the end");
+    // The folder is free.
+    assert!(layer(folder.path()).unwrap().handle().shutdown_blocking(WITHIN).complete);
+}
+
+#[test]
+fn an_embedded_api_is_for_this_machine_and_for_nobody_once_there_are_credentials() {
+    let folder = tempfile::tempdir().unwrap();
+    let listen = |address: &str| {
+        let ledger = Embedded::new(folder.path()).listen_api(address.parse().unwrap());
+        AuditLayer::builder().embedded(ledger)
+    };
+    let refused = listen("0.0.0.0:0").unwrap_err().to_string();
+    assert!(refused.contains("127.0.0.1") && refused.contains("spanledger serve"), "{refused}");
+    let open = listen("127.0.0.1:0").unwrap().handle();
+    let address = open.ledger().unwrap().api().unwrap();
+    let arguments = ["keys", "create", "--role", "operator", "--name", "a"];
+    let made = spanledger(folder.path(), &arguments);
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    block_on(async {
+        let shut = support::server::look_until(WITHIN, async || {
+            std::net::TcpStream::connect(address).is_err().then_some(())
+        });
+        shut.await.expect("the door is shut");
+    });
+    assert!(open.shutdown_blocking(WITHIN).complete);
+    drop(open);
+    let refused = listen("127.0.0.1:0").unwrap_err().to_string();
+    assert!(refused.contains("has credentials"), "{refused}");
+    assert!(layer(folder.path()).is_ok(), "without an API it is as before");
+}
+
 #[test]
 fn the_folder_is_free_after_a_shutdown_and_a_second_shutdown_says_the_same() {
     let folder = tempfile::tempdir().unwrap();

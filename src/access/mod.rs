@@ -61,5 +61,14 @@ pub use tls_files::TlsError;
 pub use tls_names::UnusableCertificate;
 pub use token::{Token, TokenHash};
 
+/// A file in the data folder that says that there are credentials: a folder of them that is lost
+/// must not open the door.
+pub(crate) const MARKER: &str = "credentials-needed";
+
+/// Whether credentials were ever made for a data folder. Then nobody asks without one.
+pub fn was_given_credentials(data: &std::path::Path) -> bool {
+    Book::path(&data.join(ACCESS_FOLDER)).exists() || data.join(MARKER).exists()
+}
+
 /// Folder of the credentials within the data folder.
 pub const ACCESS_FOLDER: &str = "access";

@@ -83,6 +83,24 @@ impl Health {
         self.state().held_up.remove(part);
     }
 
+    /// Takes what consumers wait for, and why the ledger takes nothing if it does not.
+    pub fn see(
+        &self,
+        consumers: impl Iterator<Item = (&'static str, Option<String>)>,
+        ledger: Option<String>,
+    ) {
+        for (name, trouble) in consumers {
+            match trouble {
+                Some(reason) => self.held_up(name, reason),
+                None => self.flows(name),
+            }
+        }
+        match ledger {
+            Some(reason) => self.not_ready("ledger", reason),
+            None => self.ready("ledger"),
+        }
+    }
+
     /// Only a restart helps.
     pub fn dead(&self, reason: impl Into<String>) {
         self.state().dead.get_or_insert(reason.into());

@@ -10,8 +10,8 @@
 //! by hand in the file is on record too, without an actor.
 
 use crate::access::{
-    ACCESS_FOLDER, Act, Book, BookError, Change, Credential, Credentials, Proof, Role, Tenant,
-    read_last_used, write_last_used,
+    ACCESS_FOLDER, Act, Book, BookError, Change, Credential, Credentials, MARKER, Proof, Role,
+    Tenant, read_last_used, write_last_used,
 };
 use crate::api::Health;
 use crate::intake::{Intake, IntakeError, OperatorAction, UNKNOWN_ACTOR};
@@ -45,10 +45,6 @@ pub(super) enum KeeperError {
     #[error("the file of credentials could not be looked at")]
     Broken,
 }
-
-/// A file in the data folder that says that there are credentials: a folder of them that is lost
-/// must not open the door.
-const MARKER: &str = "credentials-needed";
 
 /// The credentials of a data folder.
 ///

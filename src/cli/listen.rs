@@ -3,7 +3,7 @@
 use super::serve::ServeError;
 use crate::access::{Credentials, Tls};
 use crate::api::{self, Api, Bounds, HostCheck};
-use crate::config::Config;
+use crate::config::{Config, Index};
 use crate::receiver::{self, Receiver};
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
@@ -69,11 +69,7 @@ impl Listening<'_> {
     pub(super) async fn api(&self, api: Api) -> Result<(SocketAddr, Part), ServeError> {
         let server = self.bind(self.config.listen.api, "--listen-api").await?;
         let address = server.address();
-        let bounds = self.config.index.as_ref().map_or_else(Bounds::default, |index| Bounds {
-            concurrent: index.max_queries,
-            answer: index.query_timeout,
-            ..Bounds::default()
-        });
+        let bounds = self.config.index.as_ref().map_or_else(Bounds::default, Index::bounds);
         let router = api::router(api.within(bounds), HostCheck::for_listener(address));
         let mut part = Part::new();
         part.tasks.push(tokio::spawn(server.serve(router, part.told())));

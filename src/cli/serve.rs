@@ -138,24 +138,12 @@ pub async fn start(config: Config, mappings: Mappings) -> Result<Running, ServeE
     let intake = pipeline.intake().clone();
     let receiver = Receiver::guarded(intake.clone(), config.limits.clone(), credentials.clone());
     let load: Arc<Load> = Arc::default();
-    let sources = Sources {
-        receiver: receiver.clone(),
-        intake,
-        ledger: pipeline.ledger().clone(),
-        consumers: pipeline.progress().to_vec(),
-        exporter: pipeline.exporter().cloned(),
-        late: pipeline.late().cloned(),
-        reader: pipeline.reader().cloned(),
-        alerts: pipeline.alerts().to_vec(),
-        upkeep: Arc::clone(pipeline.upkeep()),
-        tls: tls.clone(),
-        api: Arc::clone(&load),
-    };
+    let sources = Sources::of(&pipeline, &receiver, Arc::clone(&load), tls.clone());
     let upstream = config.axonflow.clone().map(Upstream::new).transpose()?;
     let reader = pipeline.ledger().reader();
     let log = PublicLog::open(&log_dir(&config.data));
     let prover = Prover::new(reader.clone(), log, ledger_name(reader.origin()));
-    let axonflow = Arc::new(AxonflowCalls::new(sources.intake.clone(), upstream));
+    let axonflow = Arc::new(AxonflowCalls::new(intake, upstream));
     let metrics = Arc::new(move || sources.text());
     let keys = pipeline.intake().protector().keys().clone();
     let payloads = SealedPayloads { reader: pipeline.ledger().reader(), opener: Opener::new(keys) };
@@ -175,7 +163,7 @@ pub async fn start(config: Config, mappings: Mappings) -> Result<Running, ServeE
     let endpoints = Endpoints { grpc, http, api: api_address, pid, tls: tls.is_some() };
     endpoints.write(&config.data)?;
     let vitals = pipeline.vitals();
-    look_at(&vitals, &health);
+    health.see(vitals.consumers(), vitals.ledger());
     let watches = vec![
         tokio::spawn(watch_health(vitals, Arc::clone(&health))),
         tokio::spawn(keeper.clone().watch(Arc::clone(&health))),
@@ -245,20 +233,7 @@ async fn watch_health(vitals: Vitals, health: Arc<Health>) {
     let mut looks = tokio::time::interval(HEALTH_INTERVAL);
     loop {
         looks.tick().await;
-        look_at(&vitals, &health);
-    }
-}
-
-fn look_at(vitals: &Vitals, health: &Health) {
-    for (name, trouble) in vitals.consumers() {
-        match trouble {
-            Some(reason) => health.held_up(name, reason),
-            None => health.flows(name),
-        }
-    }
-    match vitals.ledger() {
-        Some(reason) => health.not_ready("ledger", reason),
-        None => health.ready("ledger"),
+        health.see(vitals.consumers(), vitals.ledger());
     }
 }
 

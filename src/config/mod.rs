@@ -30,6 +30,7 @@ pub use retention::{Retention, RetentionClass};
 pub use tls::Transport;
 pub use units::{Period, Size};
 
+use crate::api::Bounds;
 use crate::protect::{Notice, SettingsError};
 use crate::telemetry::LogFormat;
 use crate::{ledger, protect, receiver};
@@ -108,6 +109,13 @@ pub struct Index {
     pub query_timeout: Duration,
     /// Queries that run at once.
     pub max_queries: usize,
+}
+
+impl Index {
+    /// How many questions the API works on at once, and how long on each.
+    pub fn bounds(&self) -> Bounds {
+        Bounds { concurrent: self.max_queries, answer: self.query_timeout, ..Bounds::default() }
+    }
 }
 
 /// How ids join.

@@ -40,6 +40,7 @@ shipped! {
     "openinference_langchain",
     "otel_genai",
     "pydantic_ai",
+    "semantic_kernel",
     "smolagents",
     "spanledger",
     "spectra",

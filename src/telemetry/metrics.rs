@@ -12,7 +12,7 @@ use crate::elasticsearch::{
 use crate::export::{AlertStatus, ConsumerStatus};
 use crate::intake::Intake;
 use crate::ledger::{Ledger, Reader};
-use crate::pipeline::UpkeepStatus;
+use crate::pipeline::{Pipeline, UpkeepStatus};
 use crate::receiver::{HandshakeFailure, LimitHit, Receiver};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{EncodeMetric, MetricEncoder, NoLabelSet};
@@ -54,6 +54,28 @@ pub struct Sources {
 }
 
 impl Sources {
+    /// The numbers of a pipeline, of what sends into it and of what is asked of it.
+    pub fn of(
+        pipeline: &Pipeline,
+        receiver: &Receiver,
+        api: Arc<Load>,
+        tls: Option<Arc<Tls>>,
+    ) -> Self {
+        Self {
+            api,
+            receiver: receiver.clone(),
+            intake: pipeline.intake().clone(),
+            ledger: pipeline.ledger().clone(),
+            consumers: pipeline.progress().to_vec(),
+            exporter: pipeline.exporter().cloned(),
+            late: pipeline.late().cloned(),
+            reader: pipeline.reader().cloned(),
+            alerts: pipeline.alerts().to_vec(),
+            upkeep: Arc::clone(pipeline.upkeep()),
+            tls,
+        }
+    }
+
     /// The numbers as they are now. Reads an entry for each consumer that is behind: not for a
     /// thread that others need.
     pub fn text(&self) -> String {

@@ -32,6 +32,7 @@ fn what_an_envelope_says_of_its_page_is_no_record() {
     let page = json!({
         "run_id": "r1", "tenant_id": null, "items": [line], "events": null, "next_cursor": "9", "cursor": null,
         "total": 1, "count": 1, "has_more": false, "limit": 10, "offset": 0, "page": 1,
+        "has_next": false, "page_size": 100, "total_count": 1, "truncated": false,
     });
     let bodies = entries(&page);
     assert_eq!(bodies.len(), 1);

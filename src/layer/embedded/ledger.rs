@@ -7,6 +7,7 @@ use crate::layer::outbox::Delivery;
 use crate::ledger::Recovery;
 use crate::store::AuditStore;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
@@ -51,6 +52,12 @@ impl Ledger {
     /// folder from the next layer.
     pub fn store(&self) -> Option<Arc<dyn AuditStore>> {
         self.store.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Where the API of it listens; `None` where it does not: see
+    /// [`Embedded::listen_api`](super::Embedded::listen_api).
+    pub fn api(&self) -> Option<SocketAddr> {
+        self.seen.api
     }
 
     /// What was found when the ledger was opened.

@@ -19,10 +19,12 @@
 //! | `mod.rs` | [`Embedded`]: how one is made |
 //! | `owner.rs` | the thread that starts the pipeline, keeps it and stops it |
 //! | `inside.rs` | the way of requests into it |
+//! | `listening.rs` | the API over it, when somebody wants to look |
 //! | `ledger.rs` | [`Ledger`]: what the agent may ask of it; its end |
 
 mod inside;
 mod ledger;
+mod listening;
 mod owner;
 
 pub use ledger::Ledger;
@@ -34,6 +36,7 @@ use crate::config::{Config, ConfigError, Overrides};
 use crate::convert::MappingError;
 use crate::pipeline::{self, PipelineError};
 use inside::Inside;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,6 +66,7 @@ pub struct Embedded {
     config: Option<PathBuf>,
     tenant: Option<String>,
     elasticsearch: Vec<String>,
+    api: Option<SocketAddr>,
 }
 
 /// Why there is no ledger within the process.
@@ -95,6 +99,33 @@ pub enum EmbeddedError {
     /// The system gives no threads.
     #[error("the threads of the ledger cannot be started: does the process reach a limit of them?")]
     Threads(#[source] std::io::Error),
+    /// Other machines could ask without a credential.
+    #[error(
+        "the API of a ledger within a process needs no credential, and {address} can be reached from \
+         other machines: listen on 127.0.0.1 or [::1], or send to a `spanledger serve`"
+    )]
+    Reachable {
+        /// The address.
+        address: SocketAddr,
+    },
+    /// The folder's entries are for those who have a credential.
+    #[error(
+        "{} has credentials, and the API of a ledger within a process asks for none: leave \
+         `listen_api` out, or send to a `spanledger serve` with this folder",
+        path.display()
+    )]
+    Credentials {
+        /// The data folder.
+        path: PathBuf,
+    },
+    /// The address cannot be listened on.
+    #[error("the API cannot listen on {address}; is something else there? Port 0 takes a free one")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// The thread that starts it ended by itself.
     #[error("the thread of the ledger ended by itself; please report this")]
     Died,
@@ -113,7 +144,8 @@ impl Embedded {
     /// A ledger in that folder, which is made with mode 0700 if it is not there. It is a data
     /// folder like that of `spanledger serve`, and its commands read it.
     pub fn new(data: impl Into<PathBuf>) -> Self {
-        Self { data: data.into(), config: None, tenant: None, elasticsearch: Vec::new() }
+        let elasticsearch = Vec::new();
+        Self { data: data.into(), config: None, tenant: None, elasticsearch, api: None }
     }
 
     /// The file with the rest of the configuration, as for `spanledger serve --config`. Its `data`
@@ -139,6 +171,30 @@ impl Embedded {
         self
     }
 
+    /// Lets people on this machine look at the agent's entries while it runs: the API of
+    /// `spanledger serve` listens on that address, which has to be a loopback one; port 0 takes a
+    /// free one, and [`Ledger::api`] says which. It answers questions and takes nothing. Where the
+    /// tenant is not `default`, questions name it: `?tenant=acme`.
+    ///
+    /// Nobody needs a credential there, as on a server without any. It is refused for a folder
+    /// that has credentials, and closes within a second when somebody makes some: then entries are
+    /// sent to a server, or read with the commands.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use spanledger::layer::{AuditLayer, Embedded};
+    ///
+    /// let ledger = Embedded::new("audit-data").listen_api("127.0.0.1:4380".parse()?);
+    /// let layer = AuditLayer::builder().embedded(ledger)?;
+    /// // curl http://127.0.0.1:4380/api/v1/traces/refund-run-1
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn listen_api(mut self, address: SocketAddr) -> Self {
+        self.api = Some(address);
+        self
+    }
+
     fn start(self) -> Result<(Ledger, Inside), EmbeddedError> {
         let tenant = self.tenant.as_deref().map_or_else(|| Ok(Tenant::default()), Tenant::new)?;
         let overrides = Overrides {
@@ -149,7 +205,7 @@ impl Embedded {
         let config = Config::load(self.config.as_deref(), &overrides)?;
         let mappings = pipeline::mappings(&config)?;
         let notices = config.notices.iter().map(ToString::to_string).collect();
-        let (owner, up) = owner::start(config, mappings)?;
+        let (owner, up) = owner::start(config, mappings, self.api)?;
         let inside = Inside::new(up.receiver, tenant.clone(), up.runtime);
         Ok((Ledger::new(tenant, notices, up.store, up.seen, owner), inside))
     }

@@ -1,6 +1,7 @@
 //! The thread that owns the pipeline: starts it, keeps it, stops it.
 
 use super::EmbeddedError;
+use super::listening::Listening;
 use crate::config::{Config, Shutdown};
 use crate::convert::Mappings;
 use crate::export::chain;
@@ -8,6 +9,7 @@ use crate::ledger::Recovery;
 use crate::pipeline::{Opened, Pipeline, PipelineError, Vitals};
 use crate::receiver::Receiver;
 use crate::store::AuditStore;
+use std::net::SocketAddr;
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
@@ -41,6 +43,7 @@ pub(super) struct Seen {
     pub(super) vitals: Vitals,
     pub(super) recovery: Recovery,
     pub(super) not_exported: Option<String>,
+    pub(super) api: Option<SocketAddr>,
 }
 
 /// The end of the thread, from outside.
@@ -56,6 +59,7 @@ impl Owner {
     pub(super) async fn end(&self, within: Duration) -> Result<(), String> {
         let within = within.max(LEAST);
         let Shutdown { receivers, ledger, consumers } = self.deadlines;
+        let receivers = receivers.min(within);
         let (ledger, consumers) = (ledger.min(within), consumers.min(within));
         // One that has ended needs not be told.
         let _ = self.stop.send(Shutdown { receivers, ledger, consumers });
@@ -66,7 +70,11 @@ impl Owner {
 }
 
 /// Starts a pipeline on a thread of its own, and returns when it takes evidence.
-pub(super) fn start(config: Config, mappings: Mappings) -> Result<(Owner, Up), EmbeddedError> {
+pub(super) fn start(
+    config: Config,
+    mappings: Mappings,
+    api: Option<SocketAddr>,
+) -> Result<(Owner, Up), EmbeddedError> {
     let deadlines = config.shutdown;
     let (up, started) = mpsc::channel();
     let (stop, told) = mpsc::channel();
@@ -74,7 +82,7 @@ pub(super) fn start(config: Config, mappings: Mappings) -> Result<(Owner, Up), E
     let own = move || {
         // For good: the thread ends with the pipeline.
         std::mem::forget(tracing::subscriber::set_default(NoSubscriber::new()));
-        own(&config, mappings, &up, &told, &ended);
+        own(&config, mappings, api, &up, &told, &ended);
     };
     let owner = thread::Builder::new().name(THREAD.to_owned());
     owner.spawn(own).map_err(EmbeddedError::Threads)?;
@@ -90,6 +98,7 @@ type Ended = Option<Result<(), String>>;
 fn own(
     config: &Config,
     mappings: Mappings,
+    api: Option<SocketAddr>,
     up: &mpsc::Sender<Result<Up, EmbeddedError>>,
     told: &mpsc::Receiver<Shutdown>,
     ended: &watch::Sender<Ended>,
@@ -106,14 +115,29 @@ fn own(
         }
     };
     let receiver = Receiver::new(pipeline.intake().clone(), config.limits.clone());
+    let listening = api
+        .map(|address| runtime.block_on(Listening::start(address, config, &pipeline, &receiver)));
+    let listening = match listening.transpose() {
+        Ok(listening) => listening,
+        Err(error) => {
+            // Nothing was taken yet, so nothing can be lost by an end that is not clean.
+            let _ = runtime.block_on(pipeline.stop_within(config.shutdown));
+            runtime.shutdown_timeout(RUNTIME_WITHIN);
+            return drop(up.send(Err(error)));
+        }
+    };
     let seen = Seen {
         vitals: pipeline.vitals(),
         recovery: pipeline.recovery().clone(),
         not_exported: pipeline.not_exported().map(|error| chain(error)),
+        api: listening.as_ref().map(Listening::address),
     };
     let store = Arc::clone(pipeline.store());
     let _ = up.send(Ok(Up { receiver, runtime: runtime.handle().clone(), store, seen }));
     let deadlines = told.recv().unwrap_or(config.shutdown);
+    if let Some(listening) = listening {
+        runtime.block_on(listening.end(deadlines.receivers));
+    }
     let stopped = runtime.block_on(pipeline.stop_within(deadlines));
     runtime.shutdown_timeout(RUNTIME_WITHIN);
     ended.send_replace(Some(stopped.map_err(|error| chain(&error))));

@@ -12,8 +12,12 @@ const MAX_AROUND_BYTES: usize = 255;
 const NUMBER_BYTES: usize = 8;
 
 /// Members of an envelope that say which part of a list it holds, and nothing about a record.
-const OF_A_PAGE: &[&str] =
-    &["next_cursor", "cursor", "page", "total", "count", "has_more", "limit", "offset"];
+#[rustfmt::skip]
+const OF_A_PAGE: &[&str] = &[
+    "next_cursor", "cursor", "previous_cursor", "next_page", "page", "page_size", "per_page",
+    "total", "total_count", "total_pages", "count", "has_more", "has_next", "limit", "offset",
+    "truncated",
+];
 
 /// One object, not read yet.
 pub(super) struct Item<'a, 'e> {
