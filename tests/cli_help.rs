@@ -25,6 +25,8 @@ fn the_help_of_each_command_has_examples() {
         "tail",
         "verify",
         "setup",
+        "repair",
+        "hold",
         "dead-letters",
         "keys",
         "convert",

@@ -13,6 +13,7 @@
 
 use super::folders::{self, CURSOR_FOLDER, dead_letters_dir, hex, index_dir, ledger_dir, log_dir};
 use super::{PipelineError, log_keys};
+use crate::access::files::give_to_owner;
 use crate::config::Config;
 use crate::convert::Mappings;
 use crate::entry::Kind;
@@ -122,6 +123,7 @@ pub async fn repair(
     folders::private_folder(&new)?;
     repair.build(&new)?;
     let (origin, entries) = record(config, mappings, &new, repair.findings(), by).await?;
+    give_away(&config.data, &new).map_err(io_error("give to the server", &new))?;
     // IMPORTANT: one step, so that there is never no ledger, which would be begun anew.
     let exchanged = rustix::fs::renameat_with(CWD, &new, CWD, &dir, RenameFlags::EXCHANGE);
     exchanged.map_err(|error| io_error("exchange the ledger with", &new)(error.into()))?;
@@ -231,6 +233,15 @@ fn act(plan: &RepairPlan, origin: [u8; 16], by: &Mandate) -> LedgerAct {
         message: done.join("; "),
         facts,
     }
+}
+
+/// What root made for a server belongs to the user whom the server runs as.
+fn give_away(data: &Path, new: &Path) -> io::Result<()> {
+    give_to_owner(data, new)?;
+    for file in new.read_dir()? {
+        give_to_owner(data, &file?.path())?;
+    }
+    Ok(())
 }
 
 fn rename(from: &Path, to: &Path) -> Result<(), RepairError> {
