@@ -71,6 +71,7 @@ async fn run(cli: Cli) -> Exit {
             cli::end(cli::keys(&args, style, &mut out, &mut std::io::stderr()).await)
         }
         Command::Erase(args) => cli::end(Box::pin(cli::erase(&args, &mut out)).await),
+        Command::Repair(args) => cli::end(cli::repair(&args, &mut out).await),
         Command::Hold(args) => cli::end(cli::hold(&args, &mut out)),
         Command::Setup(args) => setup(args, &mut out).await,
     }

@@ -8,7 +8,7 @@ use super::import::ImportError;
 use super::keys::KeysError;
 use super::trust::TrustError;
 use crate::evidence::FolderError;
-use crate::pipeline::HoldsError;
+use crate::pipeline::{HoldsError, RepairError};
 use std::io;
 use std::path::PathBuf;
 
@@ -86,6 +86,9 @@ pub enum CommandError {
         /// Why.
         source: io::Error,
     },
+    /// Nothing was repaired, or not to its end.
+    #[error(transparent)]
+    Repair(#[from] RepairError),
     /// Files were not imported, or not to their end.
     #[error(transparent)]
     Import(#[from] ImportError),

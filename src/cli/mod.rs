@@ -10,6 +10,7 @@
 //! | `import/` | JSON Lines to a running server |
 //! | `setup.rs`, `kibana.rs` | what has to be in Elasticsearch before the exporter writes; what people look at in Kibana |
 //! | `hold.rs` | what retention leaves alone |
+//! | `repair.rs` | what can be kept of a damaged ledger |
 //! | `verify.rs`, `verify_args.rs`, `trust.rs` | ledger and bundles computed again; with which keys |
 //! | `evidence.rs` | a bundle of evidence, written |
 //! | `exit.rs` | exit codes, and what is said on the way out |
@@ -59,6 +60,7 @@ mod listen;
 mod meaning;
 mod moment;
 mod offline;
+mod repair;
 mod search;
 pub mod serve;
 pub mod setup;
@@ -87,6 +89,7 @@ pub use keys::{KeysError, access_dir, keys};
 pub use keys_args::*;
 pub use moment::{length, moment, offset};
 pub use offline::offline;
+pub use repair::{RepairArgs, repair};
 pub use search::search;
 pub use table::{heading, line};
 pub use tail::tail;

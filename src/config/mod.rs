@@ -312,6 +312,8 @@ mod tests {
             RawReceiver::KEYS,
             raw::RawLedger::KEYS,
             retention::RawRetention::KEYS,
+            retention::RawClass::KEYS,
+            retention::RawRule::KEYS,
             raw::RawIndex::KEYS,
             raw::RawCorrelation::KEYS,
             elasticsearch::RawElasticsearch::KEYS,

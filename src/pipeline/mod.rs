@@ -14,6 +14,7 @@
 //! | `alerts.rs` | a consumer for each webhook |
 //! | `export.rs` | the export to Elasticsearch, and the correlator that follows it |
 //! | `holds.rs` | [`Holds`]: what retention leaves alone |
+//! | `repair.rs` | exchanging a damaged ledger for what can be kept of it |
 //! | `upkeep.rs` | packing and pruning of old segments |
 //! | `publish.rs`, `log_keys.rs` | the public log: tiles, signed checkpoints, and the key |
 //! | `health.rs` | [`Vitals`]: what is in the way of each part |
@@ -31,6 +32,7 @@ mod health;
 mod holds;
 mod log_keys;
 mod publish;
+mod repair;
 mod upkeep;
 
 pub use error::PipelineError;
@@ -41,6 +43,7 @@ pub use health::Vitals;
 pub use holds::{Hold, HoldAct, Holds, HoldsError, MAX_HOLDS};
 pub use log_keys::{LogKeyError, ask_for_rotation, log_key};
 pub use publish::{PublishStatus, Published};
+pub use repair::{Mandate, RepairError, Repaired, plan_repair, put_aside, repair};
 pub use upkeep::UpkeepStatus;
 
 use crate::config::{Config, Shutdown};
