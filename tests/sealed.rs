@@ -366,7 +366,7 @@ async fn what_comes_while_its_subject_is_erased_opens_or_is_erased_and_is_never_
             })
         })
         .collect();
-    for round in 0..10 {
+    for round in 0..40 {
         bench.intake.erase(request(Some("alice"), 7 + round)).await.unwrap();
     }
     for sender in senders {
@@ -383,7 +383,7 @@ async fn what_comes_while_its_subject_is_erased_opens_or_is_erased_and_is_never_
         }
     }
     assert!(opened >= 1);
-    assert_eq!(entries, 8 * 20 + 10 + 1);
+    assert_eq!(entries, 8 * 20 + 40 + 1);
     assert_eq!(bench.text(entries - 1), "the last");
 }
 

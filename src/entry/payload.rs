@@ -53,7 +53,7 @@ pub struct Payload<'a> {
     pub kind: PayloadKind,
     /// The attribute that it came from.
     pub source: Cow<'a, str>,
-    /// The text after redaction; absent in mode `hash`. Structured values are compact JSON text.
+    /// The text after redaction; absent in modes `hash` and `full`. Structured values are compact JSON text.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub text: Option<Cow<'a, str>>,
     /// HMAC-SHA256 of the original under the tenant's key, hexadecimal: equal payloads have equal

@@ -317,13 +317,16 @@ impl SubjectKeys {
     /// [`SubjectKeyError`].
     pub fn find(&self, subject: &Pseudonym, key: KeyId) -> Result<FoundKey, SubjectKeyError> {
         let files = self.files()?;
-        let ordered = files.orders()?;
-        let ordered = ordered.iter().filter(|order| order.subject == *subject);
-        let known = ordered.flat_map(ErasureOrder::destroyed).chain(files.destroyed(subject)?);
-        if let Some(destroyed) = known.into_iter().find(|destroyed| destroyed.key == key) {
+        // In this order: what destroys a key notes it before the key goes, and what removes an order
+        // noted its keys before.
+        let found = files.read(subject)?;
+        let orders = files.orders()?;
+        let ordered = orders.iter().filter(|order| order.subject == *subject);
+        let mut gone = ordered.flat_map(ErasureOrder::destroyed).chain(files.destroyed(subject)?);
+        if let Some(destroyed) = gone.find(|destroyed| destroyed.key == key) {
             return Ok(FoundKey::Erased(destroyed));
         }
-        match files.read(subject)? {
+        match found {
             Some(found) if found.id == key => Ok(FoundKey::Here(found)),
             _ => Ok(FoundKey::Missing),
         }
@@ -366,7 +369,10 @@ impl SubjectKeys {
     ) -> Result<ErasureOrder, SubjectKeyError> {
         let _disk = self.disk()?;
         let files = self.files()?;
-        let in_memory = match self.slots().get(&subject) {
+        // IMPORTANT: held until the order is durable. A key that somebody got in between would
+        // neither be in the order nor come to the disk.
+        let mut slots = self.slots();
+        let in_memory = match slots.get(&subject) {
             Some(Slot::Fresh(key) | Slot::Durable(key)) => Some(key.id),
             Some(Slot::Gone) | None => None,
         };
@@ -380,7 +386,7 @@ impl SubjectKeys {
         let order =
             ErasureOrder { tenant: tenant.clone(), subject, whole, keys, at_ns, by, reason };
         files.write_order(&order)?;
-        self.slots().insert(subject, Slot::Gone);
+        slots.insert(subject, Slot::Gone);
         Ok(order)
     }
 

@@ -40,6 +40,12 @@ fn files(dir: &Path) -> Vec<PathBuf> {
     found
 }
 
+/// The file of the one key that there is.
+fn key_file(dir: &Path) -> PathBuf {
+    let is_key = |path: &PathBuf| path.extension().is_some_and(|it| it == "key");
+    files(dir).into_iter().find(is_key).unwrap()
+}
+
 fn is_here(store: &SubjectKeys, subject: Pseudonym, key: KeyId) -> bool {
     matches!(store.find(&subject, key).unwrap(), FoundKey::Here(found) if found.id() == key)
 }
@@ -94,11 +100,7 @@ fn an_erased_key_is_gone_and_the_next_one_is_another() {
     let (_guard, dir) = folder();
     let store = store(&dir);
     let old = kept(&store, subject(1));
-    let secret = fs::read(
-        &files(&dir).into_iter().find(|it| it.extension().is_some_and(|it| it == "key")).unwrap(),
-    )
-    .unwrap()[40..]
-        .to_vec();
+    let secret = fs::read(key_file(&dir)).unwrap()[40..].to_vec();
     let ordered = order(&store, subject(1));
     assert_eq!(ordered.keys, [old]);
     assert!(is_erased(&store, subject(1), old), "from the order on");
@@ -167,8 +169,7 @@ fn two_processes_do_not_make_keys_in_one_folder() {
 fn a_damaged_key_is_said_to_be_damaged_and_can_be_erased() {
     let (_guard, dir) = folder();
     let id = kept(&store(&dir), subject(1));
-    let path = files(&dir).into_iter().find(|it| it.extension().is_some_and(|it| it == "key"));
-    let path = path.unwrap();
+    let path = key_file(&dir);
     let mut bytes = fs::read(&path).unwrap();
     bytes[50] ^= 1;
     fs::write(&path, bytes).unwrap();
