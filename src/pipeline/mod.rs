@@ -31,7 +31,7 @@ mod publish;
 
 pub use error::PipelineError;
 pub use export::{ELASTICSEARCH, ExportError};
-pub(crate) use folders::dead_letters_dir;
+pub(crate) use folders::{cursors_dir, dead_letters_dir};
 pub use folders::{index_dir, ledger_dir, ledger_name, log_dir};
 pub use health::Vitals;
 pub use log_keys::{LogKeyError, ask_for_rotation, log_key};
