@@ -271,12 +271,12 @@ async fn a_document_that_somebody_changed_added_or_removed_is_found_by_comparing
         let id = hit["_id"].as_str().unwrap().to_owned();
         (hit["_index"].as_str().unwrap().to_owned(), id, hit["_source"].clone())
     };
-    let ((index, changed, source), (_, removed, _), (_, _, third)) = (hit(0), hit(1), hit(2));
-    let mut edited = source.clone();
-    edited["event"]["action"] = json!("something.else");
-    put(&node.client(), &format!("/{index}/_doc/{changed}"), &edited).await;
-    let gone = json!({"query": {"ids": {"values": [removed]}}});
-    post(&node.client(), &format!("/{index}/_delete_by_query"), &gone).await;
+    let ((index, changed, _), (_, removed, _), (_, _, third)) = (hit(0), hit(1), hit(2));
+    let edit = json!({"doc": {"event": {"action": "something.else"}}});
+    post(&node.client(), &format!("/{index}/_update/{changed}"), &edit).await;
+    let gone = format!("/{index}/_doc/{removed}");
+    let (status, answer) = node.ask(Method::Delete, &gone, None).await;
+    assert_eq!(status, 200, "{answer}");
     let mut added = third;
     added["event"]["sequence"] = json!(100_000);
     added["event"]["id"] = json!("ab".repeat(16));
