@@ -60,6 +60,9 @@ async fn run(cli: Cli) -> Exit {
             cli::end(cli::convert(&args, style, &mut std::io::stdin(), &mut out))
         }
         Command::Import(args) => cli::end(cli::import(&args, &mut out, told_to_stop()).await),
+        Command::Verify(args) if !args.elasticsearch.is_empty() => {
+            cli::end(Box::pin(cli::verify_copy(&args, &mut out)).await)
+        }
         Command::Verify(args) => cli::end(cli::verify(&args, &mut out)),
         Command::Evidence(args) => cli::end(
             async { cli::evidence(&args, &source(&args.source).await?, &mut out).await }.await,

@@ -200,6 +200,34 @@ async fn a_log_signed_with_another_key_or_not_at_all_is_refused_by_who_knows_the
 }
 
 #[tokio::test]
+async fn who_has_an_old_key_follows_it_to_the_one_that_it_handed_over_to() {
+    let small = Small::of(4).await;
+    let origin = small.key.verifier().name().to_owned();
+    let next = LogKey::generate(&origin).unwrap();
+    let hand_over = async |by: &LogKey, n: u64| {
+        let text = format!("spanledger key rotation/v1\n{origin}\n{}\n", next.verifier());
+        let note = serde_json::to_string(&by.sign_text(&text)).unwrap();
+        let body = format!(
+            r#"{{"schema_version":1,"message":{note},"event":{{"action":"log_key.rotated","dataset":"spanledger"}},"audit":{{"kind":"operator_action"}}}}"#
+        );
+        let (ledger, _) = Ledger::open(&small.ledger(), options()).unwrap();
+        let mut batch = Batch::new();
+        push(&mut batch, n, &body);
+        ledger.append(batch).await.unwrap();
+        ledger.close().await.unwrap();
+        small.publish(&next);
+    };
+    hand_over(&LogKey::generate(&origin).unwrap(), 4).await;
+    let report = small.check(small.dir.path());
+    compromised(&report, "a statement that nobody trusted signed");
+    assert!(report.findings.has(Code::UnknownKey));
+    hand_over(&small.key, 5).await;
+    let report = small.check(small.dir.path());
+    assert_eq!(report.findings.listed(), []);
+    assert_eq!(report.signers.len(), 1);
+}
+
+#[tokio::test]
 async fn a_log_that_was_replaced_as_a_whole_is_found_by_who_kept_a_key_or_a_checkpoint() {
     let small = Small::of(ENTRIES).await;
     let kept = SignedCheckpoint::parse(&std::fs::read(small.log().join("checkpoint")).unwrap());

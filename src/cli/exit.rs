@@ -78,6 +78,9 @@ pub enum CommandError {
     /// What a verification is to be made with cannot be used.
     #[error(transparent)]
     Trust(#[from] TrustError),
+    /// The copy in Elasticsearch cannot be compared.
+    #[error("the documents of the cluster cannot be compared with the ledger")]
+    Copy(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// A file cannot be written.
     #[error("{} cannot be written; name another file, or say --force to replace one", .path.display())]
     Write {

@@ -12,6 +12,7 @@
 //! | `hold.rs` | what retention leaves alone |
 //! | `repair.rs` | what can be kept of a damaged ledger |
 //! | `verify.rs`, `verify_args.rs`, `trust.rs` | ledger and bundles computed again; with which keys |
+//! | `verify_copy.rs` | the documents of a cluster against the ledger |
 //! | `evidence.rs` | a bundle of evidence, written |
 //! | `exit.rs` | exit codes, and what is said on the way out |
 //! | `exposure.rs` | whether a server may listen where others can reach it |
@@ -72,6 +73,7 @@ mod trust;
 mod verdict;
 mod verify;
 mod verify_args;
+mod verify_copy;
 
 pub use args::*;
 pub use client::{Source, SourceError};
@@ -97,5 +99,6 @@ pub use timeline::{Story, timeline};
 pub use trace::trace;
 pub use verify::verify;
 pub use verify_args::*;
+pub use verify_copy::verify_copy;
 
 pub use crate::pipeline::{index_dir, ledger_dir, ledger_name};

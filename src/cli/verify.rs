@@ -36,11 +36,16 @@ pub fn verify(args: &VerifyArgs, out: &mut impl Write) -> Result<Exit, CommandEr
     };
     out.write_all(text.as_bytes())?;
     out.flush()?;
-    Ok(match verdict {
+    Ok(ends(verdict, args.strict))
+}
+
+/// How the command ends.
+pub(super) fn ends(verdict: Verdict, strict: bool) -> Exit {
+    match verdict {
         Verdict::Compromised => Exit::Tampered,
-        Verdict::Partial if args.strict => Exit::Tampered,
+        Verdict::Partial if strict => Exit::Tampered,
         Verdict::Partial | Verdict::Ok => Exit::Fine,
-    })
+    }
 }
 
 fn folder(args: &VerifyArgs) -> Result<(Verdict, String), CommandError> {
@@ -105,7 +110,7 @@ impl Bar {
     }
 }
 
-fn findings_json(findings: &Findings) -> (Value, Value) {
+pub(super) fn findings_json(findings: &Findings) -> (Value, Value) {
     // Ours are texts and numbers: they have a form.
     let listed = serde_json::to_value(findings.listed()).unwrap_or_default();
     (listed, findings.more().into())
@@ -156,7 +161,7 @@ fn folder_json(report: &FolderReport) -> String {
 }
 
 /// The verdict in a line, and what was found.
-fn headline(findings: &Findings, intact: &str) -> String {
+pub(super) fn headline(findings: &Findings, intact: &str) -> String {
     let mut text = String::new();
     let many = u64::try_from(findings.listed().len()).unwrap_or(u64::MAX);
     let many = many.saturating_add(findings.more());

@@ -90,7 +90,7 @@ impl Folder<'_> {
     /// # Errors
     /// [`FolderError`] when something cannot be read. Damage is in the report.
     pub fn verify(
-        self,
+        mut self,
         also: &mut dyn FnMut(&EntryRef<'_>),
         progress: impl FnMut(Progress),
     ) -> Result<FolderReport, FolderError> {
@@ -130,6 +130,7 @@ impl Folder<'_> {
             return Err(error.into());
         }
         findings.append(of_tiles);
+        own.follow_handovers(&mut self.trust.keys);
         own.finish(ledger.pruned, &mut findings);
         let signers = self.signatures(checkpoint.as_ref(), &ledger, &mut findings);
         let keys_from = self.trust.from;

@@ -11,6 +11,7 @@
 //! | `instructions.txt` | what stands in the bundle for who has never heard of us |
 //! | `zip.rs` | the file: a ZIP of one exact form |
 //! | `folder.rs`, `tiles.rs`, `own.rs` | a data folder: ledger, public log, checkpoints against each other; what our own entries say |
+//! | `copy.rs` | the copy in Elasticsearch against the ledger |
 //!
 //! ```text
 //! story ─► Prover: entry ─ leaf record ─ inclusion proof ─► signed checkpoint ─► Parts ─► one file
@@ -20,6 +21,7 @@
 
 mod bundle;
 mod check;
+mod copy;
 mod folder;
 mod format;
 mod own;
@@ -32,6 +34,7 @@ mod zip;
 
 pub use bundle::{Checked, Parts, check_bundle};
 pub use check::{KeySource, Trust};
+pub use copy::{Compared, Copy, CopyError};
 pub use folder::{Folder, FolderError, FolderReport, Kept};
 pub use format::{Covered, FORMAT, Item, MAX_BODY_BYTES, MAX_ENTRIES, Manifest, Proof, hex, unhex};
 pub use prover::{ProveError, Prover, Story};

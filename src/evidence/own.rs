@@ -6,6 +6,7 @@
 use super::verdict::{Code, Findings, Place};
 use crate::entry::parse_ns;
 use crate::ledger::EntryRef;
+use crate::ledger::checkpoint::{VerifierKey, signed_text};
 use memchr::memmem;
 use serde::Deserialize;
 use std::collections::{BTreeMap, HashMap};
@@ -21,6 +22,9 @@ const MAX_TOLD: usize = 1_000;
 
 /// Runs of pruned entries that are compared with what was put on record: 32 MiB.
 const MAX_RUNS: usize = 1 << 20;
+
+/// What the statement begins with by which a key of the log hands over to the next one.
+const ROTATION: &str = "spanledger key rotation/v1";
 
 /// Pruned entries of one class behind one another.
 #[derive(Debug)]
@@ -42,6 +46,8 @@ struct Pruned {
 #[derive(Debug, Default)]
 pub(super) struct Own {
     told: Vec<(u64, Code, String)>,
+    /// Statements by which keys of the log handed over, in their order.
+    handovers: Vec<String>,
     more_repairs: u64,
     more_erasures: u64,
     runs: Vec<Run>,
@@ -65,6 +71,8 @@ struct Body {
 struct Event {
     #[serde(default)]
     dataset: Option<String>,
+    #[serde(default)]
+    action: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -104,6 +112,12 @@ impl Own {
         }
         let Ok(body) = serde_json::from_slice::<Body>(entry.body) else { return };
         if body.event.dataset.as_deref() != Some(DATASET) {
+            return;
+        }
+        if body.event.action.as_deref() == Some("log_key.rotated") {
+            if self.handovers.len() < MAX_TOLD {
+                self.handovers.extend(body.message);
+            }
             return;
         }
         let code = match body.audit.kind.as_str() {
@@ -162,6 +176,21 @@ impl Own {
             }
         }
         true
+    }
+
+    /// Adds the keys to which trusted ones handed over: who has an old key follows it to the new
+    /// one. A statement that no trusted key signed adds none.
+    pub(super) fn follow_handovers(&self, keys: &mut Vec<VerifierKey>) {
+        for note in &self.handovers {
+            let text = signed_text(note.as_bytes(), keys);
+            let next = text.and_then(|text| {
+                let mut lines = text.lines();
+                let (first, origin) = (lines.next()?, lines.next()?);
+                let next = VerifierKey::parse(lines.next()?).ok()?;
+                (first == ROTATION && next.name() == origin).then_some(next)
+            });
+            keys.extend(next.filter(|next| !keys.contains(next)));
+        }
     }
 
     /// Says what was seen. `pruned` is how many entries have lost their body.

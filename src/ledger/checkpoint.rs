@@ -267,6 +267,18 @@ fn check(key: &VerifierKey, text: &str, signature: &Signature) -> Result<Signer,
     }
 }
 
+/// The text of a signed note that one of these keys signed: for statements about a log, such as the
+/// one with which a key hands over to the next.
+pub fn signed_text<'n>(note: &'n [u8], keys: &[VerifierKey]) -> Option<&'n str> {
+    let (text, signatures) = take_apart(note).ok()?;
+    let holds = |signature: &Signature| {
+        let named =
+            |key: &&VerifierKey| key.name() == signature.name() && key.id() == signature.id();
+        keys.iter().filter(named).any(|key| check(key, text, signature).is_ok())
+    };
+    signatures.iter().any(holds).then_some(text)
+}
+
 fn read_line(line: &str) -> Result<Signature, CheckpointError> {
     let what = "a line of signature is not one";
     Signature::from_bytes(line.as_bytes()).map_err(|_| CheckpointError::Malformed { what })

@@ -52,6 +52,11 @@ pub fn log_dir(data: &Path) -> PathBuf {
     data.join(LOG_FOLDER)
 }
 
+/// Where the cursors of a data folder's consumers lie.
+pub(crate) fn cursors_dir(data: &Path) -> PathBuf {
+    data.join(CURSOR_FOLDER)
+}
+
 /// Where the dead letters of a data folder lie.
 pub(crate) fn dead_letters_dir(data: &Path) -> PathBuf {
     data.join(DEAD_LETTERS)

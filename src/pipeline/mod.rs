@@ -37,7 +37,7 @@ mod upkeep;
 
 pub use error::PipelineError;
 pub use export::{ELASTICSEARCH, ExportError};
-pub(crate) use folders::dead_letters_dir;
+pub(crate) use folders::{cursors_dir, dead_letters_dir};
 pub use folders::{index_dir, ledger_dir, ledger_name, log_dir};
 pub use health::Vitals;
 pub use holds::{Hold, HoldAct, Holds, HoldsError, MAX_HOLDS};
