@@ -165,6 +165,11 @@ impl TraceReading {
         Self { full: None, low_hex: read_low_hex(text), low_decimal: read_low_decimal(text) }
     }
 
+    /// Whether it can be the hexadecimal or the decimal spelling of a low half.
+    pub(crate) fn is_ambiguous(self) -> bool {
+        self.low_hex.is_some() && self.low_decimal.is_some()
+    }
+
     /// Every reading of the low 64 bits.
     pub(crate) fn lows(self) -> impl Iterator<Item = u64> {
         self.low_hex.into_iter().chain(self.low_decimal)

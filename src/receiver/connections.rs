@@ -107,8 +107,10 @@ impl Connections {
     /// them. None if no connection has been idle for `at_least`.
     pub(super) fn ask_idle(&self, at_least: Duration) -> Option<Asked> {
         let open = self.open();
+        // One moment for all of them: who is looked at later has not been idle longer for that.
+        let now = Instant::now();
         let idle = open.members.values().filter_map(|(address, activity)| {
-            let idle = activity.idle().filter(|idle| *idle >= at_least)?;
+            let idle = activity.idle(now).filter(|idle| *idle >= at_least)?;
             Some((address, activity, idle))
         });
         let count = |address| open.addresses.get(address).map_or(0, |load| load.connections);
@@ -169,10 +171,10 @@ impl Activity {
         self.now().requests > 0
     }
 
-    /// How long it has been doing nothing; none while it does something, and once it was asked.
-    fn idle(&self) -> Option<Duration> {
+    /// How long it had been doing nothing then; none while it does something, and once it was asked.
+    fn idle(&self, then: Instant) -> Option<Duration> {
         let now = self.now();
-        (now.requests == 0 && !now.asked).then(|| now.since.elapsed())
+        (now.requests == 0 && !now.asked).then(|| then.saturating_duration_since(now.since))
     }
 
     fn ask(&self) {

@@ -12,7 +12,7 @@
 use super::fields::Field;
 use super::scan::Scan;
 use super::table::{Node, Take, take};
-use crate::correlate::{Id, Member, Namespace, PauseKind};
+use crate::correlate::{Id, Member, Namespace, PauseKind, TraceReading};
 use crate::entry::parse_ns;
 use std::borrow::Cow;
 
@@ -124,8 +124,14 @@ impl<'a> Facets<'a> {
     /// Of several spellings of one trace id the whole one stays, or the first.
     fn reduce_trace_ids(&mut self) {
         let mut ids = std::mem::take(&mut self.ids);
-        // Whole ids first, so that their halves are found to be halves.
-        ids.sort_by_key(|id| (id.namespace, std::cmp::Reverse(id.text.len().min(32))));
+        // Whole ids first, so that their halves are found to be halves; then what can be read in two
+        // ways, of which the spellings that can be read in one say half.
+        ids.sort_by_cached_key(|id| {
+            let of_two =
+                id.namespace == Namespace::Trace && TraceReading::of(&id.text).is_ambiguous();
+            let length = id.text.len().min(32);
+            (id.namespace, std::cmp::Reverse(if of_two { 31 } else { length }))
+        });
         for id in ids {
             let known = self.ids.iter().any(|seen| seen.is_same_as(&id));
             if !known {
