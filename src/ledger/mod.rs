@@ -123,6 +123,7 @@ pub use frame::{FrameError, MAX_BODY_BYTES, MAX_COMMITMENTS, MAX_SEALED_BYTES, M
 pub use handle::Ledger;
 pub use leaf::{LEAF_VERSION, LeafRecord};
 pub use options::Options;
+pub(crate) use public::key_lines;
 pub use public::{CHECKPOINT_FILE, KEYS_FILE, PublicLog, PublicLogError};
 pub use reader::{Chunk, Reader, Scan};
 pub use recover::{Recovery, Torn};

@@ -126,8 +126,7 @@ impl PublicLog {
     /// # Errors
     /// [`PublicLogError::Write`].
     pub fn publish_keys(&self, keys: &[VerifierKey]) -> Result<(), PublicLogError> {
-        let lines: String = keys.iter().map(|key| format!("{key}\n")).collect();
-        self.put(KEYS_FILE, lines.as_bytes())
+        self.put(KEYS_FILE, key_lines(keys).as_bytes())
     }
 
     fn put(&self, name: &str, bytes: &[u8]) -> Result<(), PublicLogError> {
@@ -218,6 +217,11 @@ impl PublicLog {
         let names = names.filter_map(|name| name.ok()?.file_name().into_string().ok());
         Ok(names.filter_map(|name| name.parse().ok()).collect())
     }
+}
+
+/// Verifier keys as a list of them is written: one a line.
+pub(crate) fn key_lines(keys: &[VerifierKey]) -> String {
+    keys.iter().fold(String::new(), |lines, key| lines + &key.to_string() + "\n")
 }
 
 fn read(path: &Path, most: u64) -> Result<Option<Vec<u8>>, PublicLogError> {

@@ -456,7 +456,7 @@ impl Driver {
         let log = &self.parts.log;
         let Some(last) = last else { return Ok(TileWriter::new(log.clone())) };
         if !self.anew
-            && let Some(writer) = TileWriter::resume(log.clone(), &last)?
+            && let Some(writer) = TileWriter::resume(log, &last)?
         {
             return Ok(writer);
         }
