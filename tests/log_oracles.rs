@@ -120,10 +120,11 @@ async fn our_server_is_accepted_over_http_at_each_size() {
     let (_, auditor) = create(data.path(), new(Role::GlobalAuditor, "default"));
     let key = log.keys().unwrap().pop().unwrap().to_string();
     let place = format!("http://{}/log", server.api());
-    let accepted = look_until(DEADLINE, async || {
-        check(&place, &key, &[auditor.reveal()]).status.success().then_some(())
+    let shut = look_until(DEADLINE, async || {
+        (server.status("/log/checkpoint").await == 401).then_some(())
     });
-    accepted.await.expect("the auditor's key opens it");
-    assert!(!check(&place, &key, &["slk_nobody"]).status.success());
+    shut.await.expect("the credentials are in effect");
+    let accepted = check(&place, &key, &[auditor.reveal()]);
+    assert!(accepted.status.success(), "{}", String::from_utf8_lossy(&accepted.stderr));
     server.terminate().await;
 }

@@ -102,9 +102,9 @@ async fn over_http_a_global_auditor_gets_the_bytes_of_the_folder_with_headers_th
         let request = client.get(address).bearer_auth(key).header("if-none-match", known);
         request.send().await.unwrap()
     };
-    look_until(DEADLINE, async || (get("keys", &auditor, "").await.status() == 200).then_some(()))
-        .await
-        .expect("the credentials are in effect");
+    let shut =
+        look_until(DEADLINE, async || (get("keys", "", "").await.status() == 401).then_some(()));
+    shut.await.expect("the credentials are in effect");
     for (path, kind, keep) in [
         ("keys", "text/plain; charset=utf-8", "private, no-cache"),
         ("tile/0/000", "application/octet-stream", "private, max-age=31536000, immutable"),
@@ -138,20 +138,26 @@ async fn tiles_that_are_lost_or_damaged_are_made_again_from_the_ledger() {
     let data = tempfile::tempdir().unwrap();
     let mut server = Server::start(data.path()).await;
     send(&server, 0, 300).await;
-    let before = checkpoint(data.path(), 300).await.checkpoint.head;
+    checkpoint(data.path(), 300).await;
     let log = PublicLog::open(&log_dir(data.path()));
-    for damage in ["lost", "damaged"] {
+    let tiles = data.path().join("log/tile");
+    for (serial, damage) in (1_000..).zip(["all", "0/001.p", "0/000", "entries/000", "1/000.p"]) {
         server.kill();
-        let tiles = data.path().join("log/tile");
-        if damage == "lost" {
+        let before = log.checkpoint().unwrap().unwrap().checkpoint.head;
+        let path = tiles.join(damage);
+        if damage == "all" {
             std::fs::remove_dir_all(&tiles).unwrap();
+        } else if path.is_dir() {
+            for tile in path.read_dir().unwrap() {
+                std::fs::write(tile.unwrap().path(), b"rubbish").unwrap();
+            }
         } else {
-            let width = before.size & 0xFF;
-            std::fs::write(tiles.join(format!("0/001.p/{width}")), b"rubbish").unwrap();
-            std::fs::write(tiles.join("entries/000"), b"rubbish").unwrap();
+            let mut bytes = std::fs::read(&path).unwrap();
+            bytes[40] ^= 1;
+            std::fs::write(&path, bytes).unwrap();
         }
         server.restart().await;
-        send(&server, 1_000, 1).await;
+        send(&server, serial, 1).await;
         let made = look_until(DEADLINE, async || {
             (server.metric("spanledger_public_log_rebuilds_total").await > 0).then_some(())
         });

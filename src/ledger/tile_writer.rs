@@ -441,8 +441,14 @@ mod tests {
         for name in ["tile/0/000", "tile/entries/001", "tile/1/000.p/2"] {
             fs::write(dir.path().join(name), b"rubbish").unwrap();
         }
+        let full = |kind, index| log.is_sound(&Tile::full(kind, index)).unwrap();
+        assert!(!full(Kind::Hashes(0), 0) && !full(Kind::Entries, 1));
         grow(&mut TileWriter::new(log.clone()), 600);
         assert_eq!(files(dir.path()), before);
+        for index in 0..2 {
+            assert!(full(Kind::Hashes(0), index) && full(Kind::Entries, index));
+        }
+        assert!(!full(Kind::Hashes(0), 2), "it is not full yet");
         assert_eq!(root(&log, 600).unwrap(), expected(600).root);
         assert_eq!(log.leaf_record(256).unwrap(), record(256));
     }

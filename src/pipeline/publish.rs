@@ -13,11 +13,15 @@
 //! what the ledger itself says of that size, and never less than it signed before.
 
 use super::log_keys::{LogKeyError, LogKeys, Rotation};
+use super::outgoing::Latest;
 use crate::access::Tenant;
+use crate::config::PublicLogSettings;
 use crate::export::chain;
 use crate::intake::{Intake, IntakeError, OperatorAction};
-use crate::ledger::checkpoint::{Checkpoint, CheckpointError, SignedCheckpoint};
-use crate::ledger::{PublicLog, PublicLogError, ReadError, Reader, TileWriter, TreeHead};
+use crate::ledger::checkpoint::{Checkpoint, CheckpointError, SignedCheckpoint, VerifierKey};
+use crate::ledger::{
+    Kind, PublicLog, PublicLogError, ReadError, Reader, Tile, TileWriter, TreeHead,
+};
 use std::fs::{File, TryLockError};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -34,6 +38,9 @@ pub(super) const PUBLIC_LOG: &str = "public_log";
 
 /// Bytes of entries that are read at once.
 const CHUNK_BYTES: usize = 1024 * 1024;
+
+/// Full tiles that are looked at between two checkpoints: a few milliseconds.
+const TILES_AT_ONCE: usize = 64;
 
 /// File that the one publisher of a log holds locked.
 const LOCK_FILE: &str = "lock";
@@ -78,6 +85,14 @@ pub struct PublishStatus {
     pub failures: AtomicU64,
     /// Times that tiles were made anew from the ledger.
     pub rebuilds: AtomicU64,
+    /// Signatures that witnesses gave.
+    pub cosignatures: AtomicU64,
+    /// Times that a witness did not sign.
+    pub witness_failures: AtomicU64,
+    /// Checkpoints that sinks took.
+    pub sink_writes: AtomicU64,
+    /// Times that a sink did not take one.
+    pub sink_failures: AtomicU64,
     state: Mutex<State>,
 }
 
@@ -111,9 +126,19 @@ impl PublishStatus {
 }
 
 /// What the publisher is asked.
-enum Command {
+#[derive(Debug)]
+pub(super) enum Command {
     /// To publish now, and what came of it.
     Publish(oneshot::Sender<Result<SignedCheckpoint, String>>),
+    /// To keep what a witness signed.
+    Cosigned {
+        /// The checkpoint that it was sent.
+        of: Box<SignedCheckpoint>,
+        /// Its answer.
+        lines: String,
+        /// Its key.
+        key: Box<VerifierKey>,
+    },
     /// To publish a last time and end.
     Stop,
 }
@@ -165,11 +190,8 @@ pub(super) struct Parts {
     pub(super) log: PublicLog,
     /// Folder of the keys.
     pub(super) keys: PathBuf,
-    /// First part of the log's name.
-    pub(super) name: String,
-    /// Longest time between an acknowledgement and the checkpoint that covers it, but for the time
-    /// that publishing takes.
-    pub(super) interval: Duration,
+    /// Its name, its interval, and who is sent checkpoints.
+    pub(super) settings: PublicLogSettings,
     pub(super) runtime: Handle,
 }
 
@@ -181,7 +203,15 @@ impl Publisher {
         let status: Arc<PublishStatus> = Arc::default();
         let cancelled: Arc<AtomicBool> = Arc::default();
         let published = Published { log: parts.log.clone(), commands, status: Arc::clone(&status) };
+        let outgoing = super::outgoing::start(
+            &parts.settings,
+            &parts.log,
+            &status,
+            &published.commands,
+            &parts.runtime,
+        )?;
         let driver = Driver {
+            outgoing,
             parts,
             status,
             cancelled: Arc::clone(&cancelled),
@@ -189,6 +219,7 @@ impl Publisher {
             lock: None,
             writer: None,
             anew: false,
+            looked_through: Some((0, 0)),
             diverged: None,
             ending: false,
         };
@@ -223,6 +254,7 @@ impl Drop for Publisher {
 /// What runs on the thread.
 struct Driver {
     parts: Parts,
+    outgoing: Latest,
     status: Arc<PublishStatus>,
     cancelled: Arc<AtomicBool>,
     keys: Option<LogKeys>,
@@ -231,6 +263,8 @@ struct Driver {
     writer: Option<TileWriter>,
     /// Whether tiles are not to be believed.
     anew: bool,
+    /// Level and index of the full tile that is looked at next; each start looks through all once.
+    looked_through: Option<(u8, u64)>,
     /// What the tiles said, when they disagree with the ledger for good.
     diverged: Option<(TreeHead, TreeHead)>,
     /// Whether the ledger takes nothing more.
@@ -239,7 +273,7 @@ struct Driver {
 
 impl Driver {
     fn run(mut self, asked: &Receiver<Command>) {
-        let interval = self.parts.interval;
+        let interval = self.parts.settings.checkpoint_interval;
         drop(self.look());
         loop {
             match asked.recv_timeout(interval) {
@@ -253,6 +287,12 @@ impl Driver {
                     });
                     // Who asked may have gone.
                     let _ = reply.send(answer);
+                }
+                Ok(Command::Cosigned { of, lines, key }) => {
+                    if let Err(error) = self.parts.log.cosign(&of, &lines, &key) {
+                        tracing::warn!(error = %chain(&error), "a witness's signature is lost");
+                    }
+                    drop(self.look());
                 }
                 Err(RecvTimeoutError::Timeout) => drop(self.look()),
                 Ok(Command::Stop) | Err(RecvTimeoutError::Disconnected) => {
@@ -311,7 +351,10 @@ impl Driver {
         let head = self.parts.reader.head();
         let last = self.last(keys)?;
         self.note(head, last);
-        if last == Some(head) && !keys.is_retiring() {
+        if let Some(last) = last {
+            self.look_through(last.size)?;
+        }
+        if last == Some(head) && !keys.is_retiring() && !self.anew {
             return Ok(());
         }
         if let Some(signed) = last
@@ -332,6 +375,7 @@ impl Driver {
             writer.forget_partials();
         }
         self.status.checkpoints.fetch_add(1, Ordering::Relaxed);
+        self.outgoing.send_replace(Some(signed));
         self.note(self.parts.reader.head(), Some(head));
         Ok(())
     }
@@ -390,7 +434,7 @@ impl Driver {
         }
         let origin = super::folders::hex(self.parts.reader.origin());
         let signed = self.parts.log.checkpoint()?.is_some();
-        Ok(LogKeys::open(&self.parts.keys, &self.parts.name, &origin, signed)?)
+        Ok(LogKeys::open(&self.parts.keys, &self.parts.settings.name, &origin, signed)?)
     }
 
     /// Adds the keys in use to the list of all that ever signed.
@@ -452,6 +496,26 @@ impl Driver {
         }
     }
 
+    /// Looks at some of the full tiles that were published: one that is damaged or lost is made
+    /// again, with all others.
+    fn look_through(&mut self, size: u64) -> Result<(), PublishError> {
+        for _ in 0..TILES_AT_ONCE {
+            let Some((level, index)) = self.looked_through else { break };
+            let bits = u32::from(level).saturating_add(1).saturating_mul(8);
+            if index < size.checked_shr(bits).unwrap_or(0) {
+                let log = &self.parts.log;
+                let sound = log.is_sound(&Tile::full(Kind::Hashes(level), index))?
+                    && (level > 0 || log.is_sound(&Tile::full(Kind::Entries, index))?);
+                self.anew |= !sound;
+                self.looked_through = Some((level, index.saturating_add(1)));
+            } else {
+                // A level without a full tile has none above it.
+                self.looked_through = (index > 0).then_some((level.saturating_add(1), 0));
+            }
+        }
+        Ok(())
+    }
+
     fn resume(&self, last: Option<TreeHead>) -> Result<TileWriter, PublishError> {
         let log = &self.parts.log;
         let Some(last) = last else { return Ok(TileWriter::new(log.clone())) };
@@ -462,7 +526,11 @@ impl Driver {
         }
         tracing::warn!("tiles of the public log are made anew from the ledger");
         self.status.rebuilds.fetch_add(1, Ordering::Relaxed);
-        Ok(TileWriter::new(log.clone()))
+        let mut writer = TileWriter::new(log.clone());
+        // The tree that was signed last has partial tiles of its own, which others may be reading.
+        self.follow(&mut writer, last.size)?;
+        writer.flush()?;
+        Ok(writer)
     }
 
     /// Reads the ledger up to that size.

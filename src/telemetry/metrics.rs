@@ -263,6 +263,17 @@ impl Sources {
         page.count("public_log_failures", help, load(&status.failures));
         let help = "Times that tiles were made anew from the ledger";
         page.count("public_log_rebuilds", help, load(&status.rebuilds));
+        let help = "Signatures that witnesses gave";
+        page.count("public_log_cosignatures", help, load(&status.cosignatures));
+        let help = "Times that a witness did not sign";
+        page.count("public_log_witness_failures", help, load(&status.witness_failures));
+        page.count(
+            "public_log_sink_writes",
+            "Checkpoints that sinks took",
+            load(&status.sink_writes),
+        );
+        let help = "Times that a sink did not take a checkpoint";
+        page.count("public_log_sink_failures", help, load(&status.sink_failures));
     }
 
     fn consumers(&self, page: &mut Page) {
