@@ -97,7 +97,7 @@ async fn our_server_is_accepted_over_http_at_each_size() {
         return;
     }
     let data = tempfile::tempdir().unwrap();
-    let server = Server::start(data.path()).await;
+    let mut server = Server::start(data.path()).await;
     let log = PublicLog::open(&log_dir(data.path()));
     let mut client =
         TraceServiceClient::connect(format!("http://{}", server.grpc())).await.unwrap();
@@ -123,7 +123,12 @@ async fn our_server_is_accepted_over_http_at_each_size() {
     let shut = look_until(DEADLINE, async || {
         (server.status("/log/checkpoint").await == 401).then_some(())
     });
-    shut.await.expect("the credentials are in effect");
+    shut.await.expect("nobody gets in without a credential");
+    server.show(auditor.reveal());
+    let open = look_until(DEADLINE, async || {
+        (server.status("/log/checkpoint").await == 200).then_some(())
+    });
+    open.await.expect("the credentials are in effect");
     let accepted = check(&place, &key, &[auditor.reveal()]);
     assert!(accepted.status.success(), "{}", String::from_utf8_lossy(&accepted.stderr));
     server.terminate().await;

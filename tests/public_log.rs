@@ -104,7 +104,11 @@ async fn over_http_a_global_auditor_gets_the_bytes_of_the_folder_with_headers_th
     };
     let shut =
         look_until(DEADLINE, async || (get("keys", "", "").await.status() == 401).then_some(()));
-    shut.await.expect("the credentials are in effect");
+    shut.await.expect("nobody gets in without a credential");
+    let open = look_until(DEADLINE, async || {
+        (get("keys", &auditor, "").await.status() == 200).then_some(())
+    });
+    open.await.expect("the credentials are in effect");
     for (path, kind, keep) in [
         ("keys", "text/plain; charset=utf-8", "private, no-cache"),
         ("tile/0/000", "application/octet-stream", "private, max-age=31536000, immutable"),

@@ -13,7 +13,8 @@
 //! | `answering.rs` | the store that answers, and the consumer that writes it |
 //! | `alerts.rs` | a consumer for each webhook |
 //! | `export.rs` | the export to Elasticsearch, and the correlator that follows it |
-//! | `publish.rs`, `log_keys.rs` | the public log: tiles, signed checkpoints, and the key |
+//! | `publish.rs` | [`Published`]: the public log, and how publishing goes |
+//! | `sign.rs`, `log_keys.rs` | the thread that makes tiles and signs checkpoints, and its key |
 //! | `outgoing.rs` | checkpoints on their way to witnesses and sinks |
 //! | `health.rs` | [`Vitals`]: what is in the way of each part |
 //! | `error.rs` | [`PipelineError`] |
@@ -30,6 +31,7 @@ mod health;
 mod log_keys;
 mod outgoing;
 mod publish;
+mod sign;
 
 pub use error::PipelineError;
 pub use export::{ELASTICSEARCH, ExportError};

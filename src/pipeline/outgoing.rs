@@ -81,9 +81,10 @@ fn note(before: &mut Option<String>, now: Result<(), String>, who: &str, failure
     }
     let now = now.err();
     if *before != now {
-        match &now {
-            Some(why) => tracing::warn!("{who}: {why}"),
-            None => tracing::info!("{who}: works again"),
+        if let Some(why) = &now {
+            tracing::warn!("{who}: {why}");
+        } else {
+            tracing::info!("{who}: works again");
         }
         *before = now;
     }
