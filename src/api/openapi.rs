@@ -21,7 +21,7 @@ use super::responses::problem;
 use super::routes::documented_needs;
 use super::runs::Timeline;
 use super::{
-    approvals, axonflow, dead_letters, entries, erasure, jobs, keys, payloads, policy_audit,
+    approvals, axonflow, dead_letters, entries, erasure, jobs, keys, log, payloads, policy_audit,
     probes, proofs, runs, traces, who,
 };
 use axum::body::Bytes;
@@ -67,6 +67,9 @@ use utoipa::openapi::{Components, Ref};
         keys::create,
         keys::rotate,
         keys::revoke,
+        log::checkpoint,
+        log::keys,
+        log::tile,
         dead_letters::list,
         dead_letters::replay,
         dead_letters::drop_letters,

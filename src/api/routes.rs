@@ -7,7 +7,7 @@ use super::outgoing::Outgoing;
 use super::problem::Problem;
 use super::service::{Api, guard};
 use super::{
-    approvals, axonflow, dead_letters, entries, erasure, jobs, keys, payloads, policy_audit,
+    approvals, axonflow, dead_letters, entries, erasure, jobs, keys, log, payloads, policy_audit,
     probes, proofs, runs, traces, who,
 };
 use crate::access::Right;
@@ -51,6 +51,9 @@ fn table() -> Vec<Route> {
         ("/api/v1/workflow-runs/{id}/evidence", read, get(runs::evidence)),
         ("/api/v1/policy/audit", read, get(policy_audit::list)),
         ("/api/v1/tenants", read, get(who::tenants)),
+        ("/log/checkpoint", read, get(log::checkpoint)),
+        ("/log/keys", read, get(log::keys)),
+        ("/log/tile/{*path}", read, get(log::tile)),
         ("/api/v1/dead-letters", operate, get(dead_letters::list)),
         ("/api/v1/dead-letters/replay", operate, post(dead_letters::replay)),
         ("/api/v1/dead-letters/drop", operate, post(dead_letters::drop_letters)),

@@ -8,7 +8,7 @@ use super::import::ImportError;
 use super::keys::KeysError;
 use super::trust::TrustError;
 use crate::evidence::FolderError;
-use crate::pipeline::{HoldsError, RepairError};
+use crate::pipeline::{HoldsError, LogKeyError, RepairError};
 use std::io;
 use std::path::PathBuf;
 
@@ -101,6 +101,9 @@ pub enum CommandError {
     /// Nothing was erased, or not yet.
     #[error(transparent)]
     Erase(#[from] EraseError),
+    /// The key of the public log was not changed.
+    #[error(transparent)]
+    LogKey(#[from] LogKeyError),
     /// Nothing was converted.
     #[error(transparent)]
     Convert(#[from] ConvertError),

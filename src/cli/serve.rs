@@ -155,6 +155,7 @@ pub async fn start(config: Config, mappings: Mappings) -> Result<Running, ServeE
         .with_payloads(Some(payloads))
         .with_erasures(pipeline.intake().clone())
         .with_prover(prover)
+        .with_log(pipeline.published().log().clone())
         .with_load(load);
     let listening = Listening { config: &config, receiver: &receiver, tls: tls.as_ref() };
     let (api_address, api) = listening.api(api).await?;

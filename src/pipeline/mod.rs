@@ -16,7 +16,9 @@
 //! | `holds.rs` | [`Holds`]: what retention leaves alone |
 //! | `repair.rs` | exchanging a damaged ledger for what can be kept of it |
 //! | `upkeep.rs` | packing and pruning of old segments |
-//! | `publish.rs`, `log_keys.rs` | the public log: tiles, signed checkpoints, and the key |
+//! | `publish.rs` | [`Published`]: the public log, and how publishing goes |
+//! | `sign.rs`, `log_keys.rs` | the thread that makes tiles and signs checkpoints, and its key |
+//! | `outgoing.rs` | checkpoints on their way to witnesses and sinks |
 //! | `health.rs` | [`Vitals`]: what is in the way of each part |
 //! | `error.rs` | [`PipelineError`] |
 //!
@@ -31,8 +33,10 @@ mod folders;
 mod health;
 mod holds;
 mod log_keys;
+mod outgoing;
 mod publish;
 mod repair;
+mod sign;
 mod upkeep;
 
 pub use error::PipelineError;
@@ -161,8 +165,7 @@ impl Opened {
             intake: intake.clone(),
             log: PublicLog::open(&log_dir(&config.data)),
             keys: config.keys.clone(),
-            name: config.public_log.name.clone(),
-            interval: config.public_log.checkpoint_interval,
+            settings: config.public_log.clone(),
             runtime: Handle::current(),
         })
         .map_err(PipelineError::Consumer)?;
