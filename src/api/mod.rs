@@ -8,6 +8,7 @@
 //! | `jobs.rs`, `runs.rs`, `approvals.rs`, `policy_audit.rs` | the five queries of an audit: state and decisions of a job, approvals, timeline, changes of policy |
 //! | `case.rs` | all of these joined, for a job or a run |
 //! | `proofs.rs` | receipts, bundles of evidence, inclusion and consistency proofs |
+//! | `log.rs` | the public log: checkpoint, keys, tiles |
 //! | `told.rs` | what those share: ids in paths, a story and what it says |
 //! | `answer.rs` | parameters and answers, as the OpenAPI document describes them |
 //! | `who.rs` | who asks, and whose evidence he may ask for |
@@ -43,6 +44,7 @@ mod key;
 mod keys;
 mod limits;
 mod load;
+mod log;
 mod openapi;
 mod outgoing;
 mod policy_audit;

@@ -19,8 +19,8 @@ use super::responses::problem;
 use super::routes::documented_needs;
 use super::runs::Timeline;
 use super::{
-    approvals, axonflow, dead_letters, entries, jobs, keys, policy_audit, probes, proofs, runs,
-    traces, who,
+    approvals, axonflow, dead_letters, entries, jobs, keys, log, policy_audit, probes, proofs,
+    runs, traces, who,
 };
 use axum::body::Bytes;
 use axum::http::{Method, header};
@@ -63,6 +63,9 @@ use utoipa::openapi::{Components, Ref};
         keys::create,
         keys::rotate,
         keys::revoke,
+        log::checkpoint,
+        log::keys,
+        log::tile,
         dead_letters::list,
         dead_letters::replay,
         dead_letters::drop_letters,

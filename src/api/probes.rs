@@ -27,6 +27,7 @@ There is no page to click on yet. What answers:
   GET /api/v1/whoami            who a credential is, and what it may do
   GET /api/v1/tenants           whose evidence it may read
   GET /api/v1/keys              the credentials, for an operator
+  GET /log/checkpoint           the public log, for a global auditor
   GET /api/v1/openapi.json      the description of all this for programs
   GET /healthz /readyz /metrics
 

@@ -7,8 +7,8 @@ use super::outgoing::Outgoing;
 use super::problem::Problem;
 use super::service::{Api, guard};
 use super::{
-    approvals, axonflow, dead_letters, entries, jobs, keys, policy_audit, probes, proofs, runs,
-    traces, who,
+    approvals, axonflow, dead_letters, entries, jobs, keys, log, policy_audit, probes, proofs,
+    runs, traces, who,
 };
 use crate::access::Right;
 use axum::Router;
@@ -49,6 +49,9 @@ fn table() -> Vec<Route> {
         ("/api/v1/workflow-runs/{id}/evidence", read, get(runs::evidence)),
         ("/api/v1/policy/audit", read, get(policy_audit::list)),
         ("/api/v1/tenants", read, get(who::tenants)),
+        ("/log/checkpoint", read, get(log::checkpoint)),
+        ("/log/keys", read, get(log::keys)),
+        ("/log/tile/{*path}", read, get(log::tile)),
         ("/api/v1/dead-letters", operate, get(dead_letters::list)),
         ("/api/v1/dead-letters/replay", operate, post(dead_letters::replay)),
         ("/api/v1/dead-letters/drop", operate, post(dead_letters::drop_letters)),

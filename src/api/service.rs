@@ -16,6 +16,7 @@ use super::problem::Problem;
 use super::shares::{Full, Shares, Taken};
 use crate::access::Credentials;
 use crate::evidence::Prover;
+use crate::ledger::PublicLog;
 use crate::store::{AuditStore, Cursor, Hit};
 use axum::body::Body;
 use axum::extract::{FromRequestParts, Query, Request, State};
@@ -65,6 +66,8 @@ pub struct Api {
     pub(super) axonflow: Option<Arc<AxonflowCalls>>,
     /// What proves entries; absent where there is no ledger.
     pub(super) prover: Option<Prover>,
+    /// The public log; absent where none is published.
+    pub(super) log: Option<PublicLog>,
     /// What is refused for its load, counted.
     pub(super) load: Arc<Load>,
     /// Questions that may be worked on at once.
@@ -116,6 +119,7 @@ impl Api {
             credentials: None,
             keyring: None,
             axonflow: None,
+            log: None,
             prover: None,
             load: Arc::default(),
             turns: Shares::new(bounds.concurrent),
@@ -164,6 +168,12 @@ impl Api {
     #[must_use]
     pub fn with_prover(self, prover: Prover) -> Self {
         Self { prover: Some(prover), ..self }
+    }
+
+    /// The same API with a public log.
+    #[must_use]
+    pub fn with_log(self, log: PublicLog) -> Self {
+        Self { log: Some(log), ..self }
     }
 
     /// The same API that counts there what it refuses.
@@ -292,7 +302,13 @@ pub(super) async fn guard(
         Err(problem) => problem.into_response(),
     };
     for (name, value) in SECURITY_HEADERS {
-        response.headers_mut().insert(name, HeaderValue::from_static(value));
+        let value = HeaderValue::from_static(value);
+        if name == header::CACHE_CONTROL {
+            // What may be kept says so itself.
+            response.headers_mut().entry(name).or_insert(value);
+        } else {
+            response.headers_mut().insert(name, value);
+        }
     }
     response
 }

@@ -7,6 +7,7 @@ use super::import::ImportError;
 use super::keys::KeysError;
 use super::trust::TrustError;
 use crate::evidence::FolderError;
+use crate::pipeline::LogKeyError;
 use std::io;
 use std::path::PathBuf;
 
@@ -90,6 +91,9 @@ pub enum CommandError {
     /// Keys were not changed.
     #[error(transparent)]
     Keys(#[from] KeysError),
+    /// The key of the public log was not changed.
+    #[error(transparent)]
+    LogKey(#[from] LogKeyError),
     /// Nothing was converted.
     #[error(transparent)]
     Convert(#[from] ConvertError),

@@ -5,6 +5,7 @@
 //! | `args.rs` | [`Cli`]: commands, flags, environment variables, examples |
 //! | `search.rs`, `trace.rs`, `tail.rs` | what asks |
 //! | `keys.rs`, `keys_args.rs`, `keys_table.rs` | who may write and read |
+//! | `log_key.rs` | the key that signs the public log |
 //! | `convert.rs`, `explained.rs` | what a request would become, and why |
 //! | `import/` | JSON Lines to a running server |
 //! | `setup.rs`, `kibana.rs` | what has to be in Elasticsearch before the exporter writes; what people look at in Kibana |
@@ -53,6 +54,7 @@ mod keys_table;
 pub mod kibana;
 mod letters;
 mod listen;
+mod log_key;
 mod meaning;
 mod moment;
 mod offline;

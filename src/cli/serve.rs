@@ -143,6 +143,7 @@ pub async fn start(config: Config, mappings: Mappings) -> Result<Running, ServeE
         reader: pipeline.reader().cloned(),
         alerts: pipeline.alerts().to_vec(),
         tls: tls.clone(),
+        published: pipeline.published(),
         api: Arc::clone(&load),
     };
     let upstream = config.axonflow.clone().map(Upstream::new).transpose()?;
@@ -157,6 +158,7 @@ pub async fn start(config: Config, mappings: Mappings) -> Result<Running, ServeE
         .with_keyring(Arc::new(keeper.clone()))
         .with_axonflow(Arc::clone(&axonflow))
         .with_prover(prover)
+        .with_log(pipeline.published().log().clone())
         .with_load(load);
     let listening = Listening { config: &config, receiver: &receiver, tls: tls.as_ref() };
     let (api_address, api) = listening.api(api).await?;

@@ -24,7 +24,7 @@ pub mod yaml;
 
 pub use alerts::MAX_ALERTS;
 pub use elasticsearch::Elasticsearch;
-pub use public_log::PublicLogSettings;
+pub use public_log::{CheckpointSink, PublicLogSettings, SinkTarget, Witness};
 pub use tls::Transport;
 pub use units::{Period, Size};
 
@@ -304,6 +304,8 @@ mod tests {
             axonflow::RawAxonflow::KEYS,
             axonflow::RawUpstream::KEYS,
             public_log::RawPublicLog::KEYS,
+            public_log::RawWitness::KEYS,
+            public_log::RawSink::KEYS,
             raw::RawShutdown::KEYS,
             raw::RawLog::KEYS,
         ];

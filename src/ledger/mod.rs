@@ -122,8 +122,11 @@ pub use error::{AppendError, CloseError, Damage, OpenError, ReadError};
 pub use frame::{FrameError, MAX_BODY_BYTES, MAX_COMMITMENTS, MAX_SEALED_BYTES, MAX_TENANT_BYTES};
 pub use handle::Ledger;
 pub use leaf::{LEAF_VERSION, LeafRecord};
+#[cfg(test)]
+pub(crate) use note::TestWitness;
 pub use options::Options;
-pub use public::{CHECKPOINT_FILE, KEYS_FILE, PublicLog, PublicLogError};
+pub(crate) use public::key_lines;
+pub use public::{CHECKPOINT_FILE, COSIGNED_FILE, KEYS_FILE, PublicLog, PublicLogError};
 pub use reader::{Chunk, Reader, Scan};
 pub use recover::{Recovery, Torn};
 pub use retention::{Due, Expiry};

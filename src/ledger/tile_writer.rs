@@ -76,7 +76,7 @@ impl TileWriter {
     ///
     /// # Errors
     /// [`PublicLogError::Io`] when they cannot be read.
-    pub fn resume(log: PublicLog, head: &TreeHead) -> Result<Option<Self>, PublicLogError> {
+    pub fn resume(log: &PublicLog, head: &TreeHead) -> Result<Option<Self>, PublicLogError> {
         let read = |kind, index, width| match log.tile(&Tile { kind, index, width }) {
             Err(error @ PublicLogError::Io { .. }) => Err(error),
             found => Ok(found.ok().flatten()),
@@ -400,7 +400,7 @@ mod tests {
         let log = PublicLog::open(dir.path());
         grow(&mut TileWriter::new(log.clone()), 0);
         for (size, next) in [(0, 3), (3, 256), (256, 300), (300, 600), (600, 601)] {
-            let mut writer = TileWriter::resume(log.clone(), &expected(size)).unwrap().unwrap();
+            let mut writer = TileWriter::resume(&log, &expected(size)).unwrap().unwrap();
             grow(&mut writer, next);
             assert_eq!(writer.head(), expected(next));
         }
@@ -415,7 +415,7 @@ mod tests {
         let log = PublicLog::open(dir.path());
         grow(&mut TileWriter::new(log.clone()), 300);
         let head = expected(300);
-        assert!(TileWriter::resume(log.clone(), &expected(299)).unwrap().is_none());
+        assert!(TileWriter::resume(&log, &expected(299)).unwrap().is_none());
         for name in ["tile/0/001.p/44", "tile/entries/001.p/44", "tile/1/000.p/1"] {
             let path = dir.path().join(name);
             let good = fs::read(&path).unwrap();
@@ -423,13 +423,13 @@ mod tests {
             bad[17] ^= 1;
             for bytes in [bad, good[1..].to_vec(), Vec::new()] {
                 fs::write(&path, bytes).unwrap();
-                assert!(TileWriter::resume(log.clone(), &head).unwrap().is_none(), "{name}");
+                assert!(TileWriter::resume(&log, &head).unwrap().is_none(), "{name}");
             }
             fs::remove_file(&path).unwrap();
-            assert!(TileWriter::resume(log.clone(), &head).unwrap().is_none(), "{name}");
+            assert!(TileWriter::resume(&log, &head).unwrap().is_none(), "{name}");
             fs::write(&path, good).unwrap();
         }
-        assert!(TileWriter::resume(log, &head).unwrap().is_some());
+        assert!(TileWriter::resume(&log, &head).unwrap().is_some());
     }
 
     #[test]
@@ -441,8 +441,14 @@ mod tests {
         for name in ["tile/0/000", "tile/entries/001", "tile/1/000.p/2"] {
             fs::write(dir.path().join(name), b"rubbish").unwrap();
         }
+        let full = |kind, index| log.is_sound(&Tile::full(kind, index)).unwrap();
+        assert!(!full(Kind::Hashes(0), 0) && !full(Kind::Entries, 1));
         grow(&mut TileWriter::new(log.clone()), 600);
         assert_eq!(files(dir.path()), before);
+        for index in 0..2 {
+            assert!(full(Kind::Hashes(0), index) && full(Kind::Entries, index));
+        }
+        assert!(!full(Kind::Hashes(0), 2), "it is not full yet");
         assert_eq!(root(&log, 600).unwrap(), expected(600).root);
         assert_eq!(log.leaf_record(256).unwrap(), record(256));
     }

@@ -176,8 +176,8 @@ impl LogKeys {
     pub(super) fn asked(&self) -> Result<Option<Rotation>, LogKeyError> {
         let path = self.dir.join(NEXT);
         let Some(text) = read(&path)? else { return Ok(None) };
-        let mut lines = text.lines();
-        let key = parse(&path, lines.next().unwrap_or_default())?;
+        let mut lines = text.lines().skip(1);
+        let key = parse(&path, &text)?;
         let actor = lines.next().unwrap_or(crate::intake::UNKNOWN_ACTOR).to_owned();
         let at_ns = lines.next().and_then(|line| line.parse().ok()).unwrap_or(0);
         if key.verifier().name() != self.origin() {
@@ -261,8 +261,10 @@ pub fn log_key(keys: &Path) -> Result<VerifierKey, LogKeyError> {
     Ok(parse(&path, &text)?.verifier().clone())
 }
 
+/// The key on the first line. Who asked for it may stand below.
 fn parse(path: &Path, text: &str) -> Result<LogKey, LogKeyError> {
-    LogKey::parse(text).map_err(|source| LogKeyError::Key { path: path.to_owned(), source })
+    LogKey::parse(text.lines().next().unwrap_or_default())
+        .map_err(|source| LogKeyError::Key { path: path.to_owned(), source })
 }
 
 /// The text of a file that only its owner may read; `None` when it is not there.

@@ -13,7 +13,9 @@
 //! | `answering.rs` | the store that answers, and the consumer that writes it |
 //! | `alerts.rs` | a consumer for each webhook |
 //! | `export.rs` | the export to Elasticsearch, and the correlator that follows it |
-//! | `publish.rs`, `log_keys.rs` | the public log: tiles, signed checkpoints, and the key |
+//! | `publish.rs` | [`Published`]: the public log, and how publishing goes |
+//! | `sign.rs`, `log_keys.rs` | the thread that makes tiles and signs checkpoints, and its key |
+//! | `outgoing.rs` | checkpoints on their way to witnesses and sinks |
 //! | `health.rs` | [`Vitals`]: what is in the way of each part |
 //! | `error.rs` | [`PipelineError`] |
 //!
@@ -27,7 +29,9 @@ mod export;
 mod folders;
 mod health;
 mod log_keys;
+mod outgoing;
 mod publish;
+mod sign;
 
 pub use error::PipelineError;
 pub use export::{ELASTICSEARCH, ExportError};
@@ -130,8 +134,7 @@ impl Opened {
             intake: intake.clone(),
             log: PublicLog::open(&log_dir(&config.data)),
             keys: config.keys.clone(),
-            name: config.public_log.name.clone(),
-            interval: config.public_log.checkpoint_interval,
+            settings: config.public_log.clone(),
             runtime: Handle::current(),
         })
         .map_err(PipelineError::Consumer)?;

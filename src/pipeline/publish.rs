@@ -1,26 +1,12 @@
-//! The publisher: a thread that follows the ledger and signs what is durable.
-//!
-//! ```text
-//! ledger ══fdatasync══► watermark ─► tiles ══fsync══► is the tiles' root the ledger's?
-//!                                                        │ yes              │ no
-//!                                                        ▼                  ▼
-//!                       checkpoint ══fsync, rename══► published      made anew once, then never
-//!                                                                    signed
-//! ```
-//!
-//! It never disturbs intake: evidence is taken and acknowledged whether or not it is signed, and
-//! what is in the way of signing stands in `/readyz` and in the metrics. What it signs is always
-//! what the ledger itself says of that size, and never less than it signed before.
+//! The public log as the rest of the process sees it: how publishing goes, and who does it.
 
-use super::log_keys::{LogKeyError, LogKeys, Rotation};
-use crate::access::Tenant;
-use crate::export::chain;
-use crate::intake::{Intake, IntakeError, OperatorAction};
-use crate::ledger::checkpoint::{Checkpoint, CheckpointError, SignedCheckpoint};
-use crate::ledger::{PublicLog, PublicLogError, ReadError, Reader, TileWriter, TreeHead};
-use std::fs::{File, TryLockError};
+use super::outgoing;
+use super::sign::Driver;
+use crate::config::PublicLogSettings;
+use crate::intake::Intake;
+use crate::ledger::checkpoint::{SignedCheckpoint, VerifierKey};
+use crate::ledger::{PublicLog, Reader, TreeHead};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
@@ -32,43 +18,6 @@ use tokio::sync::oneshot;
 /// Name of the publisher in `/readyz`.
 pub(super) const PUBLIC_LOG: &str = "public_log";
 
-/// Bytes of entries that are read at once.
-const CHUNK_BYTES: usize = 1024 * 1024;
-
-/// File that the one publisher of a log holds locked.
-const LOCK_FILE: &str = "lock";
-
-/// Why nothing is signed.
-#[derive(Debug, thiserror::Error)]
-enum PublishError {
-    #[error(transparent)]
-    Key(#[from] LogKeyError),
-    #[error(transparent)]
-    Log(#[from] PublicLogError),
-    #[error(transparent)]
-    Read(#[from] ReadError),
-    #[error(transparent)]
-    Checkpoint(#[from] CheckpointError),
-    #[error("the change of the log's key could not be put on record")]
-    Record(#[from] IntakeError),
-    #[error(
-        "the last checkpoint is that of {found}, and this log is {expected}: each ledger has a \
-             data folder of its own"
-    )]
-    OtherLog { found: String, expected: String },
-    #[error("the ledger has {now}, and {signed} was signed: it is not signed again")]
-    Contradiction { now: TreeHead, signed: TreeHead },
-    #[error(
-        "the tiles make {tiles}, and the ledger says {ledger}, also after they were made anew: \
-             nothing more is signed. Run `spanledger verify` and keep the data folder"
-    )]
-    Diverged { tiles: TreeHead, ledger: TreeHead },
-    #[error("another process publishes this log, or {} cannot be locked", path.display())]
-    Locked { path: PathBuf, source: Option<io::Error> },
-    #[error("it was told to end")]
-    Cancelled,
-}
-
 /// How publishing goes, in plain numbers.
 #[derive(Debug, Default)]
 pub struct PublishStatus {
@@ -78,6 +27,14 @@ pub struct PublishStatus {
     pub failures: AtomicU64,
     /// Times that tiles were made anew from the ledger.
     pub rebuilds: AtomicU64,
+    /// Signatures that witnesses gave.
+    pub cosignatures: AtomicU64,
+    /// Times that a witness did not sign.
+    pub witness_failures: AtomicU64,
+    /// Checkpoints that sinks took.
+    pub sink_writes: AtomicU64,
+    /// Times that a sink did not take one.
+    pub sink_failures: AtomicU64,
     state: Mutex<State>,
 }
 
@@ -94,6 +51,20 @@ impl PublishStatus {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Notes what is published and since when something is not.
+    pub(super) fn note(&self, head: TreeHead, published: Option<TreeHead>) {
+        let mut state = self.state();
+        let covered = published.is_some_and(|published| published.size >= head.size);
+        // What came while the last checkpoint was made is younger than what that one covers.
+        if covered || state.published != published {
+            state.uncovered_since = None;
+        }
+        if !covered {
+            state.uncovered_since.get_or_insert_with(Instant::now);
+        }
+        state.published = published;
+    }
+
     /// The tree of the last checkpoint.
     pub fn published(&self) -> Option<TreeHead> {
         self.state().published
@@ -104,6 +75,14 @@ impl PublishStatus {
         self.state().trouble.clone()
     }
 
+    /// Says what is in the way; whether that is another thing than before.
+    pub(super) fn set_trouble(&self, trouble: Option<String>) -> bool {
+        let mut state = self.state();
+        let other = state.trouble != trouble;
+        state.trouble = trouble;
+        other
+    }
+
     /// How long entries have been waiting for a checkpoint that covers them.
     pub fn uncovered(&self) -> Duration {
         self.state().uncovered_since.map_or(Duration::ZERO, |since| since.elapsed())
@@ -111,9 +90,19 @@ impl PublishStatus {
 }
 
 /// What the publisher is asked.
-enum Command {
+#[derive(Debug)]
+pub(super) enum Command {
     /// To publish now, and what came of it.
     Publish(oneshot::Sender<Result<SignedCheckpoint, String>>),
+    /// To keep what a witness signed.
+    Cosigned {
+        /// The checkpoint that it was sent.
+        of: Box<SignedCheckpoint>,
+        /// Its answer.
+        lines: String,
+        /// Its key.
+        key: Box<VerifierKey>,
+    },
     /// To publish a last time and end.
     Stop,
 }
@@ -165,11 +154,8 @@ pub(super) struct Parts {
     pub(super) log: PublicLog,
     /// Folder of the keys.
     pub(super) keys: PathBuf,
-    /// First part of the log's name.
-    pub(super) name: String,
-    /// Longest time between an acknowledgement and the checkpoint that covers it, but for the time
-    /// that publishing takes.
-    pub(super) interval: Duration,
+    /// Its name, its interval, and who is sent checkpoints.
+    pub(super) settings: PublicLogSettings,
     pub(super) runtime: Handle,
 }
 
@@ -181,17 +167,14 @@ impl Publisher {
         let status: Arc<PublishStatus> = Arc::default();
         let cancelled: Arc<AtomicBool> = Arc::default();
         let published = Published { log: parts.log.clone(), commands, status: Arc::clone(&status) };
-        let driver = Driver {
-            parts,
-            status,
-            cancelled: Arc::clone(&cancelled),
-            keys: None,
-            lock: None,
-            writer: None,
-            anew: false,
-            diverged: None,
-            ending: false,
-        };
+        let latest = outgoing::start(
+            &parts.settings,
+            &parts.log,
+            &status,
+            &published.commands,
+            &parts.runtime,
+        )?;
+        let driver = Driver::new(parts, latest, status, Arc::clone(&cancelled));
         std::thread::Builder::new().name("publisher".into()).spawn(move || {
             // Dropped at the end, however it comes: whoever waits for it is told.
             let _finished = finished;
@@ -217,267 +200,5 @@ impl Publisher {
 impl Drop for Publisher {
     fn drop(&mut self) {
         let _ = self.published.commands.send(Command::Stop);
-    }
-}
-
-/// What runs on the thread.
-struct Driver {
-    parts: Parts,
-    status: Arc<PublishStatus>,
-    cancelled: Arc<AtomicBool>,
-    keys: Option<LogKeys>,
-    /// Held as long as the thread may publish.
-    lock: Option<File>,
-    writer: Option<TileWriter>,
-    /// Whether tiles are not to be believed.
-    anew: bool,
-    /// What the tiles said, when they disagree with the ledger for good.
-    diverged: Option<(TreeHead, TreeHead)>,
-    /// Whether the ledger takes nothing more.
-    ending: bool,
-}
-
-impl Driver {
-    fn run(mut self, asked: &Receiver<Command>) {
-        let interval = self.parts.interval;
-        drop(self.look());
-        loop {
-            match asked.recv_timeout(interval) {
-                Ok(Command::Publish(reply)) => {
-                    let done = self.look();
-                    let log = &self.parts.log;
-                    let answer = done.and_then(|()| match log.checkpoint() {
-                        Ok(Some(signed)) => Ok(signed),
-                        Ok(None) => Err("nothing was signed yet".to_owned()),
-                        Err(error) => Err(chain(&error)),
-                    });
-                    // Who asked may have gone.
-                    let _ = reply.send(answer);
-                }
-                Err(RecvTimeoutError::Timeout) => drop(self.look()),
-                Ok(Command::Stop) | Err(RecvTimeoutError::Disconnected) => {
-                    self.ending = true;
-                    drop(self.look());
-                    return;
-                }
-            }
-        }
-    }
-
-    /// Publishes what is there, and says why not.
-    fn look(&mut self) -> Result<(), String> {
-        let result = self.publish();
-        let mut state = self.status.state();
-        match result {
-            Ok(()) => {
-                if state.trouble.take().is_some() {
-                    tracing::info!("the public log is signed again");
-                }
-                Ok(())
-            }
-            Err(PublishError::Cancelled) => Err(PublishError::Cancelled.to_string()),
-            Err(error) => {
-                // What is begun may be half written: the next attempt reads what was published.
-                self.writer = None;
-                let why = chain(&error);
-                self.status.failures.fetch_add(1, Ordering::Relaxed);
-                if state.trouble.as_ref() != Some(&why) {
-                    tracing::error!("nothing is signed: {why}");
-                }
-                state.trouble = Some(why.clone());
-                Err(why)
-            }
-        }
-    }
-
-    fn publish(&mut self) -> Result<(), PublishError> {
-        if let Some((tiles, ledger)) = self.diverged {
-            return Err(PublishError::Diverged { tiles, ledger });
-        }
-        self.hold()?;
-        let mut keys = self.keys()?;
-        let published = self.sign(&mut keys);
-        // Read again after a failure: somebody may have put the right one in place.
-        self.keys = published.is_ok().then_some(keys);
-        published
-    }
-
-    fn sign(&mut self, keys: &mut LogKeys) -> Result<(), PublishError> {
-        if !self.ending
-            && let Some(asked) = keys.asked()?
-        {
-            self.rotate(keys, asked)?;
-        }
-        let head = self.parts.reader.head();
-        let last = self.last(keys)?;
-        self.note(head, last);
-        if last == Some(head) && !keys.is_retiring() {
-            return Ok(());
-        }
-        if let Some(signed) = last
-            && (signed.size > head.size || (signed.size == head.size && signed != head))
-        {
-            return Err(PublishError::Contradiction { now: head, signed });
-        }
-        self.bring_tiles_to(head, last)?;
-        let checkpoint = Checkpoint { origin: keys.origin().to_owned(), head };
-        let signed = keys.sign(&checkpoint)?;
-        if self.cancelled.load(Ordering::Acquire) {
-            return Err(PublishError::Cancelled);
-        }
-        self.list_keys(keys)?;
-        self.parts.log.publish(&signed)?;
-        keys.retire()?;
-        if let Some(writer) = &mut self.writer {
-            writer.forget_partials();
-        }
-        self.status.checkpoints.fetch_add(1, Ordering::Relaxed);
-        self.note(self.parts.reader.head(), Some(head));
-        Ok(())
-    }
-
-    /// Notes what is published and since when something is not.
-    fn note(&self, head: TreeHead, published: Option<TreeHead>) {
-        let mut state = self.status.state();
-        let covered = published.is_some_and(|published| published.size >= head.size);
-        // What came while the last checkpoint was made is younger than what that one covers.
-        if covered || state.published != published {
-            state.uncovered_since = None;
-        }
-        if !covered {
-            state.uncovered_since.get_or_insert_with(Instant::now);
-        }
-        state.published = published;
-    }
-
-    /// The tree of the last checkpoint.
-    fn last(&self, keys: &LogKeys) -> Result<Option<TreeHead>, PublishError> {
-        if let Some(published) = self.status.published() {
-            return Ok(Some(published));
-        }
-        let Some(signed) = self.parts.log.checkpoint()? else { return Ok(None) };
-        let Checkpoint { origin, head } = signed.checkpoint;
-        if origin != keys.origin() {
-            let expected = keys.origin().to_owned();
-            return Err(PublishError::OtherLog { found: origin, expected });
-        }
-        Ok(Some(head))
-    }
-
-    /// Two publishers of one log could sign different trees: there is one.
-    fn hold(&mut self) -> Result<(), PublishError> {
-        if self.lock.is_some() {
-            return Ok(());
-        }
-        let dir = self.parts.log.dir();
-        let path = dir.join(LOCK_FILE);
-        let opened = super::folders::make_private(dir).and_then(|()| {
-            File::options().create(true).write(true).truncate(false).mode(0o600).open(&path)
-        });
-        let failed = |source| PublishError::Locked { path: path.clone(), source };
-        let file = opened.map_err(|source| failed(Some(source)))?;
-        match file.try_lock() {
-            Ok(()) => self.lock = Some(file),
-            Err(TryLockError::WouldBlock) => return Err(failed(None)),
-            Err(TryLockError::Error(source)) => return Err(failed(Some(source))),
-        }
-        Ok(())
-    }
-
-    fn keys(&mut self) -> Result<LogKeys, PublishError> {
-        if let Some(keys) = self.keys.take() {
-            return Ok(keys);
-        }
-        let origin = super::folders::hex(self.parts.reader.origin());
-        let signed = self.parts.log.checkpoint()?.is_some();
-        Ok(LogKeys::open(&self.parts.keys, &self.parts.name, &origin, signed)?)
-    }
-
-    /// Adds the keys in use to the list of all that ever signed.
-    fn list_keys(&self, keys: &LogKeys) -> Result<(), PublishError> {
-        let mut all = self.parts.log.keys()?;
-        let known = all.len();
-        for key in keys.verifiers() {
-            if !all.contains(&key) {
-                all.push(key);
-            }
-        }
-        if all.len() > known {
-            self.parts.log.publish_keys(&all)?;
-        }
-        Ok(())
-    }
-
-    /// Puts on record that a key takes over, and puts it in place.
-    fn rotate(&self, keys: &mut LogKeys, asked: Rotation) -> Result<(), PublishError> {
-        let next = asked.key.verifier();
-        let action = OperatorAction {
-            tenant: Tenant::system(),
-            at_ns: asked.at_ns,
-            actor: asked.actor,
-            action: "log_key.rotated",
-            target_type: "log_key",
-            target: next.to_string(),
-            message: keys.statement(next),
-        };
-        self.parts.runtime.block_on(self.parts.intake.record(&action))?;
-        Ok(keys.take_over(asked.key)?)
-    }
-
-    /// Writes the tiles of that tree, and makes sure that they are those of the ledger.
-    fn bring_tiles_to(
-        &mut self,
-        head: TreeHead,
-        last: Option<TreeHead>,
-    ) -> Result<(), PublishError> {
-        loop {
-            let anew = self.anew;
-            let mut writer = match self.writer.take() {
-                Some(writer) if !anew => writer,
-                _ => self.resume(last)?,
-            };
-            self.follow(&mut writer, head.size)?;
-            writer.flush()?;
-            let tiles = writer.head();
-            if tiles == head {
-                (self.writer, self.anew) = (Some(writer), false);
-                return Ok(());
-            }
-            if anew {
-                self.diverged = Some((tiles, head));
-                return Err(PublishError::Diverged { tiles, ledger: head });
-            }
-            tracing::warn!("the tiles are not those of the ledger; they are made anew");
-            self.anew = true;
-        }
-    }
-
-    fn resume(&self, last: Option<TreeHead>) -> Result<TileWriter, PublishError> {
-        let log = &self.parts.log;
-        let Some(last) = last else { return Ok(TileWriter::new(log.clone())) };
-        if !self.anew
-            && let Some(writer) = TileWriter::resume(log.clone(), &last)?
-        {
-            return Ok(writer);
-        }
-        tracing::warn!("tiles of the public log are made anew from the ledger");
-        self.status.rebuilds.fetch_add(1, Ordering::Relaxed);
-        Ok(TileWriter::new(log.clone()))
-    }
-
-    /// Reads the ledger up to that size.
-    fn follow(&self, writer: &mut TileWriter, size: u64) -> Result<(), PublishError> {
-        let mut scan = self.parts.reader.scan_once(writer.size());
-        while writer.size() < size {
-            if self.cancelled.load(Ordering::Acquire) {
-                return Err(PublishError::Cancelled);
-            }
-            let Some(chunk) = scan.next_chunk(CHUNK_BYTES)? else { break };
-            for entry in chunk.entries().take_while(|entry| entry.sequence < size) {
-                writer.push_entry(&entry)?;
-            }
-            scan.recycle(chunk);
-        }
-        Ok(())
     }
 }

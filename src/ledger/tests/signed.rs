@@ -16,9 +16,11 @@ async fn ledger(dir: &Path, ids: impl Iterator<Item = u64>) -> Vec<TreeHead> {
     heads
 }
 
-fn open(dir: &Path, signed: TreeHead) -> Result<TreeHead, OpenError> {
+async fn open(dir: &Path, signed: TreeHead) -> Result<TreeHead, OpenError> {
     let options = Options { signed: Some(signed), ..small() };
-    Ledger::open(dir, options).map(|(_, recovery)| recovery.head)
+    let (ledger, recovery) = Ledger::open(dir, options)?;
+    ledger.close().await.unwrap();
+    Ok(recovery.head)
 }
 
 fn files(dir: &Path) -> Vec<(std::ffi::OsString, Vec<u8>)> {
@@ -34,7 +36,7 @@ fn files(dir: &Path) -> Vec<(std::ffi::OsString, Vec<u8>)> {
 async fn a_ledger_goes_on_after_each_tree_that_it_had() {
     let dir = tempfile::tempdir().unwrap();
     for signed in ledger(dir.path(), 0..30).await {
-        assert_eq!(open(dir.path(), signed).unwrap().size, 30, "{signed}");
+        assert_eq!(open(dir.path(), signed).await.unwrap().size, 30, "{signed}");
     }
 }
 
@@ -44,14 +46,18 @@ async fn a_copy_from_before_the_last_checkpoint_is_refused_and_left_as_it_is() {
     let all = ledger(new.path(), 0..30).await;
     ledger(old.path(), 0..20).await;
     let before = files(old.path());
-    let error = open(old.path(), all[30]).unwrap_err();
+    let error = open(old.path(), all[30]).await.unwrap_err();
     assert!(matches!(error, OpenError::Rollback { .. }));
     let text = error.to_string();
     assert!(text.contains("size 30") && text.contains("size 20"), "{text}");
     assert_eq!(files(old.path()), before);
     let empty = tempfile::tempdir().unwrap();
-    assert!(matches!(open(empty.path(), all[30]), Err(OpenError::Rollback { .. })));
-    assert_eq!(open(empty.path(), all[0]).unwrap().size, 0, "an empty tree is every ledger's");
+    assert!(matches!(open(empty.path(), all[30]).await, Err(OpenError::Rollback { .. })));
+    assert_eq!(
+        open(empty.path(), all[0]).await.unwrap().size,
+        0,
+        "an empty tree is every ledger's"
+    );
 }
 
 #[tokio::test]
@@ -60,7 +66,7 @@ async fn a_ledger_with_another_entry_anywhere_below_the_checkpoint_is_refused() 
     let signed = ledger(one.path(), 0..30).await;
     ledger(other.path(), (0..30).map(|id| if id == 12 { 99 } else { id })).await;
     for (size, head) in signed.iter().enumerate() {
-        let opened = open(other.path(), *head);
+        let opened = open(other.path(), *head).await;
         assert_eq!(opened.is_ok(), size <= 12, "{head}");
     }
 }
@@ -77,8 +83,8 @@ async fn a_torn_group_is_cut_off_above_the_checkpoint_only() {
     // The mark of the end and some bytes of the last entry's group are gone.
     std::fs::write(dir.path().join(name), &bytes[..bytes.len() - 150]).unwrap();
     let before = files(dir.path());
-    let refused = open(dir.path(), heads[3]).unwrap_err();
+    let refused = open(dir.path(), heads[3]).await.unwrap_err();
     assert!(matches!(refused, OpenError::Rollback { .. }), "{refused}");
     assert_eq!(files(dir.path()), before, "nothing is cut off");
-    assert_eq!(open(dir.path(), heads[2]).unwrap(), heads[2]);
+    assert_eq!(open(dir.path(), heads[2]).await.unwrap(), heads[2]);
 }
