@@ -297,6 +297,14 @@ async fn a_server_makes_a_bundle_that_is_checked_anywhere() {
     assert_eq!(consistency["old"], 1);
     assert_eq!(server.status("/api/v1/log/inclusion?index=999999").await, 400);
 
+    // Beside a running server what is complete is checked.
+    for round in 0..5 {
+        let more = span(2, 10 + round, "more", json!({"run_id": "run-8"}));
+        send(&server, "governed-agent", &[more]).await;
+        let beside = spanledger(&["verify", "--data", folder, "--key", key, "--strict"]);
+        assert!(beside.status.success(), "round {round}: {}", text(&beside));
+    }
+
     // Without its server the folder makes the same.
     server.terminate().await;
     let offline = spanledger(&["evidence", "run-7", "-o", path, "--data", folder, "--force"]);

@@ -41,7 +41,7 @@ async fn a_ledger_and_its_log_as_they_were_written_are_ok() {
 
 #[tokio::test]
 async fn every_flipped_byte_of_ledger_and_log_is_found_and_its_file_is_named() {
-    let small = Small::of(ENTRIES).await;
+    let small = Small::of(6).await;
     let mut swept = segments(small.dir.path());
     let last = swept.last().unwrap().clone();
     swept.extend(files(&small.log()).into_iter().filter(|path| !path.ends_with("keys")));

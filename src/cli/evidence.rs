@@ -24,7 +24,9 @@ pub async fn evidence(
     let query: Vec<_> = args.tenant.iter().map(|tenant| ("tenant", tenant.as_str())).collect();
     let bytes = source.get(&["api", "v1", "evidence", &args.id], &query).await?;
     let checked = check_bundle(&bytes, &[]);
-    let verdict = checked.manifest.as_ref().and_then(|it| it.verdict);
+    // What is not whole on its way here is not evidence either.
+    let broken = Some(checked.verdict()).filter(|it| *it == Verdict::Compromised);
+    let verdict = broken.or(checked.manifest.as_ref().and_then(|it| it.verdict));
     let entries = checked.items.len();
     if entries == 0 && checked.manifest.as_ref().is_some_and(|it| it.elsewhere.is_empty()) {
         return Err(CommandError::UnknownId { id: clean(&args.id) });
@@ -37,7 +39,8 @@ pub async fn evidence(
     write(&args.output, args.force, &bytes)?;
     let file = args.output.display();
     writeln!(out, "{file}: {entries} entries, verdict {}", verdict.unwrap_or(Verdict::Partial))?;
-    for finding in checked.manifest.iter().flat_map(|it| &it.findings) {
+    let told = checked.manifest.iter().flat_map(|it| &it.findings);
+    for finding in told.chain(broken.iter().flat_map(|_| checked.findings.listed())) {
         writeln!(out, "  {}", clean(&finding.to_string()))?;
     }
     writeln!(out, "check it anywhere: spanledger verify --bundle {file} --key KEY")?;

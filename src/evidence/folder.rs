@@ -15,7 +15,7 @@ use super::verdict::{Code, Findings, Place, Verdict};
 use crate::ledger::checkpoint::SignedCheckpoint;
 use crate::ledger::{
     CHECKPOINT_FILE, Damage, EntryRef, Hash, Mismatch, Problem, Progress, Pseudonyms, PublicLog,
-    PublicLogError, TreeHead, VerifyError, VerifyReport, verify_observed,
+    PublicLogError, Reader, TreeHead, VerifyError, VerifyReport, verify_observed,
 };
 use std::path::Path;
 
@@ -114,7 +114,7 @@ impl Folder<'_> {
         let ledger = verify_observed(self.ledger, &heads, self.pseudonyms, &mut observe, progress)?;
         for problem in &ledger.problems {
             let (code, place) = meaning(problem, &ledger.head, head, self.kept);
-            findings.add(code, place, problem.damage.to_string());
+            findings.weigh(code, Verdict::Compromised, place, problem.damage.to_string());
         }
         findings.count_more(ledger.more_problems, Verdict::Compromised);
         if let Some(tail) = ledger.tail.as_ref().filter(|tail| !tail.sealed) {
@@ -126,6 +126,11 @@ impl Folder<'_> {
             findings.add(Code::TornTail, place, text);
         }
         tiles.finish(&mut of_tiles);
+        if !tiles.wider.is_empty() {
+            // A running server may have gone on since its last entry was read here.
+            let now = Reader::open(self.ledger).map_or(ledger.head.size, |it| it.watermark());
+            tiles.beyond(now, &mut of_tiles);
+        }
         if let Some(error) = tiles.failed.take() {
             return Err(error.into());
         }

@@ -10,12 +10,14 @@ use crate::ledger::checkpoint::{VerifierKey, signed_text};
 use memchr::memmem;
 use serde::Deserialize;
 use std::collections::{BTreeMap, HashMap};
+use std::sync::LazyLock;
 
 /// What stands in every entry that spanledger makes itself, and in no other: no mapping fills it.
 const DATASET: &str = "spanledger";
 
 /// The same as it stands in a body.
-const MARK: &[u8] = br#""dataset":"spanledger""#;
+static MARK: LazyLock<memmem::Finder<'static>> =
+    LazyLock::new(|| memmem::Finder::new(br#""dataset":"spanledger""#));
 
 /// Entries of ours that are told one by one: the others are counted.
 const MAX_TOLD: usize = 1_000;
@@ -107,7 +109,7 @@ impl Own {
         if entry.pruned {
             self.pruned(entry);
         }
-        if memmem::find(entry.body, MARK).is_none() {
+        if MARK.find(entry.body).is_none() {
             return;
         }
         let Ok(body) = serde_json::from_slice::<Body>(entry.body) else { return };

@@ -10,11 +10,14 @@ use crate::access::Tenant;
 use crate::entry::format_ns;
 use crate::ledger::checkpoint::SignedCheckpoint;
 use crate::ledger::proof::{
-    InvalidProof, ProofError, consistency, inclusion, root, verify_consistency, verify_inclusion,
+    InvalidProof, ProofError, Subtrees, consistency, inclusion, root, verify_consistency,
+    verify_inclusion,
 };
 use crate::ledger::{
     EntryId, Hash, PublicLog, PublicLogError, ReadError, Reader, TreeHead, merkle,
 };
+use std::cell::RefCell;
+use std::collections::HashMap;
 
 /// What can be proved about a ledger. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -119,16 +122,29 @@ impl Prover {
     /// # Errors
     /// [`ProveError`] when the public log is damaged.
     pub fn prove(&self, item: &mut Item, head: &TreeHead) -> Result<(), ProveError> {
+        Self::prove_in(&Known::new(&self.log), item, head)
+    }
+
+    fn prove_in(tree: &Known<'_>, item: &mut Item, head: &TreeHead) -> Result<(), ProveError> {
         let sequence = item.proof.sequence;
         if sequence < head.size {
-            let path = self.path(sequence, &item.leaf_hash, head)?;
+            let path = Self::path_in(tree, sequence, &item.leaf_hash, head)?;
             item.proof.inclusion = Some(path.iter().map(|hash| hex(hash)).collect());
         }
         Ok(())
     }
 
     fn path(&self, index: u64, leaf: &Hash, head: &TreeHead) -> Result<Vec<Hash>, ProveError> {
-        let path = inclusion(&self.log, index, head.size)?;
+        Self::path_in(&Known::new(&self.log), index, leaf, head)
+    }
+
+    fn path_in(
+        tree: &Known<'_>,
+        index: u64,
+        leaf: &Hash,
+        head: &TreeHead,
+    ) -> Result<Vec<Hash>, ProveError> {
+        let path = inclusion(tree, index, head.size)?;
         verify_inclusion(leaf, index, head, &path)?;
         Ok(path)
     }
@@ -203,7 +219,7 @@ impl Prover {
         manifest.trace_ids.clone_from(&story.trace_ids);
         manifest.truncated = story.truncated;
         let mut items = Vec::with_capacity(story.entries.len());
-        let mut bytes = 0_usize;
+        let (tree, mut bytes) = (Known::new(&self.log), 0_usize);
         for (sequence, id) in &story.entries {
             let Some(mut item) = self.item(*sequence, *id, tenant)? else {
                 manifest.elsewhere.push(hex(id));
@@ -214,12 +230,37 @@ impl Prover {
                 return Err(ProveError::TooLarge);
             }
             if let Some(signed) = &checkpoint {
-                self.prove(&mut item, &signed.checkpoint.head)?;
+                Self::prove_in(&tree, &mut item, &signed.checkpoint.head)?;
             }
             items.push(item);
         }
         let keys = self.log.keys()?;
         Ok(Parts { manifest, items, checkpoint, keys }.write()?)
+    }
+}
+
+/// The public log, with the hashes that were read already: the paths of a story share most.
+struct Known<'l> {
+    log: &'l PublicLog,
+    seen: RefCell<HashMap<(u8, u64), Hash>>,
+}
+
+impl<'l> Known<'l> {
+    fn new(log: &'l PublicLog) -> Self {
+        Self { log, seen: RefCell::default() }
+    }
+}
+
+impl Subtrees for Known<'_> {
+    type Error = PublicLogError;
+
+    fn subtree(&self, level: u8, index: u64) -> Result<Hash, PublicLogError> {
+        if let Some(hash) = self.seen.borrow().get(&(level, index)) {
+            return Ok(*hash);
+        }
+        let hash = self.log.subtree(level, index)?;
+        self.seen.borrow_mut().insert((level, index), hash);
+        Ok(hash)
     }
 }
 

@@ -244,8 +244,9 @@ fn approvals(out: &mut String, approvals: &[Approval]) -> fmt::Result {
     for approval in approvals {
         let text = |value: &Option<String>| value.clone().unwrap_or_default();
         let what = approval.action.clone().or_else(|| approval.action_key.clone());
-        let asked = [text(&approval.requested_at), text(&approval.requested_by)].join(" ");
-        let answered = [text(&approval.resolved_by), text(&approval.resolved_at)].join(" ");
+        let time = |value: &Option<String>| short_time(value.as_deref().unwrap_or_default());
+        let asked = [text(&approval.requested_by), time(&approval.requested_at)].join(" ");
+        let answered = [text(&approval.resolved_by), time(&approval.resolved_at)].join(" ");
         let status = approval.approval_status.as_str();
         writeln!(
             out,
@@ -261,11 +262,14 @@ fn approvals(out: &mut String, approvals: &[Approval]) -> fmt::Result {
 }
 
 fn timeline(out: &mut String, documents: &[(Record, &Item)]) -> fmt::Result {
-    writeln!(out, "<h2>What happened</h2>\n<ol class=\"timeline\">")?;
+    writeln!(
+        out,
+        "<h2>What happened</h2>\n<p class=\"dim\">Times are UTC.</p>\n<ol class=\"timeline\">"
+    )?;
     for (record, item) in documents {
         let line = line(record);
         let sequence = item.proof.sequence;
-        let time = record.doc.timestamp.clone().unwrap_or_default();
+        let time = short_time(record.doc.timestamp.as_deref().unwrap_or_default());
         let loud = if line.is_loud { " loud" } else { "" };
         writeln!(
             out,
@@ -286,6 +290,14 @@ fn timeline(out: &mut String, documents: &[(Record, &Item)]) -> fmt::Result {
         writeln!(out, "</div></li>")?;
     }
     writeln!(out, "</ol>")
+}
+
+/// A time as a person reads it: to the millisecond; the entry has all of it.
+fn short_time(time: &str) -> String {
+    match (time.get(..10), time.get(11..23), time.get(23..)) {
+        (Some(day), Some(clock), Some(rest)) if rest.ends_with('Z') => format!("{day} {clock}"),
+        _ => time.to_owned(),
+    }
 }
 
 /// The entry itself, folded away.

@@ -27,6 +27,8 @@ pub(super) struct Tiles<'l> {
     /// The bundle of records that is being filled: bytes, and where each record ends.
     records: Vec<u8>,
     ends: Vec<usize>,
+    /// Tiles with more than the ledger had when it was read.
+    pub(super) wider: Vec<Tile>,
     /// Why no more is compared, if a file could not be read.
     pub(super) failed: Option<PublicLogError>,
 }
@@ -34,7 +36,8 @@ pub(super) struct Tiles<'l> {
 impl<'l> Tiles<'l> {
     pub(super) fn new(log: &'l PublicLog, covered: u64) -> Self {
         let (levels, records, ends) = (Vec::new(), Vec::new(), Vec::new());
-        Self { log, covered, next: Some(0), levels, records, ends, failed: None }
+        let (next, wider, failed) = (Some(0), Vec::new(), None);
+        Self { log, covered, next, levels, records, ends, wider, failed }
     }
 
     /// The next entry of the ledger.
@@ -82,6 +85,20 @@ impl<'l> Tiles<'l> {
         }
     }
 
+    /// Tells of the tiles that have more than that many entries make.
+    pub(super) fn beyond(&self, entries: u64, findings: &mut Findings) {
+        for tile in &self.wider {
+            let level = if let Kind::Hashes(level) = tile.kind { u32::from(level) } else { 0 };
+            let hashes = tile.index.saturating_mul(u64::from(TILE_WIDTH));
+            let hashes = hashes.saturating_add(u64::from(tile.width));
+            let made = entries.checked_shr(level.saturating_mul(8)).unwrap_or(0);
+            if hashes > made {
+                let text = "the tile has entries that the ledger has not";
+                findings.add(Code::Rollback, Place::file(tile.to_string()), text);
+            }
+        }
+    }
+
     fn compare_level(&mut self, level: usize, made: &Level, findings: &mut Findings) {
         let Ok(number) = u8::try_from(level) else { return };
         let bytes = made.hashes.as_flattened();
@@ -100,7 +117,7 @@ impl<'l> Tiles<'l> {
 
     /// Compares each file of one place with the beginning of what the ledger makes there.
     fn compare(
-        &self,
+        &mut self,
         kind: Kind,
         made: &Level,
         bytes: &[u8],
@@ -130,13 +147,9 @@ impl<'l> Tiles<'l> {
                 }
                 Err(error) => return Err(error),
             };
-            is_there |= tile.width == needed || tile.is_full();
+            is_there |= tile.width >= needed;
             if usize::from(tile.width) > width {
-                findings.add(
-                    Code::Rollback,
-                    place(),
-                    "the tile has entries that the ledger has not",
-                );
+                self.wider.push(tile);
             } else if end(usize::from(tile.width)).and_then(|end| bytes.get(..end))
                 != Some(&found[..])
             {
