@@ -15,6 +15,7 @@ use spanledger::protect::{
 };
 use spanledger::span::{Attribute, LogRecord, Record, Resource, Scope, Sink as _, Value as Said};
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 const TEXT: &str = "canary: please refund order 1042 to my card";
@@ -399,4 +400,64 @@ async fn without_room_for_a_key_nothing_is_acknowledged() {
     std::fs::remove_file(&subjects).unwrap();
     bench.send("alice", TEXT).await;
     assert_eq!(bench.text(0), TEXT);
+}
+
+/// `spanledger erase` on a data folder, killed at the `nth` call of that kind on a thread. Whether
+/// it came to its end.
+fn erased_with_a_kill(data: &Path, call: &str, nth: u32) -> bool {
+    let inject = format!("inject={call}:signal=KILL:when={nth}");
+    let trace = data.join("trace.txt");
+    let status = Command::new("strace")
+        .args(["-f", "-qq", "-o", trace.to_str().unwrap(), "-e"])
+        .args([&format!("trace={call}"), "-e", &inject, env!("CARGO_BIN_EXE_spanledger")])
+        .args(["erase", "--tenant", TENANT, "--subject", "alice", "--actor", "ada"])
+        .args(["--reason", "request 17", "--data", data.to_str().unwrap()])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .expect("strace starts; install it with: apt-get install strace");
+    std::fs::remove_file(trace).unwrap();
+    status.success()
+}
+
+/// The kinds of the entries.
+fn kinds(bench: &Bench) -> Vec<Kind> {
+    let bodies = (0..bench.ledger.reader().watermark()).map(|sequence| bench.entry(sequence).body);
+    let kind = |body: Vec<u8>| serde_json::from_slice::<Entry<'_>>(&body).unwrap().audit.kind;
+    bodies.map(kind).collect()
+}
+
+#[tokio::test]
+async fn an_erasure_killed_at_any_call_is_not_begun_or_is_completed_and_on_record() {
+    let (mut killed, mut completed) = (0, 0);
+    for call in ["fsync", "fdatasync", "rename", "unlink"] {
+        for nth in 1.. {
+            let bench = Bench::new();
+            bench.send("alice", TEXT).await;
+            bench.send("bob", "his").await;
+            let Bench { folder, ledger, intake, opener } = bench;
+            ledger.close().await.unwrap();
+            drop((ledger, intake, opener));
+            if erased_with_a_kill(folder.path(), call, nth) {
+                break;
+            }
+            killed += 1;
+            let bench = Bench::on(folder);
+            let begun = bench.is_erased(0);
+            let on_record = kinds(&bench).contains(&Kind::Erasure);
+            assert!(begun || !on_record, "{call} {nth}: on record and not erased");
+            bench.intake.complete_erasures().await.unwrap();
+            let recorded = kinds(&bench).iter().filter(|kind| **kind == Kind::Erasure).count();
+            if begun {
+                completed += 1;
+                assert_eq!(recorded, 1, "{call} {nth}");
+                assert!(bench.is_erased(0), "{call} {nth}");
+            } else {
+                assert_eq!((recorded, bench.text(0).as_str()), (0, TEXT), "{call} {nth}");
+            }
+            assert_eq!(bench.text(1), "his", "{call} {nth}");
+        }
+    }
+    assert!(killed > 8 && completed > 3 && completed < killed, "{killed} kills, {completed} begun");
 }

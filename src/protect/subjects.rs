@@ -252,7 +252,18 @@ impl SubjectKeys {
     fn disk(&self) -> Result<MutexGuard<'_, Option<File>>, SubjectKeyError> {
         let mut disk = self.disk.lock().unwrap_or_else(PoisonError::into_inner);
         if disk.is_none() {
-            *disk = Some(self.files()?.claim()?);
+            let files = self.files()?;
+            let lock = files.claim()?;
+            // What an earlier process was ordered to destroy seals nothing any more.
+            let orders = files.orders()?;
+            let mut slots = self.slots();
+            for order in orders {
+                if !matches!(slots.get(&order.subject), Some(Slot::Fresh(_))) {
+                    slots.insert(order.subject, Slot::Gone);
+                }
+            }
+            drop(slots);
+            *disk = Some(lock);
         }
         Ok(disk)
     }
@@ -319,14 +330,15 @@ impl SubjectKeys {
         let files = self.files()?;
         // In this order: what destroys a key notes it before the key goes, and what removes an order
         // noted its keys before.
-        let found = files.read(subject)?;
+        let found = files.read(subject);
         let orders = files.orders()?;
         let ordered = orders.iter().filter(|order| order.subject == *subject);
         let mut gone = ordered.flat_map(ErasureOrder::destroyed).chain(files.destroyed(subject)?);
         if let Some(destroyed) = gone.find(|destroyed| destroyed.key == key) {
             return Ok(FoundKey::Erased(destroyed));
         }
-        match found {
+        // Only now: a key that is half overwritten is no damage.
+        match found? {
             Some(found) if found.id == key => Ok(FoundKey::Here(found)),
             _ => Ok(FoundKey::Missing),
         }

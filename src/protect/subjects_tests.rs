@@ -129,11 +129,15 @@ fn an_order_stands_until_it_is_carried_out_also_after_a_crash() {
     };
     let again = store(&dir);
     assert!(is_erased(&again, subject(1), old), "before it is carried out");
+    again.claim().unwrap();
+    let new = kept(&again, subject(1));
+    assert_ne!(new, old, "what comes before it is carried out is sealed with another key");
     let [ordered] = &again.orders().unwrap()[..] else { panic!() };
     // A crash between the note and the key.
     again.files().unwrap().note_destroyed(&subject(1), ordered.destroyed().collect()).unwrap();
     again.destroy(ordered).unwrap();
     assert!(is_erased(&again, subject(1), old));
+    assert!(is_here(&again, subject(1), new));
     let noted = again.files().unwrap().destroyed(&subject(1)).unwrap();
     assert_eq!(noted.len(), 1, "noted once");
 }
