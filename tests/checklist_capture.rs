@@ -58,11 +58,11 @@ impl Kept {
 
 impl AuditStore for Shelf {
     fn write(&self, entries: &[EntryView<'_>]) -> Result<(), StoreError> {
-        let mut shelf = self.0.lock().unwrap();
+        let mut all = self.0.lock().unwrap();
         for entry in entries {
             let envelope = &entry.envelope;
-            if shelf.iter().all(|kept| kept.id != envelope.id) {
-                shelf.push(Kept {
+            if all.iter().all(|kept| kept.id != envelope.id) {
+                all.push(Kept {
                     tenant: envelope.tenant.to_owned(),
                     sequence: envelope.sequence,
                     id: envelope.id,
@@ -75,8 +75,8 @@ impl AuditStore for Shelf {
     }
 
     fn query(&self, request: &QueryRequest) -> Result<Page, StoreError> {
-        let shelf = self.0.lock().unwrap();
-        let own = shelf.iter().filter(|kept| kept.tenant == request.tenant.name());
+        let all = self.0.lock().unwrap();
+        let own = all.iter().filter(|kept| kept.tenant == request.tenant.name());
         let hits = own.filter(|kept| kept.answers(&request.query)).map(Kept::hit).collect();
         Ok(Page { hits, ..Page::default() })
     }
@@ -114,7 +114,7 @@ fn sorted(mut ids: Vec<String>) -> Vec<String> {
 }
 
 async fn ask_binary(server: &Server, query: &str) -> Vec<String> {
-    let query: String = query.bytes().map(|byte| format!("%{byte:02X}")).collect();
+    let query = query.bytes().map(|byte| format!("%{byte:02X}")).collect::<Vec<_>>().concat();
     let answer = server.get(&format!("/api/v1/entries?limit=1000&q={query}")).await;
     let entries = answer["entries"].as_array().unwrap().iter();
     sorted(entries.map(|entry| entry["event"]["id"].as_str().unwrap().to_owned()).collect())

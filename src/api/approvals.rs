@@ -13,8 +13,8 @@
 use super::caller::Caller;
 use super::problem::Problem;
 use super::responses::Asked;
-use super::service::{Api, Params, json, page_size, read_cursor};
-use super::told::{is, records, request, tenant_of};
+use super::service::{Api, Params, page_size, read_cursor};
+use super::told::{answer, is, records, request};
 use crate::access::Tenant;
 use crate::correlate::PauseKind;
 use crate::entry::Outcome;
@@ -82,8 +82,9 @@ pub(super) async fn list(
     caller: Caller,
     Params(params): Params<ApprovalParams>,
 ) -> Result<Response, Problem> {
-    let tenant = tenant_of(&caller, params.tenant.as_deref())?;
-    json(&api.ask(&caller, move |api| page(api, &tenant, &params)).await?)
+    let tenant = params.tenant.clone();
+    let page = move |api: &Api, tenant: &Tenant| page(api, tenant, &params);
+    answer(&api, &caller, tenant.as_deref(), page).await
 }
 
 /// What every approval is first found by.

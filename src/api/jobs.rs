@@ -6,8 +6,8 @@ use super::caller::Caller;
 use super::case::{Case, case};
 use super::problem::Problem;
 use super::responses::Asked;
-use super::service::{Api, Params, json, page_size, read_cursor};
-use super::told::{PageParams, exists, id_in_path, is, records, request, tenant_of, unknown};
+use super::service::{Api, Params, page_size, read_cursor};
+use super::told::{IdInPath, PageParams, answer_about, exists, is, records, request, unknown};
 use crate::access::Tenant;
 use crate::correlate::Namespace;
 use crate::entry::Outcome;
@@ -16,8 +16,7 @@ use crate::store::{Order, QueryRequest};
 use crate::story::{
     ApprovalStatus, DecisionRecord, EntryRef, MAX_STUDIED, OutputSafety, Record, Study,
 };
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -105,15 +104,13 @@ pub struct JobDecisions {
 pub(super) async fn job(
     State(api): State<Api>,
     caller: Caller,
-    id: Result<Path<String>, PathRejection>,
+    id: IdInPath,
     Params(params): Params<TenantParams>,
 ) -> Result<Response, Problem> {
-    let id = id_in_path(id)?;
-    let tenant = tenant_of(&caller, params.tenant.as_deref())?;
-    json(
-        &api.ask(&caller, move |api| state(api, &tenant, &id)?.ok_or_else(|| unknown("job")))
-            .await?,
-    )
+    let state = |api: &Api, tenant: &Tenant, id: &str| {
+        state(api, tenant, id)?.ok_or_else(|| unknown("job"))
+    };
+    answer_about(&api, &caller, id, params.tenant.as_deref(), state).await
 }
 
 /// Decisions about a job: what was said, under which rule and snapshot, who approved.
@@ -126,12 +123,12 @@ pub(super) async fn job(
 pub(super) async fn decisions(
     State(api): State<Api>,
     caller: Caller,
-    id: Result<Path<String>, PathRejection>,
+    id: IdInPath,
     Params(params): Params<PageParams>,
 ) -> Result<Response, Problem> {
-    let id = id_in_path(id)?;
-    let tenant = tenant_of(&caller, params.tenant.as_deref())?;
-    json(&api.ask(&caller, move |api| decided(api, &tenant, &id, &params)).await?)
+    let tenant = params.tenant.clone();
+    let decided = move |api: &Api, tenant: &Tenant, id: &str| decided(api, tenant, id, &params);
+    answer_about(&api, &caller, id, tenant.as_deref(), decided).await
 }
 
 /// Everything about a job in one answer: its state, decisions, approvals, timeline, the changes of the
@@ -145,16 +142,14 @@ pub(super) async fn decisions(
 pub(super) async fn evidence(
     State(api): State<Api>,
     caller: Caller,
-    id: Result<Path<String>, PathRejection>,
+    id: IdInPath,
     Params(params): Params<TenantParams>,
 ) -> Result<Response, Problem> {
-    let id = id_in_path(id)?;
-    let tenant = tenant_of(&caller, params.tenant.as_deref())?;
-    let answer = api.ask(&caller, move |api| {
-        let job = state(api, &tenant, &id)?.ok_or_else(|| unknown("job"))?;
-        case(api, &tenant, &id, &[Namespace::Job], Some(job))?.ok_or_else(|| unknown("job"))
-    });
-    json(&answer.await?)
+    let joined = |api: &Api, tenant: &Tenant, id: &str| {
+        let job = state(api, tenant, id)?.ok_or_else(|| unknown("job"))?;
+        case(api, tenant, id, &[Namespace::Job], Some(job))?.ok_or_else(|| unknown("job"))
+    };
+    answer_about(&api, &caller, id, params.tenant.as_deref(), joined).await
 }
 
 /// The state of a job; `None` when no entry names it.

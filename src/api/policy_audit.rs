@@ -3,8 +3,8 @@
 use super::caller::Caller;
 use super::problem::Problem;
 use super::responses::Asked;
-use super::service::{Api, Params, json, page_size, read_cursor};
-use super::told::{PageParams, is, records, request, tenant_of};
+use super::service::{Api, Params, page_size, read_cursor};
+use super::told::{PageParams, answer, is, records, request};
 use crate::access::Tenant;
 use crate::store::{Order, QueryRequest};
 use crate::story::Record;
@@ -73,8 +73,9 @@ pub(super) async fn list(
     caller: Caller,
     Params(params): Params<PageParams>,
 ) -> Result<Response, Problem> {
-    let tenant = tenant_of(&caller, params.tenant.as_deref())?;
-    json(&api.ask(&caller, move |api| page(api, &tenant, &params)).await?)
+    let tenant = params.tenant.clone();
+    let page = move |api: &Api, tenant: &Tenant| page(api, tenant, &params);
+    answer(&api, &caller, tenant.as_deref(), page).await
 }
 
 fn page(api: &Api, tenant: &Tenant, params: &PageParams) -> Result<PolicyAudit, Problem> {

@@ -7,16 +7,15 @@ use super::case::{Case, case};
 use super::limits::QUERY_BUDGET;
 use super::problem::Problem;
 use super::responses::Asked;
-use super::service::{Api, Params, json, page_size, read_cursor};
-use super::told::{exists, id_in_path, is, records, tenant_of, unknown};
+use super::service::{Api, Params, page_size, read_cursor};
+use super::told::{IdInPath, answer_about, exists, is, records, unknown};
 use crate::access::Tenant;
 use crate::correlate::Namespace;
 use crate::entry::Outcome;
 use crate::store::query::Query;
 use crate::store::{Order, TraceRequest};
 use crate::story::{OutputSafety, Record};
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -110,12 +109,12 @@ pub struct Timeline {
 pub(super) async fn timeline(
     State(api): State<Api>,
     caller: Caller,
-    id: Result<Path<String>, PathRejection>,
+    id: IdInPath,
     Params(params): Params<TraceParams>,
 ) -> Result<Response, Problem> {
-    let id = id_in_path(id)?;
-    let tenant = tenant_of(&caller, params.tenant.as_deref())?;
-    json(&api.ask(&caller, move |api| page(api, &tenant, &id, &params)).await?)
+    let tenant = params.tenant.clone();
+    let page = move |api: &Api, tenant: &Tenant, id: &str| page(api, tenant, id, &params);
+    answer_about(&api, &caller, id, tenant.as_deref(), page).await
 }
 
 /// A run: everything about it in one answer, as its evidence has it.
@@ -129,10 +128,10 @@ pub(super) async fn timeline(
 pub(super) async fn run(
     State(api): State<Api>,
     caller: Caller,
-    id: Result<Path<String>, PathRejection>,
+    id: IdInPath,
     Params(params): Params<TenantParams>,
 ) -> Result<Response, Problem> {
-    joined(&api, &caller, id, &params).await
+    answer_about(&api, &caller, id, params.tenant.as_deref(), joined).await
 }
 
 /// Everything about a run in one answer: decisions, approvals, timeline, the changes of the policies
@@ -147,25 +146,15 @@ pub(super) async fn run(
 pub(super) async fn evidence(
     State(api): State<Api>,
     caller: Caller,
-    id: Result<Path<String>, PathRejection>,
+    id: IdInPath,
     Params(params): Params<TenantParams>,
 ) -> Result<Response, Problem> {
-    joined(&api, &caller, id, &params).await
+    answer_about(&api, &caller, id, params.tenant.as_deref(), joined).await
 }
 
-async fn joined(
-    api: &Api,
-    caller: &Caller,
-    id: Result<Path<String>, PathRejection>,
-    params: &TenantParams,
-) -> Result<Response, Problem> {
-    let id = id_in_path(id)?;
-    let tenant = tenant_of(caller, params.tenant.as_deref())?;
-    let answer = api.ask(caller, move |api| {
-        known(api, &tenant, &id)?;
-        case(api, &tenant, &id, RUN, None)?.ok_or_else(|| unknown("run"))
-    });
-    json(&answer.await?)
+fn joined(api: &Api, tenant: &Tenant, id: &str) -> Result<Case, Problem> {
+    known(api, tenant, id)?;
+    case(api, tenant, id, RUN, None)?.ok_or_else(|| unknown("run"))
 }
 
 /// Cheaper than a story that nobody has.

@@ -3,7 +3,7 @@
 use super::caller::Caller;
 use super::limits::{MAX_ID_BYTES, QUERY_BUDGET, STREAM_BUDGET};
 use super::problem::Problem;
-use super::service::Api;
+use super::service::{Api, json};
 use crate::access::Tenant;
 use crate::correlate::Namespace;
 use crate::store::query::Query;
@@ -11,6 +11,7 @@ use crate::store::{AuditStore, Cursor, Hit, Order, QueryRequest, TraceRequest, T
 use crate::story::{Finding, MAX_STUDIED, Record, Study, missing, streams};
 use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
+use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -40,7 +41,7 @@ pub struct Studied {
 }
 
 /// The id in a path.
-pub(super) fn id_in_path(id: Result<Path<String>, PathRejection>) -> Result<String, Problem> {
+pub(super) fn id_in_path(id: IdInPath) -> Result<String, Problem> {
     let Path(id) = id.map_err(|_| {
         Problem::parameter("The id is not percent-encoded UTF-8: encode each byte of it as %XX.")
     })?;
@@ -142,7 +143,28 @@ fn gaps(store: &dyn AuditStore, tenant: &Tenant, read: &[Record]) -> Vec<Finding
     streams(read).iter().filter_map(|stream| missing(stream, &whole(&stream.id)?)).collect()
 }
 
-/// Whose evidence is asked for.
-pub(super) fn tenant_of(caller: &Caller, named: Option<&str>) -> Result<Tenant, Problem> {
-    caller.scope(named, None)
+/// Answers a question about the evidence of the tenant that is named, else of the caller's own.
+pub(super) async fn answer<T: Serialize + Send + 'static>(
+    api: &Api,
+    caller: &Caller,
+    tenant: Option<&str>,
+    work: impl FnOnce(&Api, &Tenant) -> Result<T, Problem> + Send + 'static,
+) -> Result<Response, Problem> {
+    let tenant = caller.scope(tenant, None)?;
+    json(&api.ask(caller, move |api| work(api, &tenant)).await?)
+}
+
+/// The id that a path has, as the router gives it.
+pub(super) type IdInPath = Result<Path<String>, PathRejection>;
+
+/// Answers a question about what the id in the path names.
+pub(super) async fn answer_about<T: Serialize + Send + 'static>(
+    api: &Api,
+    caller: &Caller,
+    id: IdInPath,
+    tenant: Option<&str>,
+    work: impl FnOnce(&Api, &Tenant, &str) -> Result<T, Problem> + Send + 'static,
+) -> Result<Response, Problem> {
+    let id = id_in_path(id)?;
+    answer(api, caller, tenant, move |api, tenant| work(api, tenant, &id)).await
 }

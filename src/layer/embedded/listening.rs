@@ -64,13 +64,13 @@ impl Listening {
         let router = api::router(api, HostCheck::for_listener(address));
         let stop = Arc::new(watch::Sender::new(false));
         let mut told = stop.subscribe();
-        let served = tokio::spawn(server.serve(router, async move {
+        let answering = tokio::spawn(server.serve(router, async move {
             // The sender is gone only when this is.
             let _ = told.wait_for(|stop| *stop).await;
         }));
         let (of_health, of_stop) = (Arc::clone(&health), Arc::clone(&stop));
         let looked = tokio::spawn(look(config.data.clone(), vitals, of_health, of_stop));
-        Ok(Self { address, health, stop, tasks: [served, looked] })
+        Ok(Self { address, health, stop, tasks: [answering, looked] })
     }
 
     /// Where it listens.
@@ -83,10 +83,10 @@ impl Listening {
         // Who waits for new entries is answered: none will come.
         self.health.stop();
         self.stop.send_replace(true);
-        let [mut served, looked] = self.tasks;
+        let [mut answering, looked] = self.tasks;
         looked.abort();
-        if tokio::time::timeout(within, &mut served).await.is_err() {
-            served.abort();
+        if tokio::time::timeout(within, &mut answering).await.is_err() {
+            answering.abort();
         }
     }
 }
