@@ -73,6 +73,8 @@ async fn run(cli: Cli) -> Exit {
         Command::Keys(args) => {
             cli::end(cli::keys(&args, style, &mut out, &mut std::io::stderr()).await)
         }
+        Command::Repair(args) => cli::end(cli::repair(&args, &mut out).await),
+        Command::Hold(args) => cli::end(cli::hold(&args, &mut out)),
         Command::Setup(args) => setup(args, &mut out).await,
     }
 }

@@ -26,6 +26,8 @@ fn the_help_of_each_command_has_examples() {
         "verify",
         "evidence",
         "setup",
+        "repair",
+        "hold",
         "dead-letters",
         "keys",
         "convert",

@@ -2,8 +2,10 @@
 
 use super::bench::BenchArgs;
 use super::connect::ConnectArgs;
+use super::hold::HoldArgs;
 use super::import::ImportArgs;
 use super::keys_args::KeysArgs;
+use super::repair::RepairArgs;
 use super::setup::SetupArgs;
 use super::verify_args::{EvidenceArgs, VerifyArgs};
 use crate::api::{DEFAULT_LETTERS, MAX_LETTERS};
@@ -58,6 +60,10 @@ pub enum Command {
     Import(ImportArgs),
     /// Check that nobody changed the ledger, or a bundle of evidence
     Verify(VerifyArgs),
+    /// Go on with what can be kept of a damaged ledger
+    Repair(RepairArgs),
+    /// Keep evidence beyond its retention: hold a story or a tenant, list holds, release them
+    Hold(HoldArgs),
     /// Put everything that belongs to one id into one file that others can check
     Evidence(EvidenceArgs),
     /// Prepare what spanledger writes to: Elasticsearch or OpenSearch

@@ -7,7 +7,7 @@ use super::import::ImportError;
 use super::keys::KeysError;
 use super::trust::TrustError;
 use crate::evidence::FolderError;
-use crate::pipeline::LogKeyError;
+use crate::pipeline::{HoldsError, LogKeyError, RepairError};
 use std::io;
 use std::path::PathBuf;
 
@@ -71,6 +71,9 @@ pub enum CommandError {
     /// The ledger cannot be checked.
     #[error("the ledger cannot be checked; name its data folder with --data DIR")]
     Verify(#[from] FolderError),
+    /// Holds were not read or changed.
+    #[error(transparent)]
+    Holds(#[from] HoldsError),
     /// What a verification is to be made with cannot be used.
     #[error(transparent)]
     Trust(#[from] TrustError),
@@ -85,6 +88,9 @@ pub enum CommandError {
         /// Why.
         source: io::Error,
     },
+    /// Nothing was repaired, or not to its end.
+    #[error(transparent)]
+    Repair(#[from] RepairError),
     /// Files were not imported, or not to their end.
     #[error(transparent)]
     Import(#[from] ImportError),

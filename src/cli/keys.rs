@@ -359,7 +359,7 @@ fn read<A: DeserializeOwned>(bytes: &[u8]) -> Result<A, CommandError> {
 
 /// Who changes the folder: the user of this process. Not what the environment calls him, which he
 /// can choose.
-fn actor() -> String {
+pub(super) fn actor() -> String {
     let uid = rustix::process::getuid().as_raw().to_string();
     let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
     let name = users.lines().find_map(|user| {

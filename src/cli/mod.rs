@@ -9,6 +9,8 @@
 //! | `convert.rs`, `explained.rs` | what a request would become, and why |
 //! | `import/` | JSON Lines to a running server |
 //! | `setup.rs`, `kibana.rs` | what has to be in Elasticsearch before the exporter writes; what people look at in Kibana |
+//! | `hold.rs` | what retention leaves alone |
+//! | `repair.rs` | what can be kept of a damaged ledger |
 //! | `verify.rs`, `verify_args.rs`, `trust.rs` | ledger and bundles computed again; with which keys |
 //! | `verify_copy.rs` | the documents of a cluster against the ledger |
 //! | `evidence.rs` | a bundle of evidence, written |
@@ -45,6 +47,7 @@ mod evidence;
 mod exit;
 mod explained;
 mod exposure;
+mod hold;
 mod import;
 mod keeper;
 mod keyring;
@@ -58,6 +61,7 @@ mod log_key;
 mod meaning;
 mod moment;
 mod offline;
+mod repair;
 mod search;
 pub mod serve;
 pub mod setup;
@@ -80,11 +84,13 @@ pub use display::{Paint, Style, clean};
 pub use endpoints::{ENDPOINTS_FILE, Endpoints, EndpointsError};
 pub use evidence::evidence;
 pub use exit::{CommandError, Exit, end, error_line};
+pub use hold::{HoldArgs, hold};
 pub use import::{ImportArgs, ImportError, ImportFormat, SendError, import};
 pub use keys::{KeysError, access_dir, keys};
 pub use keys_args::*;
 pub use moment::{length, moment, offset};
 pub use offline::offline;
+pub use repair::{RepairArgs, repair};
 pub use search::search;
 pub use table::{heading, line};
 pub use tail::tail;

@@ -142,6 +142,7 @@ pub async fn start(config: Config, mappings: Mappings) -> Result<Running, ServeE
         late: pipeline.late().cloned(),
         reader: pipeline.reader().cloned(),
         alerts: pipeline.alerts().to_vec(),
+        upkeep: Arc::clone(pipeline.upkeep()),
         tls: tls.clone(),
         published: pipeline.published(),
         api: Arc::clone(&load),

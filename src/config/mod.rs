@@ -18,6 +18,7 @@ mod elasticsearch;
 pub(crate) mod fuzzing;
 mod public_log;
 mod raw;
+mod retention;
 mod tls;
 mod units;
 pub mod yaml;
@@ -25,6 +26,7 @@ pub mod yaml;
 pub use alerts::MAX_ALERTS;
 pub use elasticsearch::Elasticsearch;
 pub use public_log::{CheckpointSink, PublicLogSettings, SinkTarget, Witness};
+pub use retention::{Retention, RetentionClass};
 pub use tls::Transport;
 pub use units::{Period, Size};
 
@@ -56,6 +58,10 @@ pub struct Config {
     pub limits: receiver::Limits,
     /// How the ledger is run.
     pub ledger: ledger::Options,
+    /// When full segments are compressed; `None`: never.
+    pub compress_after: Option<Duration>,
+    /// How long bodies are kept.
+    pub retention: Retention,
     /// The public form of the ledger, and its checkpoints.
     pub public_log: PublicLogSettings,
     /// What is recorded and how it is protected.
@@ -220,6 +226,8 @@ fn resolve(raw: Raw, overrides: &Overrides) -> Result<Config, ConfigError> {
             reserve_bytes: raw.ledger.reserve.bytes(),
             ..ledger::Options::default()
         },
+        compress_after: raw.ledger.compress.then(|| raw.ledger.compress_after.duration()),
+        retention: raw.retention.resolve(audit.retention_days)?,
         public_log: raw.public_log.resolve()?,
         audit,
         index: raw.index.enabled.then(|| Index {
@@ -295,6 +303,9 @@ mod tests {
             tls::RawTls::KEYS,
             RawReceiver::KEYS,
             raw::RawLedger::KEYS,
+            retention::RawRetention::KEYS,
+            retention::RawClass::KEYS,
+            retention::RawRule::KEYS,
             raw::RawIndex::KEYS,
             raw::RawCorrelation::KEYS,
             elasticsearch::RawElasticsearch::KEYS,

@@ -6,6 +6,7 @@ use super::alerts::RawAlert;
 use super::axonflow::RawAxonflow;
 use super::elasticsearch::RawElasticsearch;
 use super::public_log::RawPublicLog;
+use super::retention::RawRetention;
 use super::tls::RawTls;
 use super::{Period, Size};
 use crate::telemetry::LogFormat;
@@ -58,6 +59,8 @@ section! {
         public_log: RawPublicLog = RawPublicLog::default(),
         /// What is recorded and how it is protected.
         audit: crate::protect::Settings = crate::protect::Settings::default(),
+        /// How long bodies are kept.
+        retention: RawRetention = RawRetention::default(),
         /// The embedded index.
         index: RawIndex = RawIndex::default(),
         /// How ids join.
@@ -118,6 +121,10 @@ section! {
         duplicate_window: usize = 1 << 20,
         /// Bytes that may wait for the writer.
         queue: Size = Size::mib(64),
+        /// Whether full segments are compressed.
+        compress: bool = true,
+        /// Time after which a full segment is compressed.
+        compress_after: Period = Period::seconds(10 * 60),
     }
 }
 

@@ -10,9 +10,6 @@ use crate::ledger::{Batch, BatchError, Commitment, EntryId, NewEntry};
 use crate::protect::TenantProtector;
 use crate::span::{Record, Refusal, Resource, Scope, Sink};
 
-/// Retention class of everything until classes are configurable.
-pub(super) const DEFAULT_RETENTION_CLASS: u8 = 0;
-
 /// The records of one request. Each is converted, protected and encoded when it is given, so a
 /// draft holds the bytes of its entries and nothing else.
 #[derive(Debug)]
@@ -131,7 +128,7 @@ impl Envelope<'_> {
                 id: EntryId(self.protector.keys().entry_id(digest)),
                 tenant: self.tenant.name(),
                 tenant_pseudonym: self.protector.keys().pseudonym(),
-                retention_class: DEFAULT_RETENTION_CLASS,
+                retention_class: inner.classes.of(self.tenant, entry.audit.kind),
                 received_ns: self.received_ns,
                 mapping_version: inner.mappings.version(),
                 source_key: self.source_key,

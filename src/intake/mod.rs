@@ -3,6 +3,8 @@
 //! | file | holds |
 //! |---|---|
 //! | `mod.rs` | [`Intake`]: what every receiver calls |
+//! | `acts.rs` | entries about what was done to the ledger itself |
+//! | `classes.rs` | [`Classes`]: how long which entries are kept |
 //! | `draft.rs` | [`Draft`]: the records of one request on their way to becoming entries |
 //! | `identity.rs` | the digest of a record, from which its entry's id is made |
 //! | `own.rs` | entries about what was done to spanledger itself |
@@ -14,6 +16,8 @@
 //! request's task), and commits it. [`Intake::commit`] returns when the ledger has fsynced every
 //! entry of the draft: the reply that follows it is the acknowledgement.
 
+mod acts;
+mod classes;
 mod draft;
 mod identity;
 mod own;
@@ -21,6 +25,8 @@ mod preview;
 mod receipts;
 mod rejection;
 
+pub use acts::{Fact, LedgerAct};
+pub use classes::{ClassRule, Classes, DEFAULT_CLASS, PERMANENT_CLASS};
 pub use draft::Draft;
 pub use own::{OperatorAction, UNKNOWN_ACTOR};
 pub use preview::{Preview, Previewed};
@@ -51,6 +57,7 @@ struct Inner {
     mappings: Mappings,
     protector: Protector,
     ledger: Ledger,
+    classes: Classes,
     rejections: Rejections,
     counts: Counts,
 }
@@ -106,11 +113,22 @@ impl Intake {
     /// An intake into that ledger. Must be called inside a tokio runtime: rejection entries are
     /// written by a task of their own.
     pub fn new(mappings: Mappings, protector: Protector, ledger: Ledger) -> Self {
+        Self::keeping(mappings, protector, ledger, Classes::default())
+    }
+
+    /// The same, with entries of those retention classes.
+    pub fn keeping(
+        mappings: Mappings,
+        protector: Protector,
+        ledger: Ledger,
+        classes: Classes,
+    ) -> Self {
         let (rejections, work) = Rejections::new();
         let intake = Self(Arc::new(Inner {
             mappings,
             protector,
             ledger,
+            classes,
             rejections,
             counts: Counts::default(),
         }));

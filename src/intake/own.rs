@@ -1,6 +1,6 @@
 //! Entries that spanledger makes itself, about what was done to it.
 
-use super::draft::{DEFAULT_RETENTION_CLASS, ledger_commitment};
+use super::draft::ledger_commitment;
 use super::{Intake, IntakeError, RETRY_AFTER, now_ns, unavailable};
 use crate::access::Tenant;
 use crate::entry::{Entry, EventPart, Kind, format_ns};
@@ -84,7 +84,7 @@ pub(super) async fn append(
             id: EntryId(keys.entry_id(&digest.finalize().into())),
             tenant: tenant.name(),
             tenant_pseudonym: keys.pseudonym(),
-            retention_class: DEFAULT_RETENTION_CLASS,
+            retention_class: inner.classes.of_own(tenant, entry.audit.kind),
             received_ns: now_ns(),
             mapping_version: inner.mappings.version(),
             source_key: None,

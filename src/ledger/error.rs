@@ -127,7 +127,7 @@ pub enum Damage {
 }
 
 /// What to do about damage: the end of each message about it.
-const REMEDY: &str = "run `spanledger verify` to see all of it, then restore the file from a copy";
+const REMEDY: &str = "run `spanledger verify` to see all of it, then restore the file from a copy; without one, `spanledger repair`";
 
 /// Why a ledger cannot be opened.
 #[derive(Debug, thiserror::Error)]

@@ -17,6 +17,9 @@
 //! | `tiles.rs`, `public.rs` | the public form of the log, [`PublicLog`] |
 //! | `signed.rs` | what was signed holds, or the ledger is not opened |
 //! | `tile_writer.rs` | [`TileWriter`], which makes the tiles as the tree grows |
+//! | `source.rs`, `packed.rs`, `rewrite.rs` | segments as plain and as packed files; from one to the other |
+//! | `retention.rs` | bodies whose time is over |
+//! | `repair.rs` | what can be kept of a damaged ledger |
 //! | `walk.rs`, `reserve.rs`, `bytes.rs` | reading frame by frame; small tools |
 //! | `storage.rs`, `direct.rs` | the disk; large groups past the system's memory |
 //! | `options.rs`, `status.rs`, `error.rs` | settings, numbers, errors |
@@ -28,6 +31,8 @@
 //! 00000000000000000000.index     its sidecar, when it is sealed    reserve   room for the end
 //! 00000000000000026214.segment   entries from number 26214 on      *.torn    cut off after a crash
 //! ```
+//!
+//! A sealed segment may stand in a `….packed` file instead, compressed block by block: `packed.rs`.
 //!
 //! # A segment
 //!
@@ -94,6 +99,7 @@ mod public;
 mod queue;
 mod reader;
 mod recover;
+mod repair;
 mod reserve;
 mod retention;
 mod rewrite;
@@ -129,6 +135,7 @@ pub(crate) use public::key_lines;
 pub use public::{CHECKPOINT_FILE, COSIGNED_FILE, KEYS_FILE, PublicLog, PublicLogError};
 pub use reader::{Chunk, Reader, Scan};
 pub use recover::{Recovery, Torn};
+pub use repair::{Repair, RepairPlan, Shortened};
 pub use retention::{Due, Expiry};
 pub use rewrite::{GoOn, RewriteError, Rewritten, Upkeep};
 pub use segment::{FORMAT_VERSION, HeaderError};

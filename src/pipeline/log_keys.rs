@@ -24,6 +24,9 @@ const PUBLIC: &str = "log.pub";
 const NEXT: &str = "log.next";
 const OLD: &str = "log.old";
 
+/// The files of a log's key, in its folder; the key itself is the last.
+pub(super) const FILES: [&str; 4] = [NEXT, OLD, PUBLIC, KEY];
+
 /// Largest key file, bytes: a key takes less than 200.
 const MAX_KEY_BYTES: u64 = 4096;
 

@@ -13,6 +13,9 @@
 //! | `answering.rs` | the store that answers, and the consumer that writes it |
 //! | `alerts.rs` | a consumer for each webhook |
 //! | `export.rs` | the export to Elasticsearch, and the correlator that follows it |
+//! | `holds.rs` | [`Holds`]: what retention leaves alone |
+//! | `repair.rs` | exchanging a damaged ledger for what can be kept of it |
+//! | `upkeep.rs` | packing and pruning of old segments |
 //! | `publish.rs` | [`Published`]: the public log, and how publishing goes |
 //! | `sign.rs`, `log_keys.rs` | the thread that makes tiles and signs checkpoints, and its key |
 //! | `outgoing.rs` | checkpoints on their way to witnesses and sinks |
@@ -28,18 +31,24 @@ mod error;
 mod export;
 mod folders;
 mod health;
+mod holds;
 mod log_keys;
 mod outgoing;
 mod publish;
+mod repair;
 mod sign;
+mod upkeep;
 
 pub use error::PipelineError;
 pub use export::{ELASTICSEARCH, ExportError};
 pub(crate) use folders::{cursors_dir, dead_letters_dir};
 pub use folders::{index_dir, ledger_dir, ledger_name, log_dir};
 pub use health::Vitals;
+pub use holds::{Hold, HoldAct, Holds, HoldsError, MAX_HOLDS};
 pub use log_keys::{LogKeyError, ask_for_rotation, log_key};
 pub use publish::{PublishStatus, Published};
+pub use repair::{Mandate, RepairError, Repaired, plan_repair, put_aside, repair};
+pub use upkeep::UpkeepStatus;
 
 use crate::config::{Config, Shutdown};
 use crate::convert::{MappingError, Mappings};
@@ -57,6 +66,7 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
+use upkeep::{Keeping, Work};
 
 /// The mappings that the configuration names, else those that come with the program.
 ///
@@ -88,7 +98,8 @@ impl Opened {
         let keys = folders::open_keys(config)?;
         let protector = Protector::new(&config.audit, keys)?;
         let (ledger, recovery) = folders::open_ledger(config)?;
-        let intake = Intake::new(mappings, protector, ledger.clone());
+        let classes = config.retention.rules.clone();
+        let intake = Intake::keeping(mappings, protector, ledger.clone(), classes);
         Ok(Self { ledger, intake, recovery })
     }
 
@@ -129,6 +140,15 @@ impl Opened {
             .chain(correlator.map(|late| late.consumer))
             .chain(alerting.into_iter().map(|alert| alert.consumer))
             .collect();
+        let of = |(_, status): &(_, Arc<ConsumerStatus>)| Arc::clone(status);
+        let work = Work {
+            intake: intake.clone(),
+            store: Arc::clone(&store),
+            // The index is made of what is kept: reading it again, it leaves out what went.
+            consumers: progress.iter().filter(|(name, _)| *name != INDEX).map(of).collect(),
+            exporter: exporter.clone(),
+        };
+        let upkeep = Keeping::start(config, &ledger, work).map_err(PipelineError::Consumer)?;
         let publisher = Publisher::start(Parts {
             reader: ledger.reader(),
             intake: intake.clone(),
@@ -151,6 +171,7 @@ impl Opened {
             alerts,
             progress,
             consumers,
+            upkeep,
             publisher,
             shutdown,
         })
@@ -170,6 +191,7 @@ pub struct Pipeline {
     alerts: Vec<Arc<AlertStatus>>,
     progress: Vec<(&'static str, Arc<ConsumerStatus>)>,
     consumers: Vec<Consumer>,
+    upkeep: Keeping,
     publisher: Publisher,
     shutdown: Shutdown,
 }
@@ -220,6 +242,11 @@ impl Pipeline {
         &self.alerts
     }
 
+    /// What the upkeep of segments did, and what is in its way.
+    pub fn upkeep(&self) -> &Arc<UpkeepStatus> {
+        self.upkeep.status()
+    }
+
     /// How far each consumer is, by name, in the order of the data flow.
     pub fn progress(&self) -> &[(&'static str, Arc<ConsumerStatus>)] {
         &self.progress
@@ -255,9 +282,16 @@ impl Pipeline {
     /// # Errors
     /// The same.
     pub async fn stop_within(self, deadlines: Shutdown) -> Result<(), PipelineError> {
+        // What it would do has time until the next start.
+        self.upkeep.tell();
         let closed = timeout(deadlines.ledger, self.ledger.close()).await;
         // All at once: what one waits for must not eat the time of another.
         let mut stopping = JoinSet::new();
+        let upkeep = self.upkeep;
+        stopping.spawn_blocking(move || {
+            upkeep.stop(deadlines.consumers);
+            ("upkeep".to_owned(), Stopped::Cleanly)
+        });
         for consumer in self.consumers {
             let name = consumer.name().to_owned();
             stopping.spawn_blocking(move || (name, consumer.stop(deadlines.consumers)));

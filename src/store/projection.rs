@@ -27,7 +27,8 @@ pub struct Origin<'a> {
 /// covers the body.
 ///
 /// A body that does not look like this version's (pruned, damaged, of a later version) is shown
-/// with the envelope alone, and as text under `audit.ledger.unreadable_body`.
+/// with the envelope alone, and as text under `audit.ledger.unreadable_body`; of one that is not kept
+/// any more `audit.ledger.pruned` tells.
 pub fn write_document(entry: &EntryView<'_>, origin: Origin<'_>, out: &mut Vec<u8>) {
     let start = out.len();
     if splice(entry, origin, out).is_none() {
@@ -84,9 +85,11 @@ fn write_alone(entry: &EntryView<'_>, origin: Origin<'_>, out: &mut Vec<u8>) {
     write_event_fields(envelope, out);
     put(out, r#"},"audit":{"#);
     write_ledger_object(envelope, origin, out);
-    if !entry.body.is_empty() {
-        // Back into the object that was closed.
-        out.pop();
+    // Back into the object that was closed.
+    out.pop();
+    if entry.body.is_empty() {
+        put(out, r#","pruned":true}"#);
+    } else {
         put(out, r#","unreadable_body":"#);
         write_quoted(&String::from_utf8_lossy(entry.body), out);
         put(out, "}");
@@ -323,6 +326,8 @@ mod tests {
             assert_eq!(json["event"]["sequence"], 7, "{body}");
             let kept = json["audit"]["ledger"].get("unreadable_body");
             assert_eq!(kept.is_some(), !body.is_empty(), "{body}");
+            let pruned = &json["audit"]["ledger"]["pruned"];
+            assert_eq!(pruned == &Value::Bool(true), body.is_empty(), "{body}");
         }
     }
 

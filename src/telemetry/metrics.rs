@@ -12,7 +12,7 @@ use crate::elasticsearch::{
 use crate::export::{AlertStatus, ConsumerStatus};
 use crate::intake::Intake;
 use crate::ledger::{Ledger, Reader};
-use crate::pipeline::Published;
+use crate::pipeline::{Published, UpkeepStatus};
 use crate::receiver::{HandshakeFailure, LimitHit, Receiver};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{EncodeMetric, MetricEncoder, NoLabelSet};
@@ -49,6 +49,8 @@ pub struct Sources {
     pub alerts: Vec<Arc<AlertStatus>>,
     /// The public log.
     pub published: Published,
+    /// What the upkeep of old segments did.
+    pub upkeep: Arc<UpkeepStatus>,
     /// TLS of the listeners, if they speak it.
     pub tls: Option<Arc<Tls>>,
 }
@@ -61,6 +63,7 @@ impl Sources {
         self.intake(&mut page);
         self.receiver(&mut page);
         self.ledger(&mut page);
+        upkeep_numbers(&self.upkeep, &mut page);
         self.consumers(&mut page);
         self.public_log(&mut page);
         if let Some(exporter) = &self.exporter {
@@ -352,6 +355,16 @@ fn exporter_numbers(status: &ExporterStatus, dead_letters: u64, page: &mut Page)
     let known: Vec<_> = ExporterState::ALL.iter().map(is).collect();
     page.gauges("elasticsearch_state", "1 for what it is doing", "state", &known);
     page.latency("elasticsearch_bulk", "Time to the reply of a bulk", &status.latency());
+}
+
+fn upkeep_numbers(upkeep: &UpkeepStatus, page: &mut Page) {
+    page.count("ledger_segments_packed", "Segments that were compressed", load(&upkeep.packed));
+    let help = "Bytes on the disk that compressing and pruning segments gave back";
+    page.count("ledger_freed_bytes", help, load(&upkeep.freed_bytes));
+    let help = "Entries whose bodies were taken out because their time was over";
+    page.count("ledger_entries_pruned", help, load(&upkeep.pruned));
+    let help = "Times that segments could not be compressed or pruned";
+    page.count("ledger_upkeep_failures", help, load(&upkeep.failures));
 }
 
 /// What the listeners serve.

@@ -1,0 +1,252 @@
+//! Retention in a whole data folder: what goes when its time is over, what stays, and what tells it.
+#![cfg(feature = "server")]
+
+mod support;
+
+use assert_cmd::Command;
+use spanledger::access::Tenant;
+use spanledger::config::{Config, Overrides};
+use spanledger::convert::Mappings;
+use spanledger::entry::{Entry, Kind};
+use spanledger::ledger::checkpoint::{Checkpoint, LogKey};
+use spanledger::ledger::{
+    Batch, EntryId, EntryRef, Ledger, NewEntry, Options, Reader, StoredEntry, verify,
+};
+use spanledger::pipeline::{Opened, Pipeline, ledger_dir, ledger_name};
+use spanledger::protect::Keys;
+use spanledger::store::query::Query;
+use spanledger::store::{QueryRequest, TraceRequest};
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use support::server::wait_until;
+
+const ENTRIES: u64 = 6_000;
+
+/// Received in 2020: older than every finite class.
+const OLD_NS: u64 = 1_600_000_000_000_000_000;
+
+/// Segments of 1 MiB, looked at every second, packed at once.
+const CONFIG: &str = "ledger: {segment: 1MiB, compress_after: 1ms}\nretention: {every: 1s}\n";
+
+fn config(data: &Path, text: &str) -> Config {
+    let file = data.with_extension("yaml");
+    std::fs::write(&file, text).unwrap();
+    let overrides = Overrides { data: Some(data.to_owned()), ..Overrides::default() };
+    Config::load(Some(&file), &overrides).unwrap()
+}
+
+/// Whose entry it is, its class, and the run that it belongs to.
+fn facts(n: u64) -> (&'static str, u8, String) {
+    let tenant = if n.is_multiple_of(3) { "held" } else { "default" };
+    let class = if n % 10 == 1 { 255 } else { 0 };
+    (tenant, class, format!("run-{}", n / 100))
+}
+
+/// A data folder with old entries, of which a checkpoint covers some.
+async fn old_data(data: &Path, signed: u64) {
+    let config = config(data, CONFIG);
+    let keys = Keys::open_or_create(&config.keys).unwrap();
+    let (ledger, _) = Ledger::open(&ledger_dir(data), config.ledger.clone()).unwrap();
+    for group in 0..ENTRIES / 100 {
+        let mut batch = Batch::new();
+        for n in group * 100..(group + 1) * 100 {
+            let (tenant, retention_class, run) = facts(n);
+            let of = keys.tenant(&Tenant::new(tenant).unwrap());
+            let mut entry = Entry::new(Kind::ToolCall);
+            entry.message = Some(format!("canary {n} {}", "x".repeat(700)).into());
+            entry.add_trace_id(run.into());
+            let mut body = Vec::new();
+            entry.write(&mut body).unwrap();
+            let new = NewEntry {
+                id: EntryId(u128::from(n + 1).to_be_bytes()),
+                tenant,
+                tenant_pseudonym: of.pseudonym(),
+                retention_class,
+                received_ns: OLD_NS + n,
+                mapping_version: [0; 8],
+                source_key: None,
+                commitments: &[],
+                sealed: &[],
+                body: &body,
+            };
+            batch.push(&new).unwrap();
+        }
+        ledger.append(batch).await.unwrap();
+        if (group + 1) * 100 == signed {
+            sign(data, &ledger.reader());
+        }
+    }
+    ledger.close().await.unwrap();
+}
+
+/// What the publisher would leave.
+fn sign(data: &Path, reader: &Reader) {
+    let origin = ledger_name(reader.origin());
+    let key = LogKey::generate(&origin).unwrap();
+    let signed = key.sign(&Checkpoint { origin, head: reader.head() }).unwrap();
+    std::fs::create_dir_all(data.join("log")).unwrap();
+    std::fs::write(data.join("log/checkpoint"), signed.note).unwrap();
+}
+
+fn start(data: &Path, text: &str) -> Pipeline {
+    let config = config(data, text);
+    let opened = Opened::open(&config, Mappings::builtin().unwrap()).unwrap();
+    opened.start(&config).unwrap()
+}
+
+fn entries(reader: &Reader) -> Vec<StoredEntry> {
+    (0..reader.watermark()).map(|n| reader.get(n).unwrap().unwrap()).collect()
+}
+
+fn json(entry: &EntryRef<'_>) -> serde_json::Value {
+    serde_json::from_slice(entry.body).unwrap()
+}
+
+/// Entries of ours of that kind.
+fn told(all: &[StoredEntry], kind: &str) -> Vec<serde_json::Value> {
+    let own = all.iter().filter(|entry| entry.tenant == "_spanledger" && !entry.pruned);
+    own.map(|entry| json(&entry.as_ref())).filter(|body| body["audit"]["kind"] == kind).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_whose_time_is_over_go_and_an_entry_tells_which_and_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let signed = 5_000;
+    old_data(&data, signed).await;
+    let command = |words: &[&str]| {
+        let mut program = Command::cargo_bin("spanledger").unwrap();
+        let done = program.arg("hold").args(words).arg("--data").arg(&data).assert().success();
+        String::from_utf8(done.get_output().stdout.clone()).unwrap()
+    };
+    let all = command(&["add", "--tenant", "held", "--all", "--reason", "case 7"]);
+    let one = command(&["add", "--trace", "run-3", "--reason", "case 8"]);
+    assert!(command(&["list"]).contains("run-3 of tenant default"));
+
+    let pipeline = start(&data, CONFIG);
+    let reader = pipeline.ledger().reader();
+    let status = pipeline.upkeep().clone();
+    wait_until("something is pruned", || status.pruned.load(Ordering::Relaxed) > 0).await;
+    let segment_ends = || {
+        let names = ledger_dir(&data).read_dir().unwrap().map(|file| file.unwrap().file_name());
+        let names = names.filter_map(|name| name.into_string().ok());
+        let firsts = names.filter(|name| name.ends_with(".packed") || name.ends_with(".segment"));
+        let mut firsts: Vec<u64> = firsts.map(|name| name[..20].parse().unwrap()).collect();
+        firsts.sort_unstable();
+        firsts
+    };
+    let limit = segment_ends().into_iter().filter(|first| *first <= signed).max().unwrap();
+    assert!(limit > 1_000, "{limit}");
+    let goes = |n: u64, held: bool| {
+        let (tenant, class, run) = facts(n);
+        n < limit && class == 0 && !(held && (tenant == "held" || run == "run-3"))
+    };
+    let expected = (0..ENTRIES).filter(|n| goes(*n, true)).count() as u64;
+    wait_until("all that is due is pruned", || status.pruned.load(Ordering::Relaxed) >= expected)
+        .await;
+    let now = entries(&reader);
+    for entry in &now[..usize::try_from(ENTRIES).unwrap()] {
+        assert_eq!(entry.pruned, goes(entry.sequence, true), "entry {}", entry.sequence);
+    }
+
+    let prunes = told(&now, "prune");
+    let counted = prunes.iter().map(|body| body["attributes"]["spanledger.prune.entries"].as_u64());
+    assert_eq!(counted.sum::<Option<u64>>(), Some(expected));
+    for body in &prunes {
+        assert_eq!(body["audit"]["actor"]["id"], "spanledger:retention");
+        assert_eq!(body["event"]["reason"], "kept for 184 days");
+    }
+    let holds: Vec<_> = now
+        .iter()
+        .filter(|entry| !entry.pruned && entry.received_ns > OLD_NS + ENTRIES)
+        .map(|entry| json(&entry.as_ref()))
+        .filter(|body| body["event"]["action"] == "hold.added")
+        .collect();
+    assert_eq!(holds.len(), 2);
+    assert!(
+        holds.iter().all(|body| body["audit"]["actor"]["id"].as_str().unwrap().starts_with("os:"))
+    );
+
+    // What is left is found; what went is not, and its entry says so.
+    let store = pipeline.store();
+    let query = |text: &str| QueryRequest {
+        limit: 10_000,
+        ..QueryRequest::new(Tenant::default(), Query::parse(text).unwrap())
+    };
+    let kept = (0..ENTRIES).filter(|n| facts(*n).0 == "default" && !goes(*n, true)).count();
+    assert_eq!(store.query(&query("kind:tool_call")).unwrap().hits.len(), kept);
+    let story = store.trace(&TraceRequest::new(Tenant::default(), "run-3")).unwrap();
+    assert_eq!(story.total, (300..400).filter(|n| facts(*n).0 == "default").count());
+
+    // What is released goes at the next look.
+    for line in [&all, &one] {
+        command(&["release", line.split_whitespace().next().unwrap(), "--reason", "closed"]);
+    }
+    let expected = (0..ENTRIES).filter(|n| goes(*n, false)).count() as u64;
+    wait_until("what was held goes too", || status.pruned.load(Ordering::Relaxed) >= expected)
+        .await;
+    assert_eq!(status.trouble(), None);
+    assert!(status.freed_bytes.load(Ordering::Relaxed) > 2_000_000);
+    pipeline.stop().await.unwrap();
+    assert!(command(&["list"]).contains("nothing is held"));
+    let report = verify(&ledger_dir(&data), |_| {}).unwrap();
+    assert!(report.is_ok(), "{:?}", report.problems);
+    assert_eq!(report.pruned, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_goes_that_no_checkpoint_covers_or_when_pruning_is_off() {
+    for (signed, text) in [
+        // Less than a segment; without the key that signed it nothing more is signed.
+        (100, CONFIG.to_owned()),
+        (6_000, CONFIG.replace("every: 1s", "every: 1s, prune: false")),
+        (6_000, format!("{CONFIG}audit: {{retention_days: 36500}}\n")),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data");
+        old_data(&data, signed).await;
+        let pipeline = start(&data, &text);
+        let status = pipeline.upkeep().clone();
+        wait_until("segments are packed", || status.packed.load(Ordering::Relaxed) >= 4).await;
+        let reader = pipeline.ledger().reader();
+        pipeline.stop().await.unwrap();
+        assert_eq!(status.pruned.load(Ordering::Relaxed), 0);
+        assert!(entries(&reader).iter().all(|entry| !entry.pruned), "{text}");
+        assert_eq!(told(&entries(&reader), "prune").len(), 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rules_give_entries_their_class_and_what_tells_of_pruning_is_permanent() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    old_data(&data, ENTRIES).await;
+    let text = format!(
+        "{}  rules: [{{kinds: [operator_action], class: short}}]\n  classes: {{short: {{id: 9, days: 30}}}}\n",
+        CONFIG.replace("retention: {every: 1s}\n", "retention:\n  every: 1s\n")
+    );
+    let pipeline = start(&data, &text);
+    spanledger::pipeline::Holds::of(&data)
+        .add(Tenant::default(), None, "os:anna".into(), "case 9".into())
+        .unwrap();
+    let reader = pipeline.ledger().reader();
+    let own = || {
+        let own = (ENTRIES..reader.watermark()).map(|n| reader.get(n).unwrap().unwrap());
+        own.map(|entry| (json(&entry.as_ref())["audit"]["kind"].clone(), entry.retention_class))
+            .collect::<Vec<_>>()
+    };
+    wait_until("both kinds are there", || {
+        own().contains(&("operator_action".into(), 9)) && own().contains(&("prune".into(), 255))
+    })
+    .await;
+    pipeline.stop().await.unwrap();
+}
+
+/// Keeps the segment size of the tests and of the configuration in one place.
+#[test]
+fn the_ledger_of_these_tests_has_several_segments() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = config(&folder.path().join("data"), CONFIG).ledger;
+    assert!(options.segment_bytes < ENTRIES * 700 / 3);
+    assert_ne!(options.segment_bytes, Options::default().segment_bytes);
+}
