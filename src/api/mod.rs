@@ -21,7 +21,7 @@
 //! | `problem.rs` | [`Problem`]: errors as RFC 9457 problem details |
 //! | `health.rs` | [`Health`]: live and ready, told by the parts of the process |
 //! | `caller.rs` | who asks, whether he may, and whose evidence he is shown |
-//! | `host.rs` | [`HostCheck`]: DNS rebinding ends here |
+//! | `host.rs`, `other_site.rs` | [`HostCheck`]: DNS rebinding ends here; pages of other sites change nothing |
 //! | `shares.rs` | places for all, of which one caller gets half |
 //! | `load.rs`, `outgoing.rs` | what is refused for its load; memory and time of answers |
 //! | `service.rs`, `limits.rs` | what routes share: turns, time, headers; every bound |
@@ -48,6 +48,7 @@ mod limits;
 mod load;
 mod log;
 mod openapi;
+mod other_site;
 mod outgoing;
 mod payloads;
 mod policy_audit;

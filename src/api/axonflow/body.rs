@@ -3,7 +3,7 @@
 use super::super::limits::MAX_EVIDENCE_BYTES;
 use super::super::load::{Limit, Load};
 use super::super::problem::Problem;
-use crate::receiver::axonflow::{Object, elements};
+use crate::receiver::axonflow::{Call, Object, Operation, elements};
 use axum::body::to_bytes;
 use axum::extract::{FromRequest, Request};
 use axum::http::HeaderMap;
@@ -99,4 +99,37 @@ pub(super) fn text<'o>(object: &'o Object, name: &str) -> Result<Option<&'o str>
 pub(super) fn needed<'o>(object: &'o Object, name: &str) -> Result<&'o str, Problem> {
     let given = text(object, name)?.filter(|text| !text.trim().is_empty());
     given.ok_or_else(|| Problem::body(format!("`{name}` is missing or empty: give a text.")))
+}
+
+/// What has to be in a body whoever answers it, so that its entry can be found.
+///
+/// # Errors
+/// [`Problem`] for what is missing, or of another type.
+pub(super) fn check(call: &Call, request: &Object) -> Result<(), Problem> {
+    match call.operation {
+        Operation::CreateWorkflow => {
+            needed(request, "workflow_name")?;
+            text(request, "source")?;
+            text(request, "trace_id")?;
+        }
+        Operation::ToolCall => {
+            needed(request, "tool_name")?;
+            text(request, "workflow_id")?;
+            text(request, "step_id")?;
+            text(request, "user_id")?;
+        }
+        Operation::LlmCall => {
+            needed(request, "context_id")?;
+        }
+        Operation::StepGate => {
+            text(request, "step_name")?;
+            text(request, "step_type")?;
+            text(request, "idempotency_key")?;
+        }
+        Operation::CompleteStep => {
+            text(request, "idempotency_key")?;
+        }
+        _ => {}
+    }
+    Ok(())
 }

@@ -10,7 +10,7 @@ use super::super::caller::Caller;
 use super::super::load::Limit;
 use super::super::problem::Problem;
 use super::super::service::Api;
-use super::body::{Incoming, needed, text};
+use super::body::{Incoming, check};
 use super::lifecycle;
 use super::state::CompletionKey;
 use super::workflows::{load, load_step, present};
@@ -142,36 +142,6 @@ fn sender(principal: &Principal, incoming: &Incoming, request: Option<&Object>) 
         sender.user = User::of_token(token);
     }
     sender
-}
-
-/// What has to be in a body whoever answers it, so that its entry can be found.
-fn check(call: &Call, request: &Object) -> Result<(), Problem> {
-    match call.operation {
-        Operation::CreateWorkflow => {
-            needed(request, "workflow_name")?;
-            text(request, "source")?;
-            text(request, "trace_id")?;
-        }
-        Operation::ToolCall => {
-            needed(request, "tool_name")?;
-            text(request, "workflow_id")?;
-            text(request, "step_id")?;
-            text(request, "user_id")?;
-        }
-        Operation::LlmCall => {
-            needed(request, "context_id")?;
-        }
-        Operation::StepGate => {
-            text(request, "step_name")?;
-            text(request, "step_type")?;
-            text(request, "idempotency_key")?;
-        }
-        Operation::CompleteStep => {
-            text(request, "idempotency_key")?;
-        }
-        _ => {}
-    }
-    Ok(())
 }
 
 impl Taken<'_> {
