@@ -62,7 +62,6 @@ async fn entries_of_real_systems_take_less_than_two_fifths_of_their_bytes() {
         (plain, packed) = (plain + done.before_bytes, packed + done.after_bytes);
     }
     assert!(plain > 1024 * 1024, "{plain} bytes are too few to say anything");
-    println!("{packed} of {plain} bytes: {:.3}", packed as f64 / plain as f64);
     assert!(packed * 5 <= plain * 2, "{packed} of {plain} bytes");
     assert_eq!(all(&ledger.reader()), before);
     ledger.close().await.unwrap();

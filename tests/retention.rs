@@ -11,6 +11,7 @@ use spanledger::entry::{Entry, Kind};
 use spanledger::ledger::checkpoint::{Checkpoint, LogKey};
 use spanledger::ledger::{
     Batch, EntryId, EntryRef, Ledger, NewEntry, Options, Reader, StoredEntry, verify,
+    verify_against,
 };
 use spanledger::pipeline::{Opened, Pipeline, ledger_dir, ledger_name};
 use spanledger::protect::Keys;
@@ -18,7 +19,8 @@ use spanledger::store::query::Query;
 use spanledger::store::{QueryRequest, TraceRequest};
 use std::path::Path;
 use std::sync::atomic::Ordering;
-use support::server::wait_until;
+use std::time::Duration;
+use support::server::{DEADLINE, Server, look_until, wait_until};
 
 const ENTRIES: u64 = 6_000;
 
@@ -94,6 +96,29 @@ fn start(data: &Path, text: &str) -> Pipeline {
     opened.start(&config).unwrap()
 }
 
+/// Names in a folder.
+fn names(dir: &Path) -> Vec<String> {
+    let files =
+        dir.read_dir().unwrap().filter_map(|file| file.unwrap().file_name().into_string().ok());
+    files.collect()
+}
+
+/// Files whose names end so.
+fn files(dir: &Path, ending: &str) -> usize {
+    names(dir).iter().filter(|name| name.ends_with(ending)).count()
+}
+
+/// The first entry of each segment, in order.
+fn firsts(dir: &Path) -> Vec<u64> {
+    let names = names(dir);
+    let segments =
+        names.iter().filter(|name| name.ends_with(".packed") || name.ends_with(".segment"));
+    let mut firsts: Vec<u64> = segments.map(|name| name[..20].parse().unwrap()).collect();
+    firsts.sort_unstable();
+    firsts.dedup();
+    firsts
+}
+
 fn entries(reader: &Reader) -> Vec<StoredEntry> {
     (0..reader.watermark()).map(|n| reader.get(n).unwrap().unwrap()).collect()
 }
@@ -127,15 +152,8 @@ async fn bodies_whose_time_is_over_go_and_an_entry_tells_which_and_why() {
     let reader = pipeline.ledger().reader();
     let status = pipeline.upkeep().clone();
     wait_until("something is pruned", || status.pruned.load(Ordering::Relaxed) > 0).await;
-    let segment_ends = || {
-        let names = ledger_dir(&data).read_dir().unwrap().map(|file| file.unwrap().file_name());
-        let names = names.filter_map(|name| name.into_string().ok());
-        let firsts = names.filter(|name| name.ends_with(".packed") || name.ends_with(".segment"));
-        let mut firsts: Vec<u64> = firsts.map(|name| name[..20].parse().unwrap()).collect();
-        firsts.sort_unstable();
-        firsts
-    };
-    let limit = segment_ends().into_iter().filter(|first| *first <= signed).max().unwrap();
+    let limit =
+        firsts(&ledger_dir(&data)).into_iter().filter(|first| *first <= signed).max().unwrap();
     assert!(limit > 1_000, "{limit}");
     let goes = |n: u64, held: bool| {
         let (tenant, class, run) = facts(n);
@@ -175,8 +193,8 @@ async fn bodies_whose_time_is_over_go_and_an_entry_tells_which_and_why() {
     };
     let kept = (0..ENTRIES).filter(|n| facts(*n).0 == "default" && !goes(*n, true)).count();
     assert_eq!(store.query(&query("kind:tool_call")).unwrap().hits.len(), kept);
-    let story = store.trace(&TraceRequest::new(Tenant::default(), "run-3")).unwrap();
-    assert_eq!(story.total, (300..400).filter(|n| facts(*n).0 == "default").count());
+    let run = store.trace(&TraceRequest::new(Tenant::default(), "run-3")).unwrap();
+    assert_eq!(run.total, (300..400).filter(|n| facts(*n).0 == "default").count());
 
     // What is released goes at the next look.
     for line in [&all, &one] {
@@ -192,6 +210,48 @@ async fn bodies_whose_time_is_over_go_and_an_entry_tells_which_and_why() {
     let report = verify(&ledger_dir(&data), |_| {}).unwrap();
     assert!(report.is_ok(), "{:?}", report.problems);
     assert_eq!(report.pruned, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kills_while_segments_are_rewritten_lose_nothing_and_leave_nothing_undone() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let dir = ledger_dir(&data);
+    // Signed by the server itself, when it comes to it.
+    old_data(&data, u64::MAX).await;
+    let file = data.with_extension("yaml");
+    let before = entries(&Reader::open(&dir).unwrap());
+    let head = Reader::open(&dir).unwrap().head();
+    for round in 0..10 {
+        let mut server = Server::start_with(&data, &["--config", file.to_str().unwrap()]).await;
+        // Somewhere within a rewrite, if there is one left to do.
+        let patience = Duration::from_secs(2);
+        look_until(patience, async || (files(&dir, "packed.new") > 0).then_some(())).await;
+        // At another moment each time.
+        look_until(Duration::from_millis(round * 17 % 90), async || None::<()>).await;
+        server.kill();
+        let now = entries(&Reader::open(&dir).unwrap());
+        for (old, new) in before.iter().zip(&now) {
+            assert_eq!(old.leaf_hash, new.leaf_hash);
+            assert!(new.pruned || old == new, "entry {}", old.sequence);
+        }
+    }
+    let pipeline = start(&data, CONFIG);
+    let segment = |first: &u64| *first < pipeline.ledger().reader().watermark();
+    let sealed = || firsts(&dir).into_iter().filter(segment).next_back().unwrap();
+    let expected = (0..ENTRIES.min(sealed())).filter(|n| facts(*n).1 == 0).count() as u64;
+    let look = async || {
+        let report = verify_against(&dir, &[head], None, |_| {}).unwrap();
+        assert!(report.is_ok(), "{:?}", report.problems);
+        (report.pruned >= expected).then_some(report.pruned)
+    };
+    assert_eq!(look_until(DEADLINE, look).await, Some(expected));
+    let now = entries(&pipeline.ledger().reader());
+    pipeline.stop().await.unwrap();
+    let told = told(&now, "prune");
+    let told = told.iter().map(|it| it["attributes"]["spanledger.prune.entries"].as_u64().unwrap());
+    assert!(told.sum::<u64>() >= expected, "no body went without an entry");
+    assert_eq!(files(&dir, "packed.new"), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -158,6 +158,7 @@ impl Opened {
             // The index is made of what is kept: reading it again, it leaves out what went.
             consumers: progress.iter().filter(|(name, _)| *name != INDEX).map(of).collect(),
             exporter: exporter.clone(),
+            is_one_missing: not_exported.is_some(),
         };
         let upkeep = Keeping::start(config, &ledger, work).map_err(PipelineError::Consumer)?;
         let publisher = Publisher::start(Parts {

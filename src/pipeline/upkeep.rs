@@ -21,6 +21,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::runtime::Handle;
+use tracing::subscriber::NoSubscriber;
 
 /// Longest time between two looks at what there is to do.
 const LOOK: Duration = Duration::from_secs(10);
@@ -93,6 +94,8 @@ pub(super) struct Work {
     /// Who brings entries elsewhere: none of them may find a body gone.
     pub(super) consumers: Vec<Arc<ConsumerStatus>>,
     pub(super) exporter: Option<Exporter<Client>>,
+    /// Whether one of them could not be started, so that nobody knows how far it is.
+    pub(super) is_one_missing: bool,
 }
 
 /// The running upkeep. Dropped, it ends in its own time.
@@ -120,7 +123,10 @@ impl Keeping {
             woken,
             runtime: Handle::current(),
         };
+        // As a consumer's: what it says must not become entries of an agent that embeds it.
+        let deaf = tracing::dispatcher::get_default(tracing::Dispatch::is::<NoSubscriber>);
         std::thread::Builder::new().name("ledger-upkeep".into()).spawn(move || {
+            let _deaf = deaf.then(|| tracing::subscriber::set_default(NoSubscriber::new()));
             keeper.run();
             let _ = finished.send(());
         })?;
@@ -223,6 +229,9 @@ impl Keeper {
 
     /// The entry up to which bodies may go: nobody needs them, and a checkpoint covers them.
     fn limit(&self) -> Result<u64, UpkeepError> {
+        if self.work.is_one_missing {
+            return Ok(0);
+        }
         let settled = self.work.consumers.iter().map(|consumer| consumer.settled()).min();
         let checkpoint = PublicLog::open(&self.log).checkpoint()?;
         let signed = checkpoint.map_or(0, |signed| signed.checkpoint.head.size);

@@ -181,13 +181,13 @@ async fn pruning_takes_the_bodies_of_one_class_and_leaves_every_proof() {
     pack_all(&ledger);
     let upkeep = ledger.upkeep();
     let expiry = Expiry { class: 1, before_ns: u64::MAX };
-    let held = |entry: &EntryRef<'_>| entry.sequence == 3;
-    let due = upkeep.due(30, &[expiry], &held, &mut yes).unwrap();
+    let third = |entry: &EntryRef<'_>| entry.sequence == 3;
+    let due = upkeep.due(30, &[expiry], &third, &mut yes).unwrap();
     assert!(due.iter().all(|due| due.end <= 30 && due.entries > 0), "{due:?}");
     let end = due.last().unwrap().end;
     let announced: u64 = due.iter().map(|due| due.entries).sum();
     let pruned: u64 =
-        due.iter().map(|due| upkeep.prune(due, &held, &mut yes).unwrap().pruned).sum();
+        due.iter().map(|due| upkeep.prune(due, &third, &mut yes).unwrap().pruned).sum();
     assert_eq!(announced, pruned);
     for (old, new) in before.iter().zip(each(&ledger.reader())) {
         let goes = old.retention_class == 1 && old.sequence < end && old.sequence != 3;
@@ -196,7 +196,7 @@ async fn pruning_takes_the_bodies_of_one_class_and_leaves_every_proof() {
         assert_eq!(new.as_ref().leaf_record(), old.as_ref().leaf_record());
     }
     // It is done once: what is left of the class is held, or above the limit.
-    assert_eq!(upkeep.due(30, &[expiry], &held, &mut yes).unwrap(), []);
+    assert_eq!(upkeep.due(30, &[expiry], &third, &mut yes).unwrap(), []);
     let nobody = |_: &EntryRef<'_>| false;
     let released = upkeep.due(30, &[expiry], &nobody, &mut yes).unwrap();
     assert_eq!(released.iter().map(|due| due.entries).collect::<Vec<_>>(), [1]);
