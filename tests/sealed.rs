@@ -2,18 +2,16 @@
 //! subject's key, is what was sent, and is proved by the ledger.
 #![cfg(feature = "server")]
 
+#[path = "sealed/bench.rs"]
+mod bench;
+
+use bench::{Bench, request};
 use serde_json::{Value, json};
-use spanledger::access::{Tenant, Tenants};
-use spanledger::convert::Mappings;
+use spanledger::access::Tenant;
 use spanledger::entry::{Entry, Json, Kind, Payload, PayloadKind};
-use spanledger::intake::{
-    ErasureError, ErasureRequest, Intake, IntakeError, OpenedPayload, Opener,
-};
-use spanledger::ledger::{Ledger, Options, StoredEntry, verify};
-use spanledger::protect::{
-    Commitment, FreshKeys, Keys, OrderedBy, Protector, SealError, Settings, Taken,
-};
-use spanledger::span::{Attribute, LogRecord, Record, Resource, Scope, Sink as _, Value as Said};
+use spanledger::intake::{ErasureError, ErasureRequest, IntakeError};
+use spanledger::ledger::verify;
+use spanledger::protect::{Commitment, FreshKeys, Keys, Protector, SealError, Settings, Taken};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -150,86 +148,6 @@ fn other_modes_and_entries_without_payloads_seal_nothing() {
         assert_eq!(seal(&protector, &mut entry).2, []);
     }
     assert!(!folder.path().join("keys/subjects").exists(), "and no key is made");
-}
-
-/// A ledger, what writes to it, and what opens what it holds.
-struct Bench {
-    folder: tempfile::TempDir,
-    ledger: Ledger,
-    intake: Intake,
-    opener: Opener,
-}
-
-impl Bench {
-    fn new() -> Self {
-        Self::on(tempfile::tempdir().unwrap())
-    }
-
-    fn on(folder: tempfile::TempDir) -> Self {
-        let protector = protector(folder.path(), &full());
-        let opener = Opener::new(protector.keys().clone());
-        let (ledger, _) = Ledger::open(&folder.path().join("ledger"), Options::default()).unwrap();
-        let intake = Intake::new(Mappings::builtin().unwrap(), protector, ledger.clone());
-        Self { folder, ledger, intake, opener }
-    }
-
-    /// Closes everything and opens it again.
-    async fn restart(self) -> Self {
-        let Self { folder, ledger, intake, opener } = self;
-        ledger.close().await.unwrap();
-        drop((ledger, intake, opener));
-        Self::on(folder)
-    }
-
-    /// A log record of a user with a prompt.
-    async fn send(&self, user: &str, prompt: &str) {
-        self.try_send(user, prompt).await.unwrap();
-    }
-
-    async fn try_send(&self, user: &str, prompt: &str) -> Result<(), IntakeError> {
-        let mut draft = self.intake.draft(&Tenants::One(Tenant::new(TENANT).unwrap()));
-        draft.resource(&Resource::default());
-        draft.scope(&Scope::default());
-        let text = |key, value: &str| Attribute::new(key, Said::Text(value.to_owned().into()));
-        let mut attributes = vec![text("input.value", prompt)];
-        if !user.is_empty() {
-            attributes.push(text("user.id", user));
-        }
-        draft.record(Record::Log(&LogRecord { attributes, ..LogRecord::default() }));
-        self.intake.commit(draft).await.map(drop)
-    }
-
-    fn entry(&self, sequence: u64) -> StoredEntry {
-        self.ledger.reader().get(sequence).unwrap().unwrap()
-    }
-
-    fn open(&self, sequence: u64) -> Result<Vec<OpenedPayload>, SealError> {
-        self.opener.open(&self.entry(sequence).as_ref())
-    }
-
-    fn text(&self, sequence: u64) -> String {
-        let opened = self.open(sequence).unwrap();
-        assert!(opened.iter().all(|it| it.proven), "{opened:?}");
-        opened[0].original.clone()
-    }
-
-    fn is_erased(&self, sequence: u64) -> bool {
-        matches!(self.open(sequence), Err(SealError::Erased { by, .. }) if by == "ada")
-    }
-
-    async fn erase(&self, subject: Option<&str>) -> Result<usize, ErasureError> {
-        self.intake.erase(request(subject, 7)).await.map(|order| order.keys.len())
-    }
-}
-
-fn request(subject: Option<&str>, at_ns: u64) -> ErasureRequest {
-    ErasureRequest {
-        tenant: Tenant::new(TENANT).unwrap(),
-        subject: subject.map(ToOwned::to_owned),
-        at_ns,
-        by: OrderedBy { actor: "local".to_owned(), authenticated: false, name: "ada".to_owned() },
-        reason: "request 17 of 2026".to_owned(),
-    }
 }
 
 #[tokio::test]

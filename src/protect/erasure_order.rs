@@ -1,6 +1,6 @@
 //! An erasure as it is ordered, and what stays known of a key that was destroyed.
 
-use super::subjects::{KeyId, Pseudonym};
+use super::subject_key::{KeyId, Pseudonym};
 use crate::access::Tenant;
 use serde::{Deserialize, Serialize};
 

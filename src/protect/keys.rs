@@ -17,7 +17,8 @@
 //!
 //! The folder belongs outside backups of the data. Who has both can guess short payloads.
 
-use super::subjects::{Pseudonym, SubjectKeys};
+use super::subject_key::Pseudonym;
+use super::subjects::SubjectKeys;
 use crate::access::Tenant;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;

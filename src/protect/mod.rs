@@ -8,7 +8,7 @@
 //! | `keys.rs` | `Keys`: the root key on disk, and ids, pseudonyms and hashes derived from it |
 //! | `hashing.rs` | keyed hashes, `Commitment`s, mode `hash` |
 //! | `seal.rs` | payloads sealed for one subject: the bytes of mode `full` |
-//! | `subjects.rs`, `subject_files.rs` | subjects' keys, in memory and on disk |
+//! | `subject_key.rs`, `subjects.rs`, `subject_files.rs` | subjects' keys, in memory and on disk |
 //! | `erasure_order.rs` | an erasure as it is ordered |
 //! | `subject_field.rs` | which field of an entry names its subject |
 //! | `payload_names.rs` | names under which payloads stand outside `audit.payload` |
@@ -71,6 +71,8 @@ mod subject_field;
 #[cfg(feature = "server")]
 mod subject_files;
 #[cfg(feature = "server")]
+mod subject_key;
+#[cfg(feature = "server")]
 mod subjects;
 mod text;
 mod tokens;
@@ -102,9 +104,10 @@ pub use subject_field::{InvalidSubjectField, SubjectField};
 #[cfg(feature = "server")]
 pub use subject_files::SubjectKeyError;
 #[cfg(feature = "server")]
+pub use subject_key::{KeyId, Pseudonym, SubjectKey};
+#[cfg(feature = "server")]
 pub use subjects::{
-    FoundKey, FreshKeys, KeyId, MAX_CACHED_SUBJECT_KEYS, Pseudonym, SealError, SubjectKeyCounts,
-    SubjectKeys,
+    FoundKey, FreshKeys, MAX_CACHED_SUBJECT_KEYS, SealError, SubjectKeyCounts, SubjectKeys,
 };
 
 /// Why there is no protector: the names in `audit.redact_fields` are too much to search for.

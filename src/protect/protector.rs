@@ -5,7 +5,8 @@ use super::record::Record;
 use super::seal::{SealedBytesError, Taken};
 use super::settings::{ModeTable, PayloadMode, Settings};
 use super::subject_field::SubjectField;
-use super::subjects::{FreshKeys, Pseudonym};
+use super::subject_key::Pseudonym;
+use super::subjects::FreshKeys;
 use super::text::Cleaner;
 use super::{
     Commitment, Keys, ProtectorError, SubjectKeyError, TenantKeys, hashing, redact, salt, seal,

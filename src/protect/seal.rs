@@ -14,7 +14,7 @@
 //! the commitments in the leaf and the keyed hashes in the body. Texts are compressed before they
 //! are sealed, because nothing can do so afterwards, and a redacted form is nearly its original.
 
-use super::subjects::{KeyId, Pseudonym, SubjectKey};
+use super::subject_key::{KeyId, Pseudonym, SubjectKey};
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 

@@ -16,7 +16,7 @@
 
 use super::erasure_order::{Destroyed, ErasureOrder};
 use super::keys::{KeysError, create_private_dir, demand_private, wipe, write_private};
-use super::subjects::{KeyId, Pseudonym, SubjectKey};
+use super::subject_key::{KeyId, Pseudonym, SubjectKey};
 use sha2::{Digest as _, Sha256};
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Write as _};

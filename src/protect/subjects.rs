@@ -10,13 +10,11 @@
 //! acknowledged. From the moment an erasure is ordered, its subject's next payload gets another key.
 
 use super::erasure_order::{Destroyed, ErasureOrder, OrderedBy};
-use super::keys::wipe;
 use super::seal::{self, SealedBytesError, SealedFor, Taken};
 use super::subject_files::{SubjectFiles, SubjectKeyError};
+use super::subject_key::{KeyId, Pseudonym, SubjectKey};
 use crate::access::Tenant;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::HashMap;
-use std::fmt;
 use std::fs::File;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,92 +23,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// Most keys that are kept in memory, about 10 MiB: a day's users of a large installation. Beyond
 /// it half of them are forgotten and read again when they are needed.
 pub const MAX_CACHED_SUBJECT_KEYS: usize = 65_536;
-
-/// Sixteen bytes that are shown as 32 hex digits.
-macro_rules! sixteen {
-    ($(#[$meta:meta])* $name:ident) => {
-        $(#[$meta])*
-        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub struct $name(pub [u8; 16]);
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "{:032x}", u128::from_be_bytes(self.0))
-            }
-        }
-
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, concat!(stringify!($name), "({})"), self)
-            }
-        }
-
-        impl Serialize for $name {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_str(self)
-            }
-        }
-
-        impl<'de> Deserialize<'de> for $name {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-                let number = u128::from_str_radix(&text, 16).ok().filter(|_| text.len() == 32);
-                let number = number.ok_or_else(|| serde::de::Error::custom("not 32 hex digits"));
-                Ok(Self(number?.to_be_bytes()))
-            }
-        }
-    };
-}
-
-sixteen! {
-    /// Stands for a subject where his name must not be read: an HMAC of tenant and name.
-    Pseudonym
-}
-
-sixteen! {
-    /// Name of a key: random, and no secret.
-    KeyId
-}
-
-/// A subject's key. Its bytes are overwritten when nobody needs it any more.
-pub struct SubjectKey {
-    id: KeyId,
-    secret: [u8; 32],
-}
-
-impl SubjectKey {
-    pub(super) fn new(id: KeyId, secret: [u8; 32]) -> Self {
-        Self { id, secret }
-    }
-
-    fn draw() -> Result<Self, SubjectKeyError> {
-        let mut key = Self::new(KeyId([0; 16]), [0; 32]);
-        getrandom::fill(&mut key.id.0).map_err(SubjectKeyError::Random)?;
-        getrandom::fill(&mut key.secret).map_err(SubjectKeyError::Random)?;
-        Ok(key)
-    }
-
-    /// Its name.
-    pub(super) fn id(&self) -> KeyId {
-        self.id
-    }
-
-    pub(super) fn secret(&self) -> &[u8; 32] {
-        &self.secret
-    }
-}
-
-impl Drop for SubjectKey {
-    fn drop(&mut self) {
-        wipe(&mut self.secret);
-    }
-}
-
-impl fmt::Debug for SubjectKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SubjectKey({}, secret)", self.id)
-    }
-}
 
 /// Keys that must be durable before what was sealed with them is acknowledged.
 #[derive(Debug, Default)]
@@ -294,7 +206,7 @@ impl SubjectKeys {
             }
         };
         drop(slots);
-        if !fresh.0.iter().any(|it| it.key.id == key.id) {
+        if !fresh.0.iter().any(|it| it.key.id() == key.id()) {
             fresh.0.push(Fresh { subject: *subject, tenant: *tenant, key: Arc::clone(&key) });
         }
         Ok(key)
@@ -308,7 +220,7 @@ impl SubjectKeys {
     pub fn make_durable(&self, fresh: &FreshKeys) -> Result<(), SubjectKeyError> {
         let _disk = self.disk()?;
         for Fresh { subject, tenant, key } in &fresh.0 {
-            let wanted = |slots: &HashMap<Pseudonym, Slot>| matches!(slots.get(subject), Some(Slot::Fresh(known)) if known.id == key.id);
+            let wanted = |slots: &HashMap<Pseudonym, Slot>| matches!(slots.get(subject), Some(Slot::Fresh(known)) if known.id() == key.id());
             if !wanted(&self.slots()) {
                 continue;
             }
@@ -339,7 +251,7 @@ impl SubjectKeys {
         }
         // Only now: a key that is half overwritten is no damage.
         match found? {
-            Some(found) if found.id == key => Ok(FoundKey::Here(found)),
+            Some(found) if found.id() == key => Ok(FoundKey::Here(found)),
             _ => Ok(FoundKey::Missing),
         }
     }
@@ -385,13 +297,13 @@ impl SubjectKeys {
         // neither be in the order nor come to the disk.
         let mut slots = self.slots();
         let in_memory = match slots.get(&subject) {
-            Some(Slot::Fresh(key) | Slot::Durable(key)) => Some(key.id),
+            Some(Slot::Fresh(key) | Slot::Durable(key)) => Some(key.id()),
             Some(Slot::Gone) | None => None,
         };
         // A damaged key opens nothing; its erasure is what its error advises.
         let on_disk = match files.read(&subject) {
             Err(SubjectKeyError::Damaged { .. }) => None,
-            read => read?.map(|key| key.id),
+            read => read?.map(|key| key.id()),
         };
         let mut keys: Vec<_> = on_disk.into_iter().chain(in_memory).collect();
         keys.dedup();
