@@ -273,7 +273,7 @@ mod tests {
 
     struct Log {
         _dir: TempDir,
-        log: PublicLog,
+        public: PublicLog,
         key: LogKey,
         writer: TileWriter,
     }
@@ -283,7 +283,7 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             let log = PublicLog::open(dir.path());
             let writer = TileWriter::new(log.clone());
-            Self { _dir: dir, log, key: LogKey::generate(ORIGIN).unwrap(), writer }
+            Self { _dir: dir, public: log, key: LogKey::generate(ORIGIN).unwrap(), writer }
         }
 
         fn grow(&mut self, size: u64) -> SignedCheckpoint {
@@ -338,7 +338,7 @@ mod tests {
 
     fn asking(witness: Witness, log: &Log) -> Asking {
         let client = Client::builder().no_proxy().build().unwrap();
-        Asking { witness, client, log: log.log.clone(), seen: 0 }
+        Asking { witness, client, log: log.public.clone(), seen: 0 }
     }
 
     #[tokio::test]
