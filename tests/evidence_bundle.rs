@@ -51,39 +51,12 @@ fn remade(
     Parts { manifest, items, checkpoint, keys: vec![small.verifier()] }.write().unwrap()
 }
 
-#[tokio::test]
-async fn whoever_makes_a_bundle_anew_is_found_by_both_implementations() {
-    let small = Small::of(12).await;
-    let key = small.verifier();
-    let dir = tempfile::tempdir().unwrap();
-    let python = |bundle: &[u8]| {
-        if clients::is_skipped("evidence") {
-            return None;
-        }
-        let file = dir.path().join("bundle.zip");
-        std::fs::write(&file, bundle).unwrap();
-        Some(python(&file, &key.to_string()))
-    };
-    let sound = small.bundle();
-    assert_eq!(check_bundle(&sound, std::slice::from_ref(&key)).verdict(), Verdict::Ok);
-    if let Some((code, said)) = python(&sound) {
-        assert_eq!(code, 0, "{said}");
-        assert!(said.starts_with("ok: 9 entries of 'run-1'"), "{said}");
-    }
-    // With the keys that came with it nobody can say who signed.
-    let trusting = check_bundle(&sound, &[]);
-    assert_eq!(trusting.verdict(), Verdict::Partial);
-    assert!(trusting.findings.has(Code::UnknownKey));
+/// What somebody does to a bundle.
+type Change = Box<dyn FnOnce(&mut Vec<Item>, &mut Option<SignedCheckpoint>)>;
 
-    let origin = small.verifier().name().to_owned();
-    let head = small.reader().head();
-    let other = LogKey::generate(&origin).unwrap();
-    let by_another = Checkpoint { origin: origin.clone(), head };
-    let elsewhere = LogKey::generate("example/other").unwrap();
-    let of_another = Checkpoint { origin: "example/other".to_owned(), head };
-    let smaller = spanledger::ledger::TreeHead { size: 3, root: head.root };
-    type Change = Box<dyn FnOnce(&mut Vec<Item>, &mut Option<SignedCheckpoint>)>;
-    let changes: Vec<(&str, Code, Change)> = vec![
+/// Changes of entries and their proofs, and what each is found as.
+fn changed_entries() -> Vec<(&'static str, Code, Change)> {
+    vec![
         (
             "a body is another",
             Code::HashMismatch,
@@ -159,6 +132,19 @@ async fn whoever_makes_a_bundle_anew_is_found_by_both_implementations() {
                 items[1].proof.leaf_record = items[0].proof.leaf_record.clone();
             }),
         ),
+    ]
+}
+
+/// Changes of what is signed.
+fn changed_checkpoints(small: &Small) -> Vec<(&'static str, Code, Change)> {
+    let origin = small.verifier().name().to_owned();
+    let head = small.reader().head();
+    let other = LogKey::generate(&origin).unwrap();
+    let by_another = Checkpoint { origin: origin.clone(), head };
+    let elsewhere = LogKey::generate("example/other").unwrap();
+    let of_another = Checkpoint { origin: "example/other".to_owned(), head };
+    let smaller = spanledger::ledger::TreeHead { size: 3, root: head.root };
+    vec![
         (
             "another key signed",
             Code::UnknownKey,
@@ -183,7 +169,34 @@ async fn whoever_makes_a_bundle_anew_is_found_by_both_implementations() {
                 *signed = Some(SignedCheckpoint::sign(&checkpoint, &[&key]).unwrap());
             }),
         ),
-    ];
+    ]
+}
+
+#[tokio::test]
+async fn whoever_makes_a_bundle_anew_is_found_by_both_implementations() {
+    let small = Small::of(12).await;
+    let key = small.verifier();
+    let dir = tempfile::tempdir().unwrap();
+    let python = |bundle: &[u8]| {
+        if clients::is_skipped("evidence") {
+            return None;
+        }
+        let file = dir.path().join("bundle.zip");
+        std::fs::write(&file, bundle).unwrap();
+        Some(python(&file, &key.to_string()))
+    };
+    let sound = small.bundle();
+    assert_eq!(check_bundle(&sound, std::slice::from_ref(&key)).verdict(), Verdict::Ok);
+    if let Some((code, said)) = python(&sound) {
+        assert_eq!(code, 0, "{said}");
+        assert!(said.starts_with("ok: 9 entries of 'run-1'"), "{said}");
+    }
+    // With the keys that came with it nobody can say who signed.
+    let trusting = check_bundle(&sound, &[]);
+    assert_eq!(trusting.verdict(), Verdict::Partial);
+    assert!(trusting.findings.has(Code::UnknownKey));
+
+    let changes = changed_entries().into_iter().chain(changed_checkpoints(&small));
     for (what, code, change) in changes {
         let bundle = remade(&small, change);
         let checked = check_bundle(&bundle, std::slice::from_ref(&key));

@@ -262,8 +262,12 @@ mod tests {
 
     fn found(acts: &[String], pruned: &[u64]) -> Findings {
         let mut own = Own::default();
-        pruned.iter().for_each(|sequence| own.look(&entry(*sequence, true, b"")));
-        acts.iter().for_each(|act| own.look(&entry(100, false, act.as_bytes())));
+        for sequence in pruned {
+            own.look(&entry(*sequence, true, b""));
+        }
+        for act in acts {
+            own.look(&entry(100, false, act.as_bytes()));
+        }
         let mut findings = Findings::default();
         own.finish(pruned.len() as u64, &mut findings);
         findings

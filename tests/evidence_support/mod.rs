@@ -54,7 +54,7 @@ pub(crate) async fn append(ledger: &Ledger, numbers: std::ops::Range<u64>) {
 
 pub(crate) fn push(batch: &mut Batch, n: u64, body: &str) {
     let tenant = if n % 4 == 3 { "rival" } else { "acme" };
-    let commitment = Commitment { kind: 1, value: [n as u8; 32], salt: [0; 32] };
+    let commitment = Commitment { kind: 1, value: [n.to_le_bytes()[0]; 32], salt: [0; 32] };
     let entry = NewEntry {
         id: EntryId((u128::from(n) + 1).to_be_bytes()),
         tenant,
