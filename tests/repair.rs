@@ -32,7 +32,7 @@ fn config(data: &Path) -> Config {
 
 /// A data folder with several segments, all of it signed.
 struct Folder {
-    _folder: tempfile::TempDir,
+    _files: tempfile::TempDir,
     data: PathBuf,
     head: TreeHead,
     entries: Vec<StoredEntry>,
@@ -76,7 +76,7 @@ async fn folder(pack: bool) -> Folder {
     ledger.close().await.unwrap();
     let (head, signed) = run(&data).await;
     let entries = entries(&data);
-    Folder { _folder: folder, data, head, entries, signed }
+    Folder { _files: folder, data, head, entries, signed }
 }
 
 /// Starts and stops everything on that folder: what is there is signed then.

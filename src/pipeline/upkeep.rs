@@ -35,6 +35,9 @@ const REST: u32 = 3;
 /// Longest rest between two blocks.
 const LONGEST_REST: Duration = Duration::from_millis(250);
 
+/// Time after which packing and pruning are tried again when they failed.
+const RETRY: Duration = Duration::from_mins(10);
+
 const DAY_NS: u64 = 24 * 60 * 60 * 1_000_000_000;
 
 /// Who prunes, as the entries say.
@@ -174,23 +177,38 @@ impl Keeper {
     fn run(&self) {
         let look = self.compress_after.unwrap_or(LOOK).min(self.retention.every);
         let look = look.clamp(SHORTEST_LOOK, LOOK);
-        let mut prune_at = Instant::now();
+        let (mut pack_at, mut prune_at) = (Instant::now(), Instant::now());
+        let (mut pack_trouble, mut prune_trouble) = (None, None);
         while self.rest(look) {
-            let mut done = self.record_holds().and_then(|()| self.pack());
-            if done.is_ok() && self.retention.prune && Instant::now() >= prune_at {
-                done = self.prune();
-                if !matches!(done, Ok(false)) {
-                    prune_at = later(self.retention.every);
-                }
-                done = done.map(|_| false);
+            let hold_trouble = self.told(self.record_holds());
+            if Instant::now() >= pack_at {
+                let packed = self.pack();
+                // What is damaged is read again and again otherwise.
+                pack_at = later(if packed.is_ok() { Duration::ZERO } else { RETRY });
+                pack_trouble = self.told(packed);
             }
-            match done {
-                Ok(_) => self.status.set_trouble(None),
-                Err(UpkeepError::Rewrite(RewriteError::Stopped)) => {}
-                Err(error) => {
-                    self.status.failures.fetch_add(1, Ordering::Relaxed);
-                    self.status.set_trouble(Some(crate::export::chain(&error)));
-                }
+            if self.retention.prune && Instant::now() >= prune_at {
+                let pruned = self.prune();
+                prune_at = later(match &pruned {
+                    Ok(true) => self.retention.every,
+                    Ok(false) => Duration::ZERO,
+                    Err(_) => self.retention.every.min(RETRY),
+                });
+                prune_trouble = self.told(pruned);
+            }
+            let trouble =
+                hold_trouble.as_ref().or(pack_trouble.as_ref()).or(prune_trouble.as_ref());
+            self.status.set_trouble(trouble.cloned());
+        }
+    }
+
+    /// Counts a failure, and gives it in words.
+    fn told<T>(&self, done: Result<T, UpkeepError>) -> Option<String> {
+        match done {
+            Ok(_) | Err(UpkeepError::Rewrite(RewriteError::Stopped)) => None,
+            Err(error) => {
+                self.status.failures.fetch_add(1, Ordering::Relaxed);
+                Some(crate::export::chain(&error))
             }
         }
     }
@@ -212,15 +230,22 @@ impl Keeper {
         }
     }
 
-    fn pack(&self) -> Result<bool, UpkeepError> {
-        let Some(after) = self.compress_after else { return Ok(true) };
-        let Some(since) = SystemTime::now().checked_sub(after) else { return Ok(true) };
+    /// Packs what is old enough. What is damaged keeps no other segment waiting.
+    fn pack(&self) -> Result<(), UpkeepError> {
+        let since = self.compress_after.and_then(|after| SystemTime::now().checked_sub(after));
+        let Some(since) = since else { return Ok(()) };
+        let mut failed = None;
         for first in self.upkeep.unpacked(since) {
-            let done = self.upkeep.pack(first, &mut self.pace())?;
-            self.status.packed.fetch_add(1, Ordering::Relaxed);
-            self.freed(done.before_bytes, done.after_bytes);
+            match self.upkeep.pack(first, &mut self.pace()) {
+                Ok(done) => {
+                    self.status.packed.fetch_add(1, Ordering::Relaxed);
+                    self.freed(done.before_bytes, done.after_bytes);
+                }
+                Err(stopped @ RewriteError::Stopped) => return Err(stopped.into()),
+                Err(error) => failed = Some(error),
+            }
         }
-        Ok(true)
+        failed.map_or(Ok(()), |error| Err(error.into()))
     }
 
     fn freed(&self, before: u64, after: u64) {
