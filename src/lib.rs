@@ -38,6 +38,8 @@ pub mod correlate;
 #[cfg(feature = "server")]
 pub mod elasticsearch;
 #[cfg(feature = "server")]
+pub mod evidence;
+#[cfg(feature = "server")]
 pub mod export;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]

@@ -60,7 +60,13 @@ async fn run(cli: Cli) -> Exit {
             cli::end(cli::convert(&args, style, &mut std::io::stdin(), &mut out))
         }
         Command::Import(args) => cli::end(cli::import(&args, &mut out, told_to_stop()).await),
+        Command::Verify(args) if !args.elasticsearch.is_empty() => {
+            cli::end(Box::pin(cli::verify_copy(&args, &mut out)).await)
+        }
         Command::Verify(args) => cli::end(cli::verify(&args, &mut out)),
+        Command::Evidence(args) => cli::end(
+            async { cli::evidence(&args, &source(&args.source).await?, &mut out).await }.await,
+        ),
         Command::DeadLetters(args) => cli::end(
             async { cli::dead_letters(&args, &source(&args.source).await?, &mut out).await }.await,
         ),
@@ -68,6 +74,7 @@ async fn run(cli: Cli) -> Exit {
             cli::end(cli::keys(&args, style, &mut out, &mut std::io::stderr()).await)
         }
         Command::Erase(args) => cli::end(Box::pin(cli::erase(&args, &mut out)).await),
+        Command::Repair(args) => cli::end(cli::repair(&args, &mut out).await),
         Command::Hold(args) => cli::end(cli::hold(&args, &mut out)),
         Command::Setup(args) => setup(args, &mut out).await,
     }

@@ -22,8 +22,9 @@ const CALLERS: [&str; 7] =
 /// Every operation, the address at which this test asks for it, and what each caller gets.
 ///
 /// `400` of the global auditor: he has to name a tenant. `404` of the operator: he may, and there
-/// is no such key, or nothing is exported; of the auditor: nothing is sealed here. `503` of those
-/// who write: they may, and this API takes nothing.
+/// is no such key, or nothing is exported; of the auditor: nothing is sealed here, and of who asks
+/// for a proof: this API has no ledger. `503` of those who write: they may, and this API takes
+/// nothing.
 #[rustfmt::skip]
 const TABLE: &[(&str, &str, Statuses)] = &[
     //                                                                           nobody writer forw. audit. global oper. monitor
@@ -41,6 +42,11 @@ const TABLE: &[(&str, &str, Statuses)] = &[
                                                                                   [401,  403,  403,  404,  400,  403,  403]),
     ("POST /api/v1/erasures",          "/api/v1/erasures",                        [401,  403,  403,  403,  403,  400,  403]),
     ("GET /api/v1/traces/{id}",        "/api/v1/traces/shared",                   [401,  403,  403,  200,  400,  403,  403]),
+    ("GET /api/v1/entries/{id}/receipt", "/api/v1/entries/00000000000000000000000000000001/receipt",
+                                                                                  [401,  403,  403,  404,  400,  403,  403]),
+    ("GET /api/v1/evidence/{id}",      "/api/v1/evidence/shared",                 [401,  403,  403,  404,  400,  403,  403]),
+    ("GET /api/v1/log/inclusion",      "/api/v1/log/inclusion?index=0",           [401,  403,  403,  403,  404,  403,  403]),
+    ("GET /api/v1/log/consistency",    "/api/v1/log/consistency?old=1",           [401,  403,  403,  403,  404,  403,  403]),
     ("GET /api/v1/jobs/{id}",          "/api/v1/jobs/job",                        [401,  403,  403,  200,  400,  403,  403]),
     ("GET /api/v1/jobs/{id}/decisions", "/api/v1/jobs/job/decisions",             [401,  403,  403,  200,  400,  403,  403]),
     ("GET /api/v1/jobs/{id}/evidence", "/api/v1/jobs/job/evidence",               [401,  403,  403,  200,  400,  403,  403]),
@@ -56,6 +62,9 @@ const TABLE: &[(&str, &str, Statuses)] = &[
     ("POST /api/v1/keys/{id}/rotate",  "/api/v1/keys/0123456789abcdef/rotate",    [401,  403,  403,  403,  403,  404,  403]),
     ("POST /api/v1/keys/{id}/revoke",  "/api/v1/keys/0123456789abcdef/revoke",    [401,  403,  403,  403,  403,  404,  403]),
     ("GET /api/v1/dead-letters",       "/api/v1/dead-letters",                    [401,  403,  403,  403,  403,  404,  403]),
+    ("GET /log/checkpoint",            "/log/checkpoint",                         [401,  403,  403,  403,  404,  403,  403]),
+    ("GET /log/keys",                  "/log/keys",                               [401,  403,  403,  403,  404,  403,  403]),
+    ("GET /log/tile/{path}",           "/log/tile/0/000",                         [401,  403,  403,  403,  404,  403,  403]),
     ("POST /api/v1/dead-letters/replay", "/api/v1/dead-letters/replay",           [401,  403,  403,  403,  403,  400,  403]),
     ("POST /api/v1/dead-letters/drop", "/api/v1/dead-letters/drop",               [401,  403,  403,  403,  403,  400,  403]),
     ("GET /health",                    "/health",                                 [200,  200,  200,  200,  200,  200,  200]),

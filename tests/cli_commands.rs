@@ -263,9 +263,12 @@ async fn verify_tells_an_intact_ledger_from_a_changed_one() {
     let (end, json) = verified(data.path(), &["--json"]);
     let report: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(
-        (end.unwrap(), &report["ok"], &report["size"]),
-        (Exit::Fine, &true.into(), &4.into())
+        (end.unwrap(), &report["verdict"], &report["size"]),
+        (Exit::Fine, &"partial".into(), &4.into()),
+        "nothing of it is signed"
     );
+    assert_eq!(report["findings"][0]["code"], "unsigned");
+    assert_eq!(verified(data.path(), &["--strict"]).0.unwrap(), Exit::Tampered);
     let other = format!("4:{}", "00".repeat(32));
     assert_eq!(verified(data.path(), &["--expect", &other]).0.unwrap(), Exit::Tampered);
 
@@ -280,5 +283,5 @@ async fn verify_tells_an_intact_ledger_from_a_changed_one() {
     std::fs::write(&segment, bytes).unwrap();
     let (end, text) = verified(data.path(), &[]);
     assert_eq!(end.unwrap(), Exit::Tampered);
-    assert!(text.starts_with("CHANGED"), "{text}");
+    assert!(text.starts_with("COMPROMISED"), "{text}");
 }

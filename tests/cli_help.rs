@@ -24,7 +24,10 @@ fn the_help_of_each_command_has_examples() {
         "trace",
         "tail",
         "verify",
+        "evidence",
         "setup",
+        "repair",
+        "hold",
         "dead-letters",
         "keys",
         "erase",
@@ -43,6 +46,8 @@ fn a_wrong_flag_ends_with_code_2() {
         vec!["spanledger", "trace", "x", "--limit", "5"],
         vec!["spanledger", "dead-letters", "replay"],
         vec!["spanledger", "verify", "--expect", "12"],
+        vec!["spanledger", "verify", "--bundle", "b.zip", "--expect", "1:00"],
+        vec!["spanledger", "verify", "--report", "r.html"],
         vec!["spanledger", "serve", "--listen-api", "4380"],
     ] {
         assert_eq!(Cli::try_parse_from(&line).unwrap_err().exit_code(), 2, "{line:?}");

@@ -236,3 +236,66 @@ async fn a_read_only_index_holds_the_export_up_and_nothing_becomes_a_dead_letter
     assert_eq!(server.get("/api/v1/dead-letters").await["open"], 0);
     server.terminate().await;
 }
+
+/// What `verify --elasticsearch` finds, and its exit code.
+fn copy_checked(data: &Path, url: &str) -> (Value, i32) {
+    let data = data.to_str().unwrap();
+    let output = Command::new(binary())
+        .args(["verify", "--json", "--data", data, "--elasticsearch", url])
+        .output()
+        .unwrap();
+    let report = serde_json::from_slice(&output.stdout);
+    let report = report.unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)));
+    (report, output.status.code().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_document_that_somebody_changed_added_or_removed_is_found_by_comparing_with_the_ledger() {
+    let data = tempfile::tempdir().unwrap();
+    let (node, server) = node_and_server(data.path()).await;
+    send(&server, 0).await;
+    everything_once(&server, &node.client()).await;
+    let (report, code) = copy_checked(data.path(), node.url());
+    assert_eq!((&report["verdict"], code), (&json!("ok"), 0), "{report:#}");
+    assert_eq!(report["same"], SPANS);
+
+    // An insider edits a searchable field of one, deletes another, and adds one that never was.
+    let all = post(
+        &node.client(),
+        "/spanledger-default/_search",
+        &json!({"size": 3, "sort": ["event.sequence"], "query": {"match_all": {}}}),
+    )
+    .await;
+    let hit = |at: usize| {
+        let hit = &all["hits"]["hits"][at];
+        let id = hit["_id"].as_str().unwrap().to_owned();
+        (hit["_index"].as_str().unwrap().to_owned(), id, hit["_source"].clone())
+    };
+    let ((index, changed, _), (_, removed, _), (_, _, third)) = (hit(0), hit(1), hit(2));
+    let edit = json!({"doc": {"event": {"action": "something.else"}}});
+    post(&node.client(), &format!("/{index}/_update/{changed}"), &edit).await;
+    let gone = format!("/{index}/_doc/{removed}");
+    let (status, answer) = node.ask(Method::Delete, &gone, None).await;
+    assert_eq!(status, 200, "{answer}");
+    let mut added = third;
+    added["event"]["sequence"] = json!(100_000);
+    added["event"]["id"] = json!("ab".repeat(16));
+    let path = format!("/spanledger-default/_create/{}", "ab".repeat(16));
+    put(&node.client(), &path, &added).await;
+
+    let (report, code) = copy_checked(data.path(), node.url());
+    assert_eq!((&report["verdict"], code), (&json!("compromised"), 3), "{report:#}");
+    let findings = report["findings"].as_array().unwrap();
+    let told = |code: &str| {
+        findings
+            .iter()
+            .find(|it| it["code"] == code)
+            .unwrap_or_else(|| panic!("{code}: {report:#}"))
+    };
+    assert_eq!(findings.len(), 3, "{report:#}");
+    assert!(told("field_mismatch")["message"].as_str().unwrap().ends_with("event.action"));
+    assert!(told("field_mismatch")["file"].as_str().unwrap().ends_with(&changed));
+    assert_eq!(told("missing_document")["sequence"], 1);
+    assert_eq!(told("extra_document")["sequence"], 100_000);
+    server.terminate().await;
+}

@@ -50,7 +50,7 @@ pub(super) fn write_private(dir: &Path, name: &str, bytes: &[u8]) -> Result<(), 
 
 /// Gives a file or folder that root made for a server to the user whom the server runs as: the
 /// owner of the folder that it is in. Otherwise the server could not read it.
-fn give_to_owner(parent: &Path, path: &Path) -> io::Result<()> {
+pub(crate) fn give_to_owner(parent: &Path, path: &Path) -> io::Result<()> {
     let (wanted, own) = (fs::metadata(parent)?, fs::metadata(path)?);
     if wanted.uid() == own.uid() {
         return Ok(());

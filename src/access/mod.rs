@@ -34,7 +34,7 @@ mod authenticate;
 mod book;
 mod credential;
 mod denied;
-mod files;
+pub(crate) mod files;
 mod last_used;
 mod network;
 mod presented;

@@ -135,6 +135,17 @@ impl Caller {
         self.principal.demand(right).is_ok()
     }
 
+    /// Whether he reads the evidence of every tenant, and so may ask about the log itself.
+    ///
+    /// # Errors
+    /// [`Problem`] with status 403.
+    pub(super) fn demand_all_tenants(&self) -> Result<(), Problem> {
+        match self.principal.role() {
+            None | Some(Role::GlobalAuditor) => Ok(()),
+            Some(role) => Err(Denied::Forbidden { right: Right::Read, role }.into()),
+        }
+    }
+
     /// Whether he is still who he was: for a request that waits, whose credential may have been
     /// revoked meanwhile.
     ///

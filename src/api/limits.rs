@@ -57,6 +57,10 @@ pub const MAX_WAITING: usize = 64;
 /// How often a waiting question is asked again.
 pub const WAIT_STEP: Duration = Duration::from_millis(200);
 
+/// How long a bundle of evidence waits for a checkpoint that covers what is durable: longer than the
+/// pause between two by default.
+pub const SETTLE_TIME: Duration = Duration::from_secs(12);
+
 /// Bytes of answers that are on their way out at once: a dozen of
 /// the largest usual pages. Half of them to one credential, or to all who have none.
 pub const MAX_ANSWERS_BYTES: u64 = 96 * 1_024 * 1_024;

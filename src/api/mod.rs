@@ -7,6 +7,8 @@
 //! | `traces.rs`, `entries.rs` | the story of an id; search, and one entry |
 //! | `jobs.rs`, `runs.rs`, `approvals.rs`, `policy_audit.rs` | the five queries of an audit: state and decisions of a job, approvals, timeline, changes of policy |
 //! | `case.rs` | all of these joined, for a job or a run |
+//! | `proofs.rs` | receipts, bundles of evidence, inclusion and consistency proofs |
+//! | `log.rs` | the public log: checkpoint, keys, tiles |
 //! | `told.rs` | what those share: ids in paths, a story and what it says |
 //! | `answer.rs` | parameters and answers, as the OpenAPI document describes them |
 //! | `who.rs` | who asks, and whose evidence he may ask for |
@@ -44,12 +46,14 @@ mod key;
 mod keys;
 mod limits;
 mod load;
+mod log;
 mod openapi;
 mod outgoing;
 mod payloads;
 mod policy_audit;
 mod probes;
 mod problem;
+mod proofs;
 mod responses;
 mod routes;
 mod runs;
@@ -83,6 +87,9 @@ pub use load::Load;
 pub use payloads::{PayloadForm, PayloadsAnswer, PayloadsParams, SealedPayloads, ShownPayload};
 pub use policy_audit::{PolicyAudit, PolicyChange};
 pub use problem::{PROBLEM_JSON, Problem};
+pub use proofs::{
+    ConsistencyAnswer, ConsistencyParams, InclusionAnswer, InclusionParams, ReceiptAnswer,
+};
 pub use routes::router;
 pub use runs::{Timeline, TimelineItem};
 pub use service::{Api, Bounds, Metrics};

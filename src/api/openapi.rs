@@ -16,12 +16,13 @@ use super::key::{KeyMade, KeysAnswer};
 use super::payloads::PayloadsAnswer;
 use super::policy_audit::PolicyAudit;
 use super::problem::Problem;
+use super::proofs::{ConsistencyAnswer, InclusionAnswer, ReceiptAnswer};
 use super::responses::problem;
 use super::routes::documented_needs;
 use super::runs::Timeline;
 use super::{
-    approvals, axonflow, dead_letters, entries, erasure, jobs, keys, payloads, policy_audit,
-    probes, runs, traces, who,
+    approvals, axonflow, dead_letters, entries, erasure, jobs, keys, log, payloads, policy_audit,
+    probes, proofs, runs, traces, who,
 };
 use axum::body::Bytes;
 use axum::http::{Method, header};
@@ -48,6 +49,10 @@ use utoipa::openapi::{Components, Ref};
         entries::entry,
         payloads::payloads,
         erasure::erase,
+        proofs::receipt,
+        proofs::evidence,
+        proofs::inclusion,
+        proofs::consistency,
         jobs::job,
         jobs::decisions,
         jobs::evidence,
@@ -62,6 +67,9 @@ use utoipa::openapi::{Components, Ref};
         keys::create,
         keys::rotate,
         keys::revoke,
+        log::checkpoint,
+        log::keys,
+        log::tile,
         dead_letters::list,
         dead_letters::replay,
         dead_letters::drop_letters,
@@ -99,6 +107,9 @@ use utoipa::openapi::{Components, Ref};
         EntriesAnswer,
         PayloadsAnswer,
         EraseAnswer,
+        ReceiptAnswer,
+        InclusionAnswer,
+        ConsistencyAnswer,
         Job,
         JobDecisions,
         Approvals,

@@ -20,11 +20,14 @@ There is no page to click on yet. What answers:
   GET /api/v1/traces/{id}       everything that belongs to one id, as a story
   GET /api/v1/entries?q=QUERY   entries that match, newest first
   GET /api/v1/entries/{id}      one entry
+  GET /api/v1/entries/{id}/receipt   what proves it
+  GET /api/v1/evidence/{id}     all of it in one file that others can check
   GET /api/v1/workflows         workflows, and with ?trace_id= those of one trace
   POST /api/v1/audit/search     the same entries as AxonFlow's audit log has them
   GET /api/v1/whoami            who a credential is, and what it may do
   GET /api/v1/tenants           whose evidence it may read
   GET /api/v1/keys              the credentials, for an operator
+  GET /log/checkpoint           the public log, for a global auditor
   GET /api/v1/openapi.json      the description of all this for programs
   GET /healthz /readyz /metrics
 

@@ -7,8 +7,8 @@ use super::outgoing::Outgoing;
 use super::problem::Problem;
 use super::service::{Api, guard};
 use super::{
-    approvals, axonflow, dead_letters, entries, erasure, jobs, keys, payloads, policy_audit,
-    probes, runs, traces, who,
+    approvals, axonflow, dead_letters, entries, erasure, jobs, keys, log, payloads, policy_audit,
+    probes, proofs, runs, traces, who,
 };
 use crate::access::Right;
 use axum::Router;
@@ -38,6 +38,10 @@ fn table() -> Vec<Route> {
         ("/api/v1/entries/{id}", read, get(entries::entry)),
         ("/api/v1/entries/{id}/payloads", read, get(payloads::payloads)),
         ("/api/v1/erasures", operate, post(erasure::erase)),
+        ("/api/v1/entries/{id}/receipt", read, get(proofs::receipt)),
+        ("/api/v1/evidence/{*id}", read, get(proofs::evidence)),
+        ("/api/v1/log/inclusion", read, get(proofs::inclusion)),
+        ("/api/v1/log/consistency", read, get(proofs::consistency)),
         ("/api/v1/jobs/{id}", read, get(jobs::job)),
         ("/api/v1/jobs/{id}/decisions", read, get(jobs::decisions)),
         ("/api/v1/jobs/{id}/evidence", read, get(jobs::evidence)),
@@ -47,6 +51,9 @@ fn table() -> Vec<Route> {
         ("/api/v1/workflow-runs/{id}/evidence", read, get(runs::evidence)),
         ("/api/v1/policy/audit", read, get(policy_audit::list)),
         ("/api/v1/tenants", read, get(who::tenants)),
+        ("/log/checkpoint", read, get(log::checkpoint)),
+        ("/log/keys", read, get(log::keys)),
+        ("/log/tile/{*path}", read, get(log::tile)),
         ("/api/v1/dead-letters", operate, get(dead_letters::list)),
         ("/api/v1/dead-letters/replay", operate, post(dead_letters::replay)),
         ("/api/v1/dead-letters/drop", operate, post(dead_letters::drop_letters)),

@@ -16,7 +16,9 @@ use super::payloads::SealedPayloads;
 use super::problem::Problem;
 use super::shares::{Full, Shares, Taken};
 use crate::access::Credentials;
+use crate::evidence::Prover;
 use crate::intake::Intake;
+use crate::ledger::PublicLog;
 use crate::store::{AuditStore, Cursor, Hit};
 use axum::body::Body;
 use axum::extract::{FromRequestParts, Query, Request, State};
@@ -68,6 +70,10 @@ pub struct Api {
     pub(super) payloads: Option<SealedPayloads>,
     /// What erases them; absent where nothing does.
     pub(super) erasures: Option<Intake>,
+    /// What proves entries; absent where there is no ledger.
+    pub(super) prover: Option<Prover>,
+    /// The public log; absent where none is published.
+    pub(super) log: Option<PublicLog>,
     /// What is refused for its load, counted.
     pub(super) load: Arc<Load>,
     /// Questions that may be worked on at once.
@@ -121,6 +127,8 @@ impl Api {
             axonflow: None,
             payloads: None,
             erasures: None,
+            log: None,
+            prover: None,
             load: Arc::default(),
             turns: Shares::new(bounds.concurrent),
             waiting: Shares::new(bounds.waiting),
@@ -174,6 +182,18 @@ impl Api {
     #[must_use]
     pub fn with_erasures(self, intake: Intake) -> Self {
         Self { erasures: Some(intake), ..self }
+    }
+
+    /// The same API, which proves entries.
+    #[must_use]
+    pub fn with_prover(self, prover: Prover) -> Self {
+        Self { prover: Some(prover), ..self }
+    }
+
+    /// The same API with a public log.
+    #[must_use]
+    pub fn with_log(self, log: PublicLog) -> Self {
+        Self { log: Some(log), ..self }
     }
 
     /// The same API that counts there what it refuses.
@@ -302,7 +322,13 @@ pub(super) async fn guard(
         Err(problem) => problem.into_response(),
     };
     for (name, value) in SECURITY_HEADERS {
-        response.headers_mut().insert(name, HeaderValue::from_static(value));
+        let value = HeaderValue::from_static(value);
+        if name == header::CACHE_CONTROL {
+            // What may be kept says so itself.
+            response.headers_mut().entry(name).or_insert(value);
+        } else {
+            response.headers_mut().insert(name, value);
+        }
     }
     response
 }

@@ -6,7 +6,9 @@ use super::erase::EraseArgs;
 use super::hold::HoldArgs;
 use super::import::ImportArgs;
 use super::keys_args::KeysArgs;
+use super::repair::RepairArgs;
 use super::setup::SetupArgs;
+use super::verify_args::{EvidenceArgs, VerifyArgs};
 use crate::api::{DEFAULT_LETTERS, MAX_LETTERS};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::net::SocketAddr;
@@ -57,10 +59,14 @@ pub enum Command {
     Tail(TailArgs),
     /// Send files of JSON Lines to a running server: OTLP, decision logs, runs, audit lines
     Import(ImportArgs),
-    /// Check that nobody changed the ledger
+    /// Check that nobody changed the ledger, or a bundle of evidence
     Verify(VerifyArgs),
+    /// Go on with what can be kept of a damaged ledger
+    Repair(RepairArgs),
     /// Keep evidence beyond its retention: hold a story or a tenant, list holds, release them
     Hold(HoldArgs),
+    /// Put everything that belongs to one id into one file that others can check
+    Evidence(EvidenceArgs),
     /// Prepare what spanledger writes to: Elasticsearch or OpenSearch
     Setup(SetupArgs),
     /// Entries that the cluster did not take: list, show, send again, give up
@@ -334,78 +340,6 @@ pub struct TailArgs {
     pub source: SourceArgs,
 }
 
-/// `verify`.
-#[derive(Debug, Clone, Args)]
-#[command(
-    after_help = "Examples:\n  spanledger verify\n  spanledger verify --data /var/lib/spanledger --json\n  spanledger verify --expect 1024:8f14e45fceea167a5a36dedd4bea2543f1a4c1b6d0b1d0c2c1f4f3a2b1c0d9e8\n\nWith --expect a checkpoint that was kept elsewhere must be a prefix of this ledger: that shows\nalso that nobody replaced the whole of it.\nExit codes: 0 intact, 1 could not be read, 3 changed."
-)]
-pub struct VerifyArgs {
-    /// Data folder whose ledger is checked
-    #[arg(
-        long,
-        value_name = "DIR",
-        env = "SPANLEDGER_DATA",
-        default_value = DEFAULT_DATA_DIR,
-        hide_env_values = true
-    )]
-    pub data: PathBuf,
-
-    /// Folder of the keys, with which it is checked that each entry is of its tenant. Default:
-    /// DATA/keys
-    #[arg(long, value_name = "DIR")]
-    pub keys: Option<PathBuf>,
-
-    /// Size and root hash (64 hex digits) of a checkpoint that was kept elsewhere
-    #[arg(long, value_name = "SIZE:ROOT")]
-    pub expect: Option<ExpectedRoot>,
-
-    /// Print the report as JSON
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// A checkpoint that somebody kept: so many entries, with this root.
-///
-/// ```
-/// use spanledger::cli::ExpectedRoot;
-/// let kept: ExpectedRoot = format!("3:{}", "ab".repeat(32)).parse()?;
-/// assert_eq!((kept.size, kept.root[0]), (3, 0xab));
-/// assert!("3:ab".parse::<ExpectedRoot>().is_err());
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ExpectedRoot {
-    /// Number of entries.
-    pub size: u64,
-    /// Root hash of the Merkle tree over them.
-    pub root: [u8; 32],
-}
-
-/// Why text is not an [`ExpectedRoot`].
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "write it as SIZE:ROOT, where SIZE is the number of entries and ROOT has 64 hexadecimal digits, as `spanledger verify` prints them"
-)]
-pub struct NotARoot;
-
-impl std::str::FromStr for ExpectedRoot {
-    type Err = NotARoot;
-
-    fn from_str(text: &str) -> Result<Self, NotARoot> {
-        let (size, hex) = text.split_once(':').ok_or(NotARoot)?;
-        let size = size.parse().map_err(|_| NotARoot)?;
-        if hex.len() != 64 || !hex.bytes().all(|b| b.is_ascii_hexdigit()) {
-            return Err(NotARoot);
-        }
-        let mut root = [0; 32];
-        for (byte, digits) in root.iter_mut().zip(hex.as_bytes().chunks_exact(2)) {
-            let digits = std::str::from_utf8(digits).map_err(|_| NotARoot)?;
-            *byte = u8::from_str_radix(digits, 16).map_err(|_| NotARoot)?;
-        }
-        Ok(Self { size, root })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -431,13 +365,6 @@ mod tests {
             panic!("not serve")
         };
         assert_eq!(serve.elasticsearch, ["http://a:1", "http://b:2"]);
-    }
-
-    #[test]
-    fn a_root_with_a_sign_or_too_few_digits_is_refused() {
-        for text in ["", "3", "3:", "x:00", "-1:00", &format!("3:+{}", "a".repeat(63))] {
-            assert_eq!(text.parse::<ExpectedRoot>(), Err(NotARoot), "{text}");
-        }
     }
 }
 

@@ -6,9 +6,11 @@ use super::demo::DemoError;
 use super::erase::EraseError;
 use super::import::ImportError;
 use super::keys::KeysError;
-use crate::ledger::VerifyError;
-use crate::pipeline::HoldsError;
+use super::trust::TrustError;
+use crate::evidence::FolderError;
+use crate::pipeline::{HoldsError, LogKeyError, RepairError};
 use std::io;
+use std::path::PathBuf;
 
 /// Exit codes of the binary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,10 +71,27 @@ pub enum CommandError {
     Output(#[from] io::Error),
     /// The ledger cannot be checked.
     #[error("the ledger cannot be checked; name its data folder with --data DIR")]
-    Verify(#[from] VerifyError),
+    Verify(#[from] FolderError),
     /// Holds were not read or changed.
     #[error(transparent)]
     Holds(#[from] HoldsError),
+    /// What a verification is to be made with cannot be used.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+    /// The copy in Elasticsearch cannot be compared.
+    #[error("the documents of the cluster cannot be compared with the ledger")]
+    Copy(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A file cannot be written.
+    #[error("{} cannot be written; name another file, or say --force to replace one", .path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Nothing was repaired, or not to its end.
+    #[error(transparent)]
+    Repair(#[from] RepairError),
     /// Files were not imported, or not to their end.
     #[error(transparent)]
     Import(#[from] ImportError),
@@ -82,6 +101,9 @@ pub enum CommandError {
     /// Nothing was erased, or not yet.
     #[error(transparent)]
     Erase(#[from] EraseError),
+    /// The key of the public log was not changed.
+    #[error(transparent)]
+    LogKey(#[from] LogKeyError),
     /// Nothing was converted.
     #[error(transparent)]
     Convert(#[from] ConvertError),

@@ -102,6 +102,13 @@ pub async fn keys(
     out: &mut impl Write,
     notes: &mut impl Write,
 ) -> Result<Exit, CommandError> {
+    if let KeysCommand::Log(log) = &args.command {
+        if args.api.is_some() {
+            let what = "the log's key is changed on its own machine: leave --api out";
+            return Err(KeysError::Invalid(what.to_owned()).into());
+        }
+        return super::log_key::run(log, &args.data, &actor(), out);
+    }
     let ring = match &args.api {
         Some(address) => Ring::Server(Source::connect(address, &args.connect)?),
         None => Ring::Folder(access_dir(&args.data)),
@@ -110,6 +117,8 @@ pub async fn keys(
         KeysCommand::Create(create) => make(&ring, create, out, notes).await?,
         KeysCommand::Rotate(rotate) => replace(&ring, rotate, out).await?,
         KeysCommand::Revoke(revoke) => end(&ring, revoke, out).await?,
+        // Done above: it is no credential.
+        KeysCommand::Log(_) => {}
         KeysCommand::List(list) => {
             let answer = ring.list().await?;
             if list.json {

@@ -50,6 +50,29 @@ pub enum KeysCommand {
     Rotate(RotateKeyArgs),
     /// Refuse one from now on, for good
     Revoke(RevokeKeyArgs),
+    /// The key that signs the public log
+    Log(LogKeyArgs),
+}
+
+/// `keys log`.
+#[derive(Debug, Clone, Args)]
+pub struct LogKeyArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: LogKeyCommand,
+
+    /// Folder of the keys, when it is not DATA/keys
+    #[arg(long, global = true, value_name = "DIR")]
+    pub keys: Option<PathBuf>,
+}
+
+/// What can be done with the log's key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
+pub enum LogKeyCommand {
+    /// Print its public half, with which checkpoints are verified
+    Show,
+    /// Make another, which takes over with an entry and a checkpoint that the old one signs
+    Rotate,
 }
 
 /// `keys create`.

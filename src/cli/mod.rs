@@ -6,11 +6,15 @@
 //! | `search.rs`, `trace.rs`, `tail.rs` | what asks |
 //! | `keys.rs`, `keys_args.rs`, `keys_table.rs` | who may write and read |
 //! | `erase.rs` | the sealed payloads of a subject, erased |
+//! | `log_key.rs` | the key that signs the public log |
 //! | `convert.rs`, `explained.rs` | what a request would become, and why |
 //! | `import/` | JSON Lines to a running server |
 //! | `setup.rs`, `kibana.rs` | what has to be in Elasticsearch before the exporter writes; what people look at in Kibana |
 //! | `hold.rs` | what retention leaves alone |
-//! | `verify.rs` | the ledger computed again from the bytes on disk |
+//! | `repair.rs` | what can be kept of a damaged ledger |
+//! | `verify.rs`, `verify_args.rs`, `trust.rs` | ledger and bundles computed again; with which keys |
+//! | `verify_copy.rs` | the documents of a cluster against the ledger |
+//! | `evidence.rs` | a bundle of evidence, written |
 //! | `exit.rs` | exit codes, and what is said on the way out |
 //! | `exposure.rs` | whether a server may listen where others can reach it |
 //! | `client.rs`, `endpoints.rs` | where answers come from: a running server, else the data folder |
@@ -41,6 +45,7 @@ mod display;
 mod doc;
 mod endpoints;
 mod erase;
+mod evidence;
 mod exit;
 mod explained;
 mod exposure;
@@ -54,9 +59,11 @@ mod keys_table;
 pub mod kibana;
 mod letters;
 mod listen;
+mod log_key;
 mod meaning;
 mod moment;
 mod offline;
+mod repair;
 mod search;
 pub mod serve;
 pub mod setup;
@@ -64,8 +71,11 @@ mod table;
 mod tail;
 mod timeline;
 mod trace;
+mod trust;
 mod verdict;
 mod verify;
+mod verify_args;
+mod verify_copy;
 
 pub use args::*;
 pub use client::{Source, SourceError};
@@ -75,6 +85,7 @@ pub use dead_letters::dead_letters;
 pub use display::{Paint, Style, clean};
 pub use endpoints::{ENDPOINTS_FILE, Endpoints, EndpointsError};
 pub use erase::{EraseArgs, EraseError, erase};
+pub use evidence::evidence;
 pub use exit::{CommandError, Exit, end, error_line};
 pub use hold::{HoldArgs, hold};
 pub use import::{ImportArgs, ImportError, ImportFormat, SendError, import};
@@ -82,11 +93,14 @@ pub use keys::{KeysError, access_dir, keys};
 pub use keys_args::*;
 pub use moment::{length, moment, offset};
 pub use offline::offline;
+pub use repair::{RepairArgs, repair};
 pub use search::search;
 pub use table::{heading, line};
 pub use tail::tail;
 pub use timeline::{Story, timeline};
 pub use trace::trace;
 pub use verify::verify;
+pub use verify_args::*;
+pub use verify_copy::verify_copy;
 
 pub use crate::pipeline::{index_dir, ledger_dir, ledger_name};

@@ -4,8 +4,9 @@
 use super::client::SourceError;
 use super::letters::LettersOnDisk;
 use crate::api::{Api, Health, HostCheck, Metrics, router};
-use crate::ledger::{OpenError, Reader};
-use crate::pipeline::{index_dir, ledger_dir, ledger_name};
+use crate::evidence::Prover;
+use crate::ledger::{OpenError, PublicLog, Reader};
+use crate::pipeline::{index_dir, ledger_dir, ledger_name, log_dir};
 use crate::store::StoreError;
 use crate::store::embedded::{EmbeddedStore, IndexOptions};
 use axum::Router;
@@ -28,10 +29,10 @@ enum OfflineError {
 /// [`SourceError::Offline`] when there is a ledger and it cannot be read.
 pub fn offline(data: &Path) -> Result<Option<Router>, SourceError> {
     match open(data) {
-        Ok(store) => {
+        Ok((store, prover)) => {
             let metrics: Metrics = Arc::new(String::new);
             let api = Api::new(Arc::new(store), Arc::new(Health::starting(&[])), metrics);
-            let api = api.with_dead_letters(LettersOnDisk::of(data));
+            let api = api.with_dead_letters(LettersOnDisk::of(data)).with_prover(prover);
             Ok(Some(router(api, HostCheck::Any)))
         }
         Err(OfflineError::Ledger(OpenError::Absent { .. })) => Ok(None),
@@ -39,10 +40,12 @@ pub fn offline(data: &Path) -> Result<Option<Router>, SourceError> {
     }
 }
 
-fn open(data: &Path) -> Result<EmbeddedStore, OfflineError> {
+fn open(data: &Path) -> Result<(EmbeddedStore, Prover), OfflineError> {
     let reader = Reader::open(&ledger_dir(data))?;
     let origin = ledger_name(reader.origin());
+    let log = PublicLog::open(&log_dir(data));
+    let prover = Prover::new(reader.clone(), log, origin.clone());
     let options = IndexOptions { origin, ..IndexOptions::default() };
     let store = EmbeddedStore::open_read_only(&index_dir(data), reader, options)?;
-    Ok(store)
+    Ok((store, prover))
 }

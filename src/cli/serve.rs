@@ -19,9 +19,12 @@ use crate::access::{ACCESS_FOLDER, BookError, Tls, TlsError};
 use crate::api::{Api, AxonflowCalls, DeadLetterBox, Health, Load, SealedPayloads};
 use crate::config::{Config, ConfigError, Overrides};
 use crate::convert::{MappingError, Mappings};
+use crate::evidence::Prover;
 use crate::intake::Opener;
-use crate::ledger::Recovery;
-use crate::pipeline::{self, ELASTICSEARCH, Opened, Pipeline, PipelineError, Vitals};
+use crate::ledger::{PublicLog, Recovery};
+use crate::pipeline::{
+    self, ELASTICSEARCH, Opened, Pipeline, PipelineError, Vitals, ledger_name, log_dir,
+};
 use crate::receiver::Receiver;
 use crate::receiver::axonflow::{Upstream, UpstreamError};
 use crate::telemetry::metrics::Sources;
@@ -146,9 +149,13 @@ pub async fn start(config: Config, mappings: Mappings) -> Result<Running, ServeE
         alerts: pipeline.alerts().to_vec(),
         upkeep: Arc::clone(pipeline.upkeep()),
         tls: tls.clone(),
+        published: pipeline.published(),
         api: Arc::clone(&load),
     };
     let upstream = config.axonflow.clone().map(Upstream::new).transpose()?;
+    let reader = pipeline.ledger().reader();
+    let log = PublicLog::open(&log_dir(&config.data));
+    let prover = Prover::new(reader.clone(), log, ledger_name(reader.origin()));
     let axonflow = Arc::new(AxonflowCalls::new(sources.intake.clone(), upstream));
     let metrics = Arc::new(move || sources.text());
     let keys = pipeline.intake().protector().keys().clone();
@@ -160,6 +167,8 @@ pub async fn start(config: Config, mappings: Mappings) -> Result<Running, ServeE
         .with_axonflow(Arc::clone(&axonflow))
         .with_payloads(Some(payloads))
         .with_erasures(pipeline.intake().clone())
+        .with_prover(prover)
+        .with_log(pipeline.published().log().clone())
         .with_load(load);
     let listening = Listening { config: &config, receiver: &receiver, tls: tls.as_ref() };
     let (api_address, api) = listening.api(api).await?;

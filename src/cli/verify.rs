@@ -1,32 +1,56 @@
-//! `verify`: everything about the ledger computed again from the bytes on disk.
+//! `verify`: a data folder or a bundle of evidence, computed again from its bytes.
 
-use super::args::VerifyArgs;
 use super::display::clean;
+use super::evidence::write;
 use super::exit::{CommandError, Exit, with_causes};
+use super::trust::{TrustError, given_keys, kept, trust};
+use super::verify_args::VerifyArgs;
 use crate::access::Tenant;
-use crate::ledger::{Pseudonyms, TreeHead, VerifyReport, verify_against};
-use crate::pipeline::ledger_dir;
+use crate::evidence::{
+    Checked, Findings, Folder, FolderReport, KeySource, Verdict, check_bundle, hex, report,
+};
+use crate::ledger::{Progress, Pseudonyms, PublicLog, TreeHead};
+use crate::pipeline::{ledger_dir, log_dir};
 use crate::protect::Keys;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::io::{IsTerminal as _, Write};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Pause between two lines of progress.
-const PROGRESS_EVERY: Duration = Duration::from_millis(500);
+const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 
-/// Checks the ledger and writes what was found. [`Exit::Tampered`] when something is not as it was
-/// written, or when a checkpoint that was kept elsewhere is not contained in it.
+/// Columns of the progress bar.
+const BAR: u64 = 30;
+
+/// Checks what the flags name and writes what was found. [`Exit::Tampered`] when something is not
+/// as it was written, or when a checkpoint that was kept elsewhere is not contained in it.
 ///
 /// # Errors
-/// [`CommandError`] when there is no ledger or it cannot be read.
+/// [`CommandError`] when there is nothing to check or it cannot be read.
 pub fn verify(args: &VerifyArgs, out: &mut impl Write) -> Result<Exit, CommandError> {
-    let expected: Vec<TreeHead> =
-        args.expect.iter().map(|kept| TreeHead { size: kept.size, root: kept.root }).collect();
-    let mut shown = Instant::now();
-    let terminal = std::io::stderr().is_terminal() && !args.json;
-    let keys = Keys::open(&args.keys.clone().unwrap_or_else(|| args.data.join("keys")));
-    let keys = keys.inspect_err(|error| {
+    let (verdict, text) = match &args.bundle {
+        Some(file) => bundle(args, file)?,
+        None => folder(args)?,
+    };
+    out.write_all(text.as_bytes())?;
+    out.flush()?;
+    Ok(ends(verdict, args.strict))
+}
+
+/// How the command ends.
+pub(super) fn ends(verdict: Verdict, strict: bool) -> Exit {
+    match verdict {
+        Verdict::Compromised => Exit::Tampered,
+        Verdict::Partial if strict => Exit::Tampered,
+        Verdict::Partial | Verdict::Ok => Exit::Fine,
+    }
+}
+
+fn folder(args: &VerifyArgs) -> Result<(Verdict, String), CommandError> {
+    let folder = args.keys.clone().unwrap_or_else(|| args.data.join("keys"));
+    let keys = Keys::open(&folder).inspect_err(|error| {
         let why = with_causes(error);
         let _ = writeln!(
             std::io::stderr(),
@@ -37,111 +61,224 @@ pub fn verify(args: &VerifyArgs, out: &mut impl Write) -> Result<Exit, CommandEr
         // A name that no tenant can have stands for nobody.
         |name: &str| Tenant::new(name).map_or([0; 16], |it| keys.tenant(&it).pseudonym())
     });
-    let pseudonyms = pseudonym.as_ref().map(|of| of as Pseudonyms<'_>);
-    let report = verify_against(&ledger_dir(&args.data), &expected, pseudonyms, |progress| {
-        if terminal && shown.elapsed() >= PROGRESS_EVERY {
-            shown = Instant::now();
-            let (done, all) = (progress.bytes, progress.total_bytes);
-            // Progress is a courtesy: where it cannot be written the check goes on.
-            let _ = write!(std::io::stderr(), "\r{done} of {all} bytes ");
+    let log = PublicLog::open(&log_dir(&args.data));
+    let head = |kept: &super::ExpectedRoot| TreeHead { size: kept.size, root: kept.root };
+    let expected: Vec<TreeHead> = args.expect.iter().map(head).collect();
+    let kept = kept(&args.checkpoint)?;
+    let trust = trust(&args.key, &log, &folder)?;
+    let check = Folder {
+        ledger: &ledger_dir(&args.data),
+        log,
+        trust,
+        kept: &kept,
+        expected: &expected,
+        pseudonyms: pseudonym.as_ref().map(|of| of as Pseudonyms<'_>),
+    };
+    let terminal = std::io::stderr().is_terminal() && !args.json;
+    let mut bar = Bar { shown: Instant::now(), terminal };
+    let report = check.verify(&mut |_| {}, |progress| bar.show(progress))?;
+    bar.end();
+    let text = if args.json { folder_json(&report) } else { folder_text(&report) };
+    Ok((report.verdict(), text))
+}
+
+/// How far it is, on a terminal. A courtesy: where it cannot be written the check goes on.
+struct Bar {
+    shown: Instant,
+    terminal: bool,
+}
+
+impl Bar {
+    fn show(&mut self, progress: Progress) {
+        if !self.terminal || self.shown.elapsed() < PROGRESS_EVERY {
+            return;
         }
-    });
-    if terminal {
-        let _ = write!(std::io::stderr(), "\r");
+        self.shown = Instant::now();
+        let Progress { bytes, total_bytes, entries } = progress;
+        let part =
+            |of: u64| bytes.saturating_mul(of).checked_div(total_bytes).unwrap_or(of).min(of);
+        let done = usize::try_from(part(BAR)).unwrap_or(0);
+        let left = usize::try_from(BAR).unwrap_or(0).saturating_sub(done);
+        let (bar, rest, percent) = ("█".repeat(done), "░".repeat(left), part(100));
+        let _ = write!(std::io::stderr(), "\r{bar}{rest} {percent:3} %  {entries} entries ");
     }
-    let report = report?;
-    let text = if args.json { as_json(&report) } else { as_text(&report) };
-    out.write_all(text.as_bytes())?;
-    out.flush()?;
-    Ok(if report.is_ok() { Exit::Fine } else { Exit::Tampered })
+
+    fn end(&self) {
+        if self.terminal {
+            let _ = write!(std::io::stderr(), "\r\u{1b}[K");
+        }
+    }
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+pub(super) fn findings_json(findings: &Findings) -> (Value, Value) {
+    // Ours are texts and numbers: they have a form.
+    let listed = serde_json::to_value(findings.listed()).unwrap_or_default();
+    (listed, findings.more().into())
 }
 
-fn as_json(report: &VerifyReport) -> String {
-    let problems: Vec<_> = report
-        .problems
-        .iter()
-        .map(|problem| {
-            json!({
-                "segment": problem.segment.to_string_lossy(),
-                "offset": problem.offset,
-                "sequence": problem.sequence,
-                "damage": problem.damage.to_string(),
-            })
-        })
-        .collect();
-    let tail = report.tail.as_ref().map(|tail| {
+fn folder_json(report: &FolderReport) -> String {
+    let ledger = &report.ledger;
+    let tail = ledger.tail.as_ref().map(|tail| {
         json!({
             "segment": tail.segment.to_string_lossy(),
             "offset": tail.offset,
             "bytes": tail.bytes,
         })
     });
+    let checkpoint = report.checkpoint.as_ref().map(|signed| {
+        let head = signed.checkpoint.head;
+        json!({
+            "origin": signed.checkpoint.origin,
+            "size": head.size,
+            "root": hex(&head.root),
+            "signers": report.signers,
+            "key_from_the_same_machine": report.keys_from == KeySource::Beside,
+            "not_covered": report.uncovered(),
+        })
+    });
+    let (findings, more) = findings_json(&report.findings);
     let report = json!({
-        "ok": report.is_ok(),
-        "size": report.head.size,
-        "root": hex(&report.head.root),
-        "origin": hex(&report.origin),
-        "segments": report.segments,
-        "groups": report.groups,
-        "bytes": report.bytes,
-        "tenants": report.tenants,
-        "duplicates": report.duplicates,
-        "not_compared": report.not_compared,
-        "conflicts": report.conflicts,
-        "closed": report.closed,
+        "verdict": report.verdict(),
+        "ok": report.verdict() == Verdict::Ok,
+        "size": ledger.head.size,
+        "root": hex(&ledger.head.root),
+        "origin": hex(&ledger.origin),
+        "segments": ledger.segments,
+        "groups": ledger.groups,
+        "bytes": ledger.bytes,
+        "tenants": ledger.tenants,
+        "duplicates": ledger.duplicates,
+        "not_compared": ledger.not_compared,
+        "conflicts": ledger.conflicts,
+        "pruned": ledger.pruned,
+        "closed": ledger.closed,
         "tail": tail,
-        "problems": problems,
-        "more_problems": report.more_problems,
+        "checkpoint": checkpoint,
+        "findings": findings,
+        "more_findings": more,
     });
     format!("{report:#}\n")
 }
 
-fn as_text(report: &VerifyReport) -> String {
+/// The verdict in a line, and what was found.
+pub(super) fn headline(findings: &Findings, intact: &str) -> String {
     let mut text = String::new();
-    let VerifyReport { head, segments, groups, bytes, .. } = report;
-    let root = hex(&head.root);
-    if report.is_ok() {
-        let _ = writeln!(text, "intact: nothing was changed");
-        let entries = head.size;
+    let many = u64::try_from(findings.listed().len()).unwrap_or(u64::MAX);
+    let many = many.saturating_add(findings.more());
+    let _ = match findings.verdict() {
+        Verdict::Ok => writeln!(text, "ok: {intact}"),
+        Verdict::Partial => writeln!(
+            text,
+            "partial: nothing is known to be changed, and not everything can be shown"
+        ),
+        Verdict::Compromised => writeln!(text, "COMPROMISED: {many} findings"),
+    };
+    for finding in findings.listed() {
+        let _ = writeln!(text, "  {}", clean(&finding.to_string()));
+    }
+    if findings.more() > 0 {
+        let _ = writeln!(text, "  and {} more", findings.more());
+    }
+    text
+}
+
+fn folder_text(report: &FolderReport) -> String {
+    let mut text = headline(&report.findings, "nothing was changed");
+    if report.verdict() == Verdict::Compromised {
         let _ = writeln!(
             text,
-            "  entries {entries}, segments {segments}, groups {groups}, bytes {bytes}"
+            "\nThe ledger is not as it was written. Make a copy of the folder before anything else,\n\
+             and compare it with a backup and with checkpoints that were kept elsewhere."
         );
-        if report.duplicates > 0 || report.conflicts > 0 {
-            let (twice, conflicts) = (report.duplicates, report.conflicts);
-            let _ = writeln!(text, "  {twice} entries came twice, {conflicts} are in conflict");
-        }
-        if let Some(tail) = &report.tail {
-            let bytes = tail.bytes;
-            let _ = writeln!(text, "  {bytes} bytes at the end belong to no complete group:");
-            let _ = writeln!(text, "  being written, or torn by a crash; never acknowledged");
-        }
-        if head.size > 0 {
-            let _ = writeln!(text, "\nKeep this elsewhere, and check against it later:");
-            let _ = writeln!(text, "  spanledger verify --expect {}:{root}", head.size);
-        }
         return text;
     }
-    let many = u64::try_from(report.problems.len()).unwrap_or(u64::MAX);
-    let many = many.saturating_add(report.more_problems);
-    let _ = writeln!(text, "CHANGED: {many} problems");
-    for problem in &report.problems {
-        let _ = writeln!(text, "  {}", clean(&problem.to_string()));
+    let ledger = &report.ledger;
+    let (head, segments, groups, bytes) =
+        (ledger.head, ledger.segments, ledger.groups, ledger.bytes);
+    let entries = head.size;
+    let _ =
+        writeln!(text, "  entries {entries}, segments {segments}, groups {groups}, bytes {bytes}");
+    if ledger.duplicates > 0 || ledger.conflicts > 0 {
+        let (twice, conflicts) = (ledger.duplicates, ledger.conflicts);
+        let _ = writeln!(text, "  {twice} entries came twice, {conflicts} are in conflict");
     }
-    if report.more_problems > 0 {
-        let _ = writeln!(text, "  and {} more", report.more_problems);
+    if let Some(signed) = &report.checkpoint {
+        let (head, by) = (signed.checkpoint.head, report.signers.join(", "));
+        let _ = writeln!(text, "  signed: {} entries, by {}", head.size, clean(&by));
+        if report.keys_from == KeySource::Beside {
+            let _ = writeln!(
+                text,
+                "  The key was taken from the same machine: whoever could write the ledger anew could\n  \
+                 replace it too. Give the one that was published with --key."
+            );
+        }
+        if report.uncovered() > 0 {
+            let _ = writeln!(text, "  {} entries came after that checkpoint", report.uncovered());
+        }
     }
-    let _ = writeln!(
-        text,
-        "\nThe ledger is not as it was written. Make a copy of the folder before anything else,\n\
-         and compare it with a backup and with checkpoints that were kept elsewhere."
-    );
+    if head.size > 0 {
+        let _ = writeln!(text, "\nKeep this elsewhere, and check against it later:");
+        let _ = writeln!(text, "  spanledger verify --expect {}:{}", head.size, hex(&head.root));
+    }
+    text
+}
+
+fn bundle(args: &VerifyArgs, file: &Path) -> Result<(Verdict, String), CommandError> {
+    let keys = given_keys(&args.key)?;
+    let bytes =
+        std::fs::read(file).map_err(|source| TrustError::File { path: file.to_owned(), source })?;
+    let mut checked = check_bundle(&bytes, &keys);
+    for kept in kept(&args.checkpoint)? {
+        checked.compare(&kept);
+    }
+    if let (Some(path), Some(manifest)) = (&args.report, &checked.manifest) {
+        write(path, false, report(manifest, &checked.items).as_bytes())?;
+    }
+    let text = if args.json { bundle_json(&checked) } else { bundle_text(&checked) };
+    Ok((checked.verdict(), text))
+}
+
+fn bundle_json(checked: &Checked) -> String {
+    let manifest = checked.manifest.as_ref();
+    let (findings, more) = findings_json(&checked.findings);
+    let report = json!({
+        "verdict": checked.verdict(),
+        "ok": checked.verdict() == Verdict::Ok,
+        "asked": manifest.map(|it| &it.asked),
+        "tenant": manifest.map(|it| &it.tenant),
+        "origin": manifest.map(|it| &it.origin),
+        "made_at": manifest.map(|it| &it.made_at),
+        "entries": checked.items.iter().map(|it| it.proof.sequence).collect::<Vec<_>>(),
+        "size": checked.head.map(|head| head.size),
+        "root": checked.head.map(|head| hex(&head.root)),
+        "signers": checked.signers,
+        "findings": findings,
+        "more_findings": more,
+    });
+    format!("{report:#}\n")
+}
+
+fn bundle_text(checked: &Checked) -> String {
+    let mut text = headline(&checked.findings, "every entry is the one that was recorded");
+    if let Some(manifest) = &checked.manifest {
+        let entries = checked.items.len();
+        let (asked, tenant) = (clean(&manifest.asked), clean(&manifest.tenant));
+        let _ = writeln!(text, "  {entries} entries of {asked} (tenant {tenant})");
+        let _ =
+            writeln!(text, "  made {} by {}", clean(&manifest.made_at), clean(&manifest.made_by));
+    }
+    if let Some(head) = checked.head {
+        let by = if checked.signers.is_empty() {
+            "nobody whose key is known".to_owned()
+        } else {
+            clean(&checked.signers.join(", "))
+        };
+        let _ = writeln!(
+            text,
+            "  tree of {} entries, root {}, signed by {by}",
+            head.size,
+            hex(&head.root)
+        );
+    }
     text
 }

@@ -6,7 +6,7 @@
 //! | `raw.rs` | the file as it is written, key by key |
 //! | `alerts.rs` | the same of its list `alerts:`, and what it means |
 //! | `elasticsearch.rs` | the same of its section `elasticsearch:`, and what it means |
-//! | `tls.rs`, `axonflow.rs` | the same of its sections `tls:` and `axonflow:` |
+//! | `tls.rs`, `axonflow.rs`, `public_log.rs` | the same of its sections of that name |
 //! | `units.rs` | sizes and durations as people write them |
 //! | `yaml.rs` | YAML with line numbers and the nearest known name |
 //! | `fuzzing.rs` | what `fuzz/` reaches |
@@ -16,6 +16,7 @@ mod axonflow;
 mod elasticsearch;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
+mod public_log;
 mod raw;
 mod retention;
 mod tls;
@@ -24,6 +25,7 @@ pub mod yaml;
 
 pub use alerts::MAX_ALERTS;
 pub use elasticsearch::Elasticsearch;
+pub use public_log::{CheckpointSink, PublicLogSettings, SinkTarget, Witness};
 pub use retention::{Retention, RetentionClass};
 pub use tls::Transport;
 pub use units::{Period, Size};
@@ -60,6 +62,8 @@ pub struct Config {
     pub compress_after: Option<Duration>,
     /// How long bodies are kept.
     pub retention: Retention,
+    /// The public form of the ledger, and its checkpoints.
+    pub public_log: PublicLogSettings,
     /// What is recorded and how it is protected.
     pub audit: protect::Settings,
     /// The embedded index, if there is one.
@@ -224,6 +228,7 @@ fn resolve(raw: Raw, overrides: &Overrides) -> Result<Config, ConfigError> {
         },
         compress_after: raw.ledger.compress.then(|| raw.ledger.compress_after.duration()),
         retention: raw.retention.resolve(audit.retention_days)?,
+        public_log: raw.public_log.resolve()?,
         audit,
         index: raw.index.enabled.then(|| Index {
             commit_entries: raw.index.commit_entries,
@@ -299,6 +304,8 @@ mod tests {
             RawReceiver::KEYS,
             raw::RawLedger::KEYS,
             retention::RawRetention::KEYS,
+            retention::RawClass::KEYS,
+            retention::RawRule::KEYS,
             raw::RawIndex::KEYS,
             raw::RawCorrelation::KEYS,
             elasticsearch::RawElasticsearch::KEYS,
@@ -307,6 +314,9 @@ mod tests {
             alerts::RawAlert::KEYS,
             axonflow::RawAxonflow::KEYS,
             axonflow::RawUpstream::KEYS,
+            public_log::RawPublicLog::KEYS,
+            public_log::RawWitness::KEYS,
+            public_log::RawSink::KEYS,
             raw::RawShutdown::KEYS,
             raw::RawLog::KEYS,
         ];

@@ -5,6 +5,7 @@
 use super::alerts::RawAlert;
 use super::axonflow::RawAxonflow;
 use super::elasticsearch::RawElasticsearch;
+use super::public_log::RawPublicLog;
 use super::retention::RawRetention;
 use super::tls::RawTls;
 use super::{Period, Size};
@@ -54,6 +55,8 @@ section! {
         receiver: RawReceiver = RawReceiver::default(),
         /// The ledger.
         ledger: RawLedger = RawLedger::default(),
+        /// The public form of the ledger, and its checkpoints.
+        public_log: RawPublicLog = RawPublicLog::default(),
         /// What is recorded and how it is protected.
         audit: crate::protect::Settings = crate::protect::Settings::default(),
         /// How long bodies are kept.

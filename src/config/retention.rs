@@ -152,7 +152,7 @@ mod tests {
             ("rules: [{class: x}]", "there are default, permanent"),
             ("rules: [{class: default, kinds: [nothing]}]", "nothing"),
             ("every: 10ms", "at least 1s"),
-            ("classes: {a: {id: 300}}", "300"),
+            ("classes: {a: {id: 300}}", "u8"),
         ] {
             let error = resolve(text).unwrap_err();
             assert!(error.contains(told), "{text}: {error}");

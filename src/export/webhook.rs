@@ -81,6 +81,11 @@ pub enum WebhookUrlError {
 }
 
 impl WebhookUrl {
+    /// The address, for who posts to it.
+    pub(crate) fn url(&self) -> &Url {
+        &self.0
+    }
+
     /// Takes an address.
     ///
     /// ```

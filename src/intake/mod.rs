@@ -221,7 +221,7 @@ fn unavailable(error: &AppendError) -> IntakeError {
 }
 
 /// Nanoseconds since 1970 by this machine's clock.
-fn now_ns() -> u64 {
+pub(crate) fn now_ns() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))

@@ -161,15 +161,9 @@ impl SignedCheckpoint {
             return Err(CheckpointError::Unsigned { origin: origin() });
         }
         let text = checkpoint.text();
-        let mut note = format!("{text}\n").into_bytes();
-        for key in keys {
-            let (name, id) = (key.verifier().name(), key.verifier().id());
-            let line = Signature::new(name.to_owned(), id, key.signature(&text));
-            let what = "a key's name cannot stand in it";
-            let line = line.map_err(|_| CheckpointError::Malformed { what })?;
-            note.extend(line.to_bytes());
-        }
-        Self::parse(&note)
+        let mut note = format!("{text}\n");
+        note.extend(keys.iter().map(|key| key.line(&text)));
+        Self::parse(note.as_bytes())
     }
 
     /// The signers that it names, in their order. Not checked.
@@ -273,12 +267,38 @@ fn check(key: &VerifierKey, text: &str, signature: &Signature) -> Result<Signer,
     }
 }
 
+/// The text of a signed note that one of these keys signed: for statements about a log, such as the
+/// one with which a key hands over to the next.
+pub fn signed_text<'n>(note: &'n [u8], keys: &[VerifierKey]) -> Option<&'n str> {
+    let (text, signatures) = take_apart(note).ok()?;
+    let holds = |signature: &Signature| {
+        let named =
+            |key: &&VerifierKey| key.name() == signature.name() && key.id() == signature.id();
+        keys.iter().filter(named).any(|key| check(key, text, signature).is_ok())
+    };
+    signatures.iter().any(holds).then_some(text)
+}
+
 fn read_line(line: &str) -> Result<Signature, CheckpointError> {
     let what = "a line of signature is not one";
     Signature::from_bytes(line.as_bytes()).map_err(|_| CheckpointError::Malformed { what })
 }
 
 impl LogKey {
+    /// Signs any text, whose last line ends, as a note: for statements about the log.
+    pub fn sign_text(&self, text: &str) -> String {
+        format!("{text}\n{}", self.line(text))
+    }
+
+    /// Its signature of a text, as a line of a note.
+    fn line(&self, text: &str) -> String {
+        let (name, id) = (self.verifier().name(), self.verifier().id());
+        // A key's name can stand in a note: it was checked when the key was made.
+        let line = Signature::new(name.to_owned(), id, self.signature(text));
+        let line = line.map(|line| line.to_bytes()).unwrap_or_default();
+        String::from_utf8_lossy(&line).into_owned()
+    }
+
     /// Signs a checkpoint of the log that this key is of.
     ///
     /// ```

@@ -127,7 +127,7 @@ pub enum Damage {
 }
 
 /// What to do about damage: the end of each message about it.
-const REMEDY: &str = "run `spanledger verify` to see all of it, then restore the file from a copy";
+const REMEDY: &str = "run `spanledger verify` to see all of it, then restore the file from a copy; without one, `spanledger repair`";
 
 /// Why a ledger cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -166,6 +166,23 @@ pub enum OpenError {
         sequence: u64,
         /// What is wrong there.
         damage: Box<Damage>,
+    },
+    /// The ledger is not the one that was signed: it is older, or another.
+    #[error(
+        "a checkpoint of {signed} was signed, and the ledger in {} has {found}: {}. To go on would \
+         sign a second history. Bring back the newest copy of the ledger; if it is lost, keep this \
+         data folder as it is for the auditor and start with a new one, which is a new log",
+        dir.display(),
+        if found.size < signed.size { "entries that were signed are missing" }
+        else { "entries that were signed were changed" }
+    )]
+    Rollback {
+        /// The folder of the ledger.
+        dir: PathBuf,
+        /// The tree that was signed.
+        signed: Box<TreeHead>,
+        /// The tree that is there; of that size when it is larger.
+        found: Box<TreeHead>,
     },
 }
 

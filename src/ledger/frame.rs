@@ -79,7 +79,7 @@ pub const MAX_COMMITMENTS: usize = 255;
 pub const MAX_SEALED_BYTES: usize = 16 * 1024 * 1024;
 
 /// Longest head.
-const MAX_HEAD: usize = FIXED_LEN + MAX_TENANT_BYTES + MAX_COMMITMENTS * COMMITMENT_LEN;
+pub(super) const MAX_HEAD: usize = FIXED_LEN + MAX_TENANT_BYTES + MAX_COMMITMENTS * COMMITMENT_LEN;
 
 /// Longest frame.
 pub(super) const MAX_FRAME: usize = MAX_HEAD + MAX_SEALED_BYTES + MAX_BODY_BYTES;
@@ -398,23 +398,33 @@ fn checked_head(input: &[u8]) -> Result<Head, FrameError> {
 /// moves; everything of the leaf stays. Gives the bytes that went; 0 if it was done before.
 pub(super) fn prune(frame: &mut [u8]) -> Result<usize, FrameError> {
     let head = checked_head(frame)?;
-    let flags = u16_at(frame, FLAGS).ok_or(FrameError::Layout)?;
-    if head.kind != ENTRY || flags & PRUNED != 0 {
-        return Ok(0);
-    }
-    let rest = frame.get_mut(head.len..head.frame).ok_or(FrameError::Layout)?;
-    rest.fill(0);
-    let (went, crc) = (rest.len(), crc32c(&*rest));
-    let commitments = FIXED_LEN.saturating_add(head.tenant);
-    let commitments = frame.get_mut(commitments..head.len).unwrap_or_default();
-    for commitment in commitments.chunks_exact_mut(COMMITMENT_LEN) {
+    let commitments = frame.get_mut(FIXED_LEN.saturating_add(head.tenant)..head.len);
+    for commitment in commitments.unwrap_or_default().chunks_exact_mut(COMMITMENT_LEN) {
         // A salt without what it was mixed into proves nothing, and helps to guess it.
         commitment.get_mut(SALT..).unwrap_or_default().fill(0);
     }
+    empty(frame, head)
+}
+
+/// The same for a frame of which only the head is sound: the body is lost anyway. The salts are not,
+/// and stay.
+pub(super) fn lose_body(frame: &mut [u8]) -> Result<usize, FrameError> {
+    let head = checked_head(frame)?;
+    empty(frame, head)
+}
+
+fn empty(frame: &mut [u8], head: Head) -> Result<usize, FrameError> {
+    let flags = u16_at(frame, FLAGS).ok_or(FrameError::Layout)?;
+    let rest = frame.get_mut(head.len..head.frame).ok_or(FrameError::Layout)?;
+    if head.kind != ENTRY {
+        return Err(FrameError::Layout);
+    }
+    rest.fill(0);
+    let (went, crc) = (rest.len(), crc32c(&*rest));
     put(frame, FLAGS, &(flags | PRUNED).to_le_bytes());
     put(frame, BODY_CRC, &crc.to_le_bytes());
     close_head(frame, head.len);
-    Ok(went)
+    Ok(if flags & PRUNED == 0 { went } else { 0 })
 }
 
 /// Whether a head of which we know only the length has a right checksum: a later version.

@@ -267,7 +267,8 @@ fn make_dir(dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn lock(dir: &Path) -> Result<File, OpenError> {
+/// Takes the lock of a ledger; it is held as long as the file is open.
+pub(super) fn lock(dir: &Path) -> Result<File, OpenError> {
     let path = dir.join("lock");
     let file = File::options().create(true).write(true).truncate(false).mode(0o600).open(&path);
     let file = file.map_err(OpenError::io("open", &path))?;

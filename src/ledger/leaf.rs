@@ -10,9 +10,9 @@
 //! Integers are little-endian; bit 0 of the flags is the conflict mark. Body, tenant name, salts
 //! and source key are not in it: the record may be shown to people who may not see those.
 
-use super::bytes::put;
+use super::bytes::{field, put, u64_at};
 use super::merkle;
-use super::types::{Commitments, EntryRef, Hash};
+use super::types::{Commitments, EntryId, EntryRef, Hash};
 
 /// Version of the record's layout, its first byte.
 pub const LEAF_VERSION: u8 = 1;
@@ -50,7 +50,7 @@ impl Leaf<'_> {
     }
 
     /// Appends the record to `out`.
-    fn write(&self, out: &mut Vec<u8>) {
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.fixed());
         for commitment in self.commitments.iter() {
             out.push(commitment.kind);
@@ -94,6 +94,60 @@ impl<'a> EntryRef<'a> {
     }
 }
 
+/// A leaf record, read: what a bundle or a receipt says of an entry and the tree proves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeafRecord {
+    /// Name of the entry.
+    pub id: EntryId,
+    /// Stands for the tenant.
+    pub tenant_pseudonym: [u8; 16],
+    /// Position among the entries of its tenant, counted from 0.
+    pub tenant_sequence: u64,
+    /// When it was received, in nanoseconds since 1970.
+    pub received_ns: u64,
+    /// Version of the mappings that made the body.
+    pub mapping_version: [u8; 8],
+    /// How long the body is kept.
+    pub retention_class: u8,
+    /// Whether an earlier entry of the same span said something else.
+    pub conflict: bool,
+    /// SHA-256 of the body.
+    pub body_hash: Hash,
+    /// Kind and value of each commitment.
+    pub commitments: Vec<(u8, Hash)>,
+}
+
+/// Bytes of a commitment in the record: kind and value.
+const SHOWN_LEN: usize = 33;
+
+impl LeafRecord {
+    /// Reads a record. `None` when the bytes are not one of this version, to the last of them.
+    pub fn read(record: &[u8]) -> Option<Self> {
+        let [version, ..] = *record else { return None };
+        let [retention_class, flags] = field(record, 57)?;
+        let [count] = field(record, 91)?;
+        let shown = record.get(FIXED_LEN..)?;
+        let whole = usize::from(count).checked_mul(SHOWN_LEN)? == shown.len();
+        if version != LEAF_VERSION || flags > 1 || !whole {
+            return None;
+        }
+        let commitments = shown.chunks_exact(SHOWN_LEN);
+        Some(Self {
+            id: EntryId(field(record, 1)?),
+            tenant_pseudonym: field(record, 17)?,
+            tenant_sequence: u64_at(record, 33)?,
+            received_ns: u64_at(record, 41)?,
+            mapping_version: field(record, 49)?,
+            retention_class,
+            conflict: flags == 1,
+            body_hash: field(record, 59)?,
+            commitments: commitments
+                .map(|it| Some((*it.first()?, field(it, 1)?)))
+                .collect::<Option<_>>()?,
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -121,5 +175,13 @@ mod tests {
         assert_eq!((record[49], record[57], record[58], record[59]), (5, 6, 1, 9));
         assert_eq!((record[91], record[92], record[93]), (1, 7, 8));
         assert!(!record.contains(&0xEE), "the salt is not in the leaf");
+
+        let read = LeafRecord::read(&record).unwrap();
+        assert_eq!((read.id, read.tenant_sequence, read.received_ns), (EntryId([1; 16]), 3, 4));
+        assert_eq!((read.retention_class, read.conflict, read.body_hash), (6, true, [9; 32]));
+        assert_eq!(read.commitments, [(7, [8; 32])]);
+        assert_eq!(LeafRecord::read(&record[..record.len() - 1]), None, "cut");
+        record.push(0);
+        assert_eq!(LeafRecord::read(&record), None, "something behind it");
     }
 }

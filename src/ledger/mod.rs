@@ -15,6 +15,11 @@
 //! | `proof.rs` | proofs that an entry is in a tree, and that a tree continues another |
 //! | `checkpoint.rs`, `note.rs` | what the log signs and with which keys |
 //! | `tiles.rs`, `public.rs` | the public form of the log, [`PublicLog`] |
+//! | `signed.rs` | what was signed holds, or the ledger is not opened |
+//! | `tile_writer.rs` | [`TileWriter`], which makes the tiles as the tree grows |
+//! | `source.rs`, `packed.rs`, `rewrite.rs` | segments as plain and as packed files; from one to the other |
+//! | `retention.rs` | bodies whose time is over |
+//! | `repair.rs` | what can be kept of a damaged ledger |
 //! | `walk.rs`, `reserve.rs`, `bytes.rs` | reading frame by frame; small tools |
 //! | `storage.rs`, `direct.rs` | the disk; large groups past the system's memory |
 //! | `options.rs`, `status.rs`, `error.rs` | settings, numbers, errors |
@@ -26,6 +31,8 @@
 //! 00000000000000000000.index     its sidecar, when it is sealed    reserve   room for the end
 //! 00000000000000026214.segment   entries from number 26214 on      *.torn    cut off after a crash
 //! ```
+//!
+//! A sealed segment may stand in a `….packed` file instead, compressed block by block: `packed.rs`.
 //!
 //! # A segment
 //!
@@ -92,15 +99,18 @@ mod public;
 mod queue;
 mod reader;
 mod recover;
+mod repair;
 mod reserve;
 mod retention;
 mod rewrite;
 mod segment;
 mod sidecar;
+mod signed;
 mod source;
 mod status;
 mod storage;
 mod survey;
+mod tile_writer;
 mod tiles;
 mod types;
 mod verify;
@@ -117,22 +127,28 @@ pub use chain::Mismatch;
 pub use error::{AppendError, CloseError, Damage, OpenError, ReadError};
 pub use frame::{FrameError, MAX_BODY_BYTES, MAX_COMMITMENTS, MAX_SEALED_BYTES, MAX_TENANT_BYTES};
 pub use handle::Ledger;
-pub use leaf::LEAF_VERSION;
+pub use leaf::{LEAF_VERSION, LeafRecord};
+#[cfg(test)]
+pub(crate) use note::TestWitness;
 pub use options::Options;
-pub use public::{CHECKPOINT_FILE, KEYS_FILE, PublicLog, PublicLogError};
+pub(crate) use public::key_lines;
+pub use public::{CHECKPOINT_FILE, COSIGNED_FILE, KEYS_FILE, PublicLog, PublicLogError};
 pub use reader::{Chunk, Reader, Scan};
 pub use recover::{Recovery, Torn};
+pub use repair::{Repair, RepairPlan, Shortened};
 pub use retention::{Due, Expiry};
 pub use rewrite::{GoOn, RewriteError, Rewritten, Upkeep};
 pub use segment::{FORMAT_VERSION, HeaderError};
 pub use status::{Counters, Status};
+pub use tile_writer::TileWriter;
 pub use tiles::{Kind, TILE_WIDTH, Tile};
 pub use types::{
     Appended, Commitment, Commitments, EntryId, EntryRef, Hash, InvalidEntryId, NewEntry, Receipt,
     StoredEntry, TreeHead,
 };
 pub use verify::{
-    Problem, Progress, Pseudonyms, Tail, VerifyError, VerifyReport, verify, verify_against,
+    Observer, Problem, Progress, Pseudonyms, Tail, VerifyError, VerifyReport, verify,
+    verify_against, verify_observed,
 };
 
 /// The time, in nanoseconds since 1970.

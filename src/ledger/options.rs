@@ -1,5 +1,6 @@
 //! How a ledger is run.
 
+use super::types::TreeHead;
 use std::time::Duration;
 
 /// Settings of a ledger; the default is right for a server.
@@ -24,6 +25,11 @@ pub struct Options {
     pub reserve_bytes: u64,
     /// How often a full disk is looked at while nobody appends.
     pub space_check: Duration,
+    /// The last tree that was signed. A ledger that does not begin with it is not opened:
+    /// [`OpenError::Rollback`].
+    ///
+    /// [`OpenError::Rollback`]: super::OpenError::Rollback
+    pub signed: Option<TreeHead>,
 }
 
 /// Largest segment: offsets in it are 32-bit numbers, with room for one group more.
@@ -39,6 +45,7 @@ impl Default for Options {
             group_bytes: 8 * 1024 * 1024,
             reserve_bytes: 16 * 1024 * 1024,
             space_check: Duration::from_secs(1),
+            signed: None,
         }
     }
 }

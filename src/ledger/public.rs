@@ -3,6 +3,7 @@
 //! ```text
 //! LOG/checkpoint          the last signed checkpoint
 //! LOG/keys                verifier keys of the log, one a line, the newest last
+//! LOG/cosigned            the last one that witnesses signed
 //! LOG/tile/…              hashes and leaf records: `tiles.rs`
 //! ```
 //!
@@ -11,9 +12,11 @@
 //! from the ledger.
 
 use super::checkpoint::{CheckpointError, SignedCheckpoint, VerifierKey};
+use super::merkle::leaf_hash;
 use super::note::KeyError;
 use super::proof::{Subtrees, root_of};
-use super::tiles::{self, Kind, MAX_TILE_BYTES, Tile};
+use super::tile_writer::{make_dirs, place};
+use super::tiles::{self, Kind, MAX_TILE_BYTES, TILE_WIDTH, Tile};
 use super::types::Hash;
 use std::fs::File;
 use std::io::{self, Read};
@@ -21,6 +24,9 @@ use std::path::{Path, PathBuf};
 
 /// Name of the last signed checkpoint in the log's folder.
 pub const CHECKPOINT_FILE: &str = "checkpoint";
+
+/// Name of the last checkpoint that witnesses signed in the log's folder.
+pub const COSIGNED_FILE: &str = "cosigned";
 
 /// Name of the list of verifier keys in the log's folder.
 pub const KEYS_FILE: &str = "keys";
@@ -35,6 +41,14 @@ pub enum PublicLogError {
     /// The system refused to read.
     #[error("cannot read {}", path.display())]
     Io {
+        /// The file.
+        path: PathBuf,
+        /// What it said.
+        source: io::Error,
+    },
+    /// The system refused to write.
+    #[error("cannot write {}; is there room, and may this user write there?", path.display())]
+    Write {
         /// The file.
         path: PathBuf,
         /// What it said.
@@ -103,6 +117,57 @@ impl PublicLog {
         parsed.map(Some).map_err(|source| PublicLogError::Checkpoint { path, source })
     }
 
+    /// Makes a checkpoint the last one. The tiles of its tree are durable before, and it is when
+    /// this returns.
+    ///
+    /// # Errors
+    /// [`PublicLogError::Write`]; whether it is there is uncertain then.
+    pub fn publish(&self, signed: &SignedCheckpoint) -> Result<(), PublicLogError> {
+        self.put(CHECKPOINT_FILE, &signed.note)
+    }
+
+    /// Keeps what a witness signed: with the last checkpoint while it is the same, and else as the
+    /// last one that a witness signed.
+    ///
+    /// # Errors
+    /// [`PublicLogError`]; what was published stays.
+    pub fn cosign(
+        &self,
+        of: &SignedCheckpoint,
+        lines: &str,
+        key: &VerifierKey,
+    ) -> Result<(), PublicLogError> {
+        let keys = std::slice::from_ref(key);
+        let with = |base: &SignedCheckpoint, path: PathBuf| {
+            let with = base.with_cosignatures(lines, keys);
+            with.map_err(|source| PublicLogError::Checkpoint { path, source })
+        };
+        let same = |other: &SignedCheckpoint| other.checkpoint == of.checkpoint;
+        if let Some(last) = self.checkpoint()?.filter(same) {
+            self.publish(&with(&last, self.dir.join(CHECKPOINT_FILE))?)?;
+        }
+        let path = self.dir.join(COSIGNED_FILE);
+        // One that cannot be read is replaced: it is a copy.
+        let before = read(&path, MAX_TEXT_BYTES)?;
+        let before = before.and_then(|note| SignedCheckpoint::parse(&note).ok()).filter(same);
+        let cosigned = with(before.as_ref().unwrap_or(of), path)?;
+        self.put(COSIGNED_FILE, &cosigned.note)
+    }
+
+    /// Lists the verifier keys, the newest last.
+    ///
+    /// # Errors
+    /// [`PublicLogError::Write`].
+    pub fn publish_keys(&self, keys: &[VerifierKey]) -> Result<(), PublicLogError> {
+        self.put(KEYS_FILE, key_lines(keys).as_bytes())
+    }
+
+    fn put(&self, name: &str, bytes: &[u8]) -> Result<(), PublicLogError> {
+        let path = self.dir.join(name);
+        let placed = make_dirs(&self.dir).and_then(|()| place(&path, bytes, true));
+        placed.map_err(|source| PublicLogError::Write { path, source })
+    }
+
     /// The verifier keys that the folder names, the newest last: those of the same machine, so a
     /// verifier that has a key from elsewhere uses that one.
     ///
@@ -145,6 +210,33 @@ impl PublicLog {
         if whole { Ok(Some(bytes)) } else { Err(PublicLogError::Damaged { path }) }
     }
 
+    /// Whether a full tile is the one that the tree has: its root stands in the tile above, and
+    /// the records of a bundle are those of its leaves. `false` too when it is not there.
+    ///
+    /// # Errors
+    /// [`PublicLogError::Io`] when a file cannot be read.
+    pub fn is_sound(&self, tile: &Tile) -> Result<bool, PublicLogError> {
+        let sound = || {
+            let Some(bytes) = self.tile(tile)? else { return Ok(false) };
+            match tile.kind {
+                Kind::Hashes(level) => {
+                    let above = level.saturating_add(1).saturating_mul(8);
+                    Ok(root_of(&tiles::hashes(&bytes)) == self.subtree(above, tile.index)?)
+                }
+                Kind::Entries => {
+                    let leaves = self.tile(&Tile { kind: Kind::Hashes(0), ..*tile })?;
+                    let records = tiles::records(&bytes).unwrap_or_default();
+                    let hashes = records.iter().map(|record| leaf_hash(record));
+                    Ok(leaves.is_some_and(|leaves| tiles::hashes(&leaves).into_iter().eq(hashes)))
+                }
+            }
+        };
+        match sound() {
+            Err(PublicLogError::Damaged { .. } | PublicLogError::Missing { .. }) => Ok(false),
+            sound => sound,
+        }
+    }
+
     /// Path of a tile's file.
     pub(super) fn path(&self, tile: &Tile) -> PathBuf {
         self.dir.join(tile.to_string())
@@ -159,17 +251,28 @@ impl PublicLog {
         needed: u16,
     ) -> Result<(Tile, Vec<u8>), PublicLogError> {
         let full = Tile::full(kind, index);
+        let mut damaged = None;
         // Twice: between the looks the full one may have replaced the partial ones.
         for _ in 0..2 {
             if let Some(bytes) = self.tile(&full)? {
                 return Ok((full, bytes));
             }
-            let widths = self.partial_widths(&full)?;
-            let Some(width) = widths.into_iter().filter(|w| *w >= needed).min() else { continue };
-            let tile = Tile { width, ..full };
-            if let Some(bytes) = self.tile(&tile)? {
-                return Ok((tile, bytes));
+            let mut widths = self.partial_widths(&full)?;
+            widths.retain(|width| *width >= needed);
+            widths.sort_unstable();
+            for width in widths {
+                let tile = Tile { width, ..full };
+                match self.tile(&tile) {
+                    Ok(Some(bytes)) => return Ok((tile, bytes)),
+                    Ok(None) => {}
+                    // A wider one has the same hashes.
+                    Err(PublicLogError::Damaged { path }) => damaged = Some(path),
+                    Err(error) => return Err(error),
+                }
             }
+        }
+        if let Some(path) = damaged {
+            return Err(PublicLogError::Damaged { path });
         }
         Err(PublicLogError::Missing { what: full.to_string(), path: self.dir.clone() })
     }
@@ -183,8 +286,16 @@ impl PublicLog {
             Err(source) => return Err(PublicLogError::Io { path, source }),
         };
         let names = names.filter_map(|name| name.ok()?.file_name().into_string().ok());
-        Ok(names.filter_map(|name| name.parse().ok()).collect())
+        Ok(names
+            .filter_map(|name| name.parse().ok())
+            .filter(|w| (1..TILE_WIDTH).contains(w))
+            .collect())
     }
+}
+
+/// Verifier keys as a list of them is written: one a line.
+pub(crate) fn key_lines(keys: &[VerifierKey]) -> String {
+    keys.iter().fold(String::new(), |lines, key| lines + &key.to_string() + "\n")
 }
 
 fn read(path: &Path, most: u64) -> Result<Option<Vec<u8>>, PublicLogError> {

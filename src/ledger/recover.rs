@@ -7,6 +7,7 @@ use super::now_ns;
 use super::options::{MAX_SEGMENT_BYTES, Options};
 use super::segment::{Header, TORN};
 use super::sidecar::{self, Record, Sidecar};
+use super::signed::honour;
 use super::source::Source;
 use super::status::Notebook;
 use super::storage::{SegmentFile, Storage, create_private, sync_dir};
@@ -117,13 +118,22 @@ pub(super) fn open(
 ) -> Result<Opened, OpenError> {
     sidecar::remove_leftovers(dir).map_err(OpenError::io("clean up", dir))?;
     let all = survey::survey(dir)?;
-    let Some((last, sealed)) = all.split_last() else { return create(dir, options, storage) };
+    let Some((last, sealed)) = all.split_last() else {
+        if let Some(signed) = options.signed {
+            honour(dir, &[], &[], Chain::default().committed().head(), signed, &mut 0)?;
+        }
+        return create(dir, options, storage);
+    };
     let mut rebuilt = 0;
     let mut chain = survey::state_before(dir, &all, sealed.len(), true, &mut rebuilt)?;
     let file = last.open(dir)?;
     let replayed = survey::replay(last, &file, &mut chain)?;
     // Before anything is changed: it may meet damage in a sealed segment, which is refused.
     let window = fill_window(dir, options, &all, &replayed.records, &chain, &mut rebuilt)?;
+    if let Some(signed) = options.signed {
+        let head = chain.committed().head();
+        honour(dir, &all, &replayed.records, head, signed, &mut rebuilt)?;
+    }
     let torn = save_torn(dir, last, &file, &replayed)?;
     let mut writable =
         storage.open(dir, last.first()).map_err(OpenError::io("open", &last.path))?;
@@ -298,7 +308,7 @@ fn fill_window(
 }
 
 /// The records of a sealed segment, from its sidecar or from itself.
-fn records_of(
+pub(super) fn records_of(
     dir: &Path,
     all: &[Found],
     index: usize,

@@ -48,6 +48,11 @@ impl Upkeep {
             return Ok(due);
         }
         for (segment, end) in self.sealed().into_iter().filter(|(_, end)| *end <= limit) {
+            // What was received after that, as nearly all of a younger segment was, is kept.
+            let youngest = expiries.iter().map(|expiry| expiry.before_ns).max().unwrap_or(0);
+            if self.is_plain_since(&segment, youngest)? {
+                continue;
+            }
             let kept = self.kept(&segment, go_on)?;
             let expired = expiries.iter().filter(|expiry| {
                 let of_class = kept.iter().find(|kept| kept.class == expiry.class);

@@ -134,6 +134,17 @@ impl Upkeep {
         Ok(tally.kept())
     }
 
+    /// Whether the segment is a plain file that was begun after that time: its header says so, and
+    /// the rest need not be read.
+    pub(super) fn is_plain_since(&self, segment: &Segment, ns: u64) -> Result<bool, RewriteError> {
+        let source = self.0.open(segment)?;
+        if source.is_packed() {
+            return Ok(false);
+        }
+        let header = source.header().map_err(|error| segment.io(error))?;
+        Ok(header.is_ok_and(|header| header.created_ns >= ns))
+    }
+
     /// Reads the entries of a segment.
     pub(super) fn each(
         &self,

@@ -137,6 +137,10 @@ pub fn verify(dir: &Path, progress: impl FnMut(Progress)) -> Result<VerifyReport
 /// Gives the pseudonym of a tenant: who has the keys can.
 pub type Pseudonyms<'a> = &'a dyn Fn(&str) -> [u8; 16];
 
+/// Is shown each entry of a ledger that is checked, in order, with the hash of its leaf: for who
+/// compares something else with the ledger in the same pass.
+pub type Observer<'a> = &'a mut dyn FnMut(&EntryRef<'_>, &Hash);
+
 /// Checks the ledger in `dir`, and that it still contains the trees whose heads somebody kept; with
 /// `pseudonyms` also that each entry is of the tenant that its leaf stands for.
 ///
@@ -146,6 +150,20 @@ pub fn verify_against(
     dir: &Path,
     expected: &[TreeHead],
     pseudonyms: Option<Pseudonyms<'_>>,
+    progress: impl FnMut(Progress),
+) -> Result<VerifyReport, VerifyError> {
+    verify_observed(dir, expected, pseudonyms, &mut |_, _| {}, progress)
+}
+
+/// [`verify_against`], showing each entry that can be read to an observer.
+///
+/// # Errors
+/// As for [`verify`].
+pub fn verify_observed(
+    dir: &Path,
+    expected: &[TreeHead],
+    pseudonyms: Option<Pseudonyms<'_>>,
+    observer: Observer<'_>,
     mut progress: impl FnMut(Progress),
 ) -> Result<VerifyReport, VerifyError> {
     if !dir.is_dir() {
@@ -159,7 +177,7 @@ pub fn verify_against(
     };
     let total_bytes =
         firsts.iter().map(|first| source::length(dir, *first)).fold(0, u64::saturating_add);
-    let mut check = Check::new(expected, pseudonyms, total_bytes, &mut progress);
+    let mut check = Check::new(expected, pseudonyms, total_bytes, observer, &mut progress);
     for first in firsts {
         let source = Source::open(dir, first).map_err(|error| io(dir, error))?;
         let path = source.path();
@@ -184,6 +202,7 @@ struct At {
 
 struct Check<'a> {
     progress: &'a mut dyn FnMut(Progress),
+    observer: Observer<'a>,
     total_bytes: u64,
     at: At,
     report: VerifyReport,
@@ -219,6 +238,7 @@ impl<'a> Check<'a> {
         expected: &[TreeHead],
         pseudonyms: Option<Pseudonyms<'a>>,
         total_bytes: u64,
+        observer: Observer<'a>,
         progress: &'a mut dyn FnMut(Progress),
     ) -> Self {
         let mut expected = expected.to_vec();
@@ -242,6 +262,7 @@ impl<'a> Check<'a> {
         };
         Self {
             progress,
+            observer,
             total_bytes,
             at: At::default(),
             report,
@@ -405,6 +426,7 @@ impl<'a> Check<'a> {
             self.meet_expectations();
             self.tree.push(leaf);
         }
+        (self.observer)(entry, &leaf);
         self.next = found.saturating_add(1);
         self.report.conflicts = self.report.conflicts.saturating_add(u64::from(entry.conflict));
         self.report.pruned = self.report.pruned.saturating_add(u64::from(entry.pruned));

@@ -75,6 +75,13 @@ impl<'f> Walk<'f> {
         self.buffer.get_mut(from..self.start).unwrap_or_default()
     }
 
+    /// Takes the damaged body of the frame at this place out of the bytes that were read: it comes
+    /// next, without a body. `false` when there is no sound head.
+    pub(super) fn lose_body(&mut self) -> bool {
+        let frame = self.buffer.get_mut(self.start..).unwrap_or_default();
+        frame::lose_body(frame).is_ok()
+    }
+
     fn rest(&self) -> &[u8] {
         self.buffer.get(self.start..).unwrap_or_default()
     }

@@ -1,7 +1,7 @@
 //! Why there is no pipeline, or why its end was not clean.
 
 use crate::elasticsearch::SettingsError;
-use crate::ledger::{CloseError, OpenError};
+use crate::ledger::{CloseError, OpenError, PublicLogError};
 use crate::protect::{KeysError, ProtectorError, SubjectKeyError};
 use crate::store::StoreError;
 use std::path::PathBuf;
@@ -38,6 +38,12 @@ pub enum PipelineError {
         /// What the ledger said.
         source: OpenError,
     },
+    /// What was signed last cannot be read, so nobody knows what the ledger must have.
+    #[error(
+        "the last checkpoint cannot be read, so it is not known what was signed; restore the file, \
+         which auditors, witnesses and sinks have too"
+    )]
+    Signed(#[from] PublicLogError),
     /// The ledger cannot be opened.
     #[error(transparent)]
     Ledger(OpenError),

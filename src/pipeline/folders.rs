@@ -2,7 +2,7 @@
 
 use super::PipelineError;
 use crate::config::Config;
-use crate::ledger::{Ledger, OpenError, Recovery};
+use crate::ledger::{Ledger, OpenError, Options, PublicLog, Recovery};
 use crate::protect::Keys;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -13,11 +13,11 @@ const LEDGER_FOLDER: &str = "ledger";
 /// Folder of the embedded index within the data folder.
 const INDEX_FOLDER: &str = "index";
 
+/// Folder of the public log within the data folder.
+const LOG_FOLDER: &str = "log";
+
 /// Folder of the consumers' cursors within the data folder.
 pub(super) const CURSOR_FOLDER: &str = "cursors";
-
-/// Folder of the public log within the data folder.
-pub(super) const LOG_FOLDER: &str = "log";
 
 /// Folder of dead letters within the data folder.
 const DEAD_LETTERS: &str = "dead-letters";
@@ -42,6 +42,21 @@ pub fn index_dir(data: &Path) -> PathBuf {
     data.join(INDEX_FOLDER)
 }
 
+/// Where the public log of a data folder lies.
+///
+/// ```
+/// let log = spanledger::pipeline::log_dir("data".as_ref());
+/// assert_eq!(log, std::path::Path::new("data/log"));
+/// ```
+pub fn log_dir(data: &Path) -> PathBuf {
+    data.join(LOG_FOLDER)
+}
+
+/// Where the cursors of a data folder's consumers lie.
+pub(crate) fn cursors_dir(data: &Path) -> PathBuf {
+    data.join(CURSOR_FOLDER)
+}
+
 /// Where the dead letters of a data folder lie.
 pub(crate) fn dead_letters_dir(data: &Path) -> PathBuf {
     data.join(DEAD_LETTERS)
@@ -54,18 +69,27 @@ pub(crate) fn dead_letters_dir(data: &Path) -> PathBuf {
 /// assert_eq!(name, format!("spanledger/{}", "ab".repeat(16)));
 /// ```
 pub fn ledger_name(origin: [u8; 16]) -> String {
-    origin.iter().fold("spanledger/".to_owned(), |mut name, byte| {
-        let _ = write!(name, "{byte:02x}");
-        name
+    format!("spanledger/{}", hex(origin))
+}
+
+/// A ledger's random number as text.
+pub(super) fn hex(origin: [u8; 16]) -> String {
+    origin.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
     })
 }
 
 /// A folder for the owner alone.
 pub(super) fn private_folder(path: &Path) -> Result<(), PipelineError> {
+    make_private(path).map_err(|source| PipelineError::Data { path: path.to_owned(), source })
+}
+
+/// The same, for who says in other words what went wrong.
+pub(super) fn make_private(path: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
-    let failed = |source| PipelineError::Data { path: path.to_owned(), source };
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700)).map_err(failed)
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700))
 }
 
 /// The keys; new ones only for a new ledger. With other keys, what is sent again would be another
@@ -79,7 +103,11 @@ pub(super) fn open_keys(config: &Config) -> Result<Keys, PipelineError> {
 }
 
 pub(super) fn open_ledger(config: &Config) -> Result<(Ledger, Recovery), PipelineError> {
-    Ledger::open(&ledger_dir(&config.data), config.ledger.clone()).map_err(|source| match source {
+    // IMPORTANT: read before anything of the ledger is changed. What was signed binds it.
+    let signed = PublicLog::open(&log_dir(&config.data)).checkpoint()?;
+    let signed = signed.map(|signed| signed.checkpoint.head);
+    let options = Options { signed, ..config.ledger.clone() };
+    Ledger::open(&ledger_dir(&config.data), options).map_err(|source| match source {
         OpenError::Locked { .. } => PipelineError::Taken { path: config.data.clone(), source },
         source => PipelineError::Ledger(source),
     })

@@ -1,6 +1,7 @@
 //! What is in the way of each part, in sentences for people.
 
 use super::export::{ELASTICSEARCH, held_up};
+use super::publish::{PUBLIC_LOG, PublishStatus};
 use crate::elasticsearch::{Client, Exporter};
 use crate::export::ConsumerStatus;
 use crate::ledger::Ledger;
@@ -12,6 +13,7 @@ pub struct Vitals {
     pub(super) ledger: Ledger,
     pub(super) consumers: Vec<(&'static str, Arc<ConsumerStatus>)>,
     pub(super) exporter: Option<Exporter<Client>>,
+    pub(super) publishing: Arc<PublishStatus>,
 }
 
 impl Vitals {
@@ -29,13 +31,15 @@ impl Vitals {
         }
     }
 
-    /// Each consumer, and what it waits for if it does.
+    /// Each consumer, and what it waits for if it does; the publisher too.
     pub fn consumers(&self) -> impl Iterator<Item = (&'static str, Option<String>)> + '_ {
-        self.consumers.iter().map(|(name, status)| {
+        let publishing = (PUBLIC_LOG, self.publishing.trouble());
+        let consumers = self.consumers.iter().map(|(name, status)| {
             // A thread that failed comes first: deliveries may be fine and nothing new reach them.
             let exporter = self.exporter.as_ref().filter(|_| *name == ELASTICSEARCH);
             let delivery = || exporter.and_then(|exporter| held_up(exporter.status()));
             (*name, status.trouble().or_else(delivery))
-        })
+        });
+        consumers.chain([publishing])
     }
 }

@@ -5,6 +5,7 @@
 //! each release on record, at the latest at its next start.
 
 use crate::access::Tenant;
+use crate::access::files::give_to_owner;
 use crate::ledger::EntryRef;
 use crate::store::durable::write_file;
 use crate::store::{AuditStore, MAX_PAGE, Order, StoreError, TraceRequest};
@@ -180,17 +181,29 @@ impl Holds {
         change: impl FnOnce(&mut Vec<Hold>) -> Result<(), HoldsError>,
     ) -> Result<(), HoldsError> {
         let path = self.data.join(LOCK);
-        let lock = File::options().create(true).truncate(false).write(true).open(&path);
+        let lock = || {
+            let lock = File::options().create(true).truncate(false).write(true).open(&path)?;
+            // Root may run the command, and the server must be able to lock it too.
+            give_to_owner(&self.data, &path)?;
+            lock.lock().map(|()| lock)
+        };
         // Let go of when it is dropped.
-        let _lock = lock
-            .and_then(|lock| lock.lock().map(|()| lock))
-            .map_err(|source| HoldsError::Io { doing: "lock", path, source })?;
+        let _lock = lock().map_err(|source| HoldsError::Io {
+            doing: "lock",
+            path: path.clone(),
+            source,
+        })?;
         let mut holds = self.read()?;
         change(&mut holds)?;
         let path = self.data.join(FILE);
         let bytes = serde_json::to_vec_pretty(&holds);
         let bytes = bytes.map_err(|source| HoldsError::Damaged { path: path.clone(), source })?;
-        Ok(write_file(&path, &bytes)?)
+        write_file(&path, &bytes)?;
+        give_to_owner(&self.data, &path).map_err(|source| HoldsError::Io {
+            doing: "give to the server",
+            path,
+            source,
+        })
     }
 }
 

@@ -1,9 +1,9 @@
 //! Everything between what writes and what reads, composed: from the data folder to the consumers.
 //!
 //! ```text
-//! start   data folder, keys ─► ledger (recovery) ─► intake ║ index ─► export ─► correlator
+//! start   data folder, keys ─► ledger (recovery) ─► intake ║ index ─► export ─► correlator ─► publisher
 //!         └────────────── Opened::open ──────────────────┘   └───── Opened::start ───────┘
-//! stop    ledger (sync, close) ─► consumers, all at once
+//! stop    ledger (sync, close) ─► consumers and publisher, all at once
 //! ```
 //!
 //! | file | holds |
@@ -14,7 +14,11 @@
 //! | `alerts.rs` | a consumer for each webhook |
 //! | `export.rs` | the export to Elasticsearch, and the correlator that follows it |
 //! | `holds.rs` | [`Holds`]: what retention leaves alone |
+//! | `repair.rs` | exchanging a damaged ledger for what can be kept of it |
 //! | `upkeep.rs` | packing and pruning of old segments |
+//! | `publish.rs` | [`Published`]: the public log, and how publishing goes |
+//! | `sign.rs`, `log_keys.rs` | the thread that makes tiles and signs checkpoints, and its key |
+//! | `outgoing.rs` | checkpoints on their way to witnesses and sinks |
 //! | `health.rs` | [`Vitals`]: what is in the way of each part |
 //! | `error.rs` | [`PipelineError`] |
 //!
@@ -28,14 +32,22 @@ mod export;
 mod folders;
 mod health;
 mod holds;
+mod log_keys;
+mod outgoing;
+mod publish;
+mod repair;
+mod sign;
 mod upkeep;
 
 pub use error::PipelineError;
 pub use export::{ELASTICSEARCH, ExportError};
-pub(crate) use folders::dead_letters_dir;
-pub use folders::{index_dir, ledger_dir, ledger_name};
+pub(crate) use folders::{cursors_dir, dead_letters_dir};
+pub use folders::{index_dir, ledger_dir, ledger_name, log_dir};
 pub use health::Vitals;
 pub use holds::{Hold, HoldAct, Holds, HoldsError, MAX_HOLDS};
+pub use log_keys::{LogKeyError, ask_for_rotation, log_key};
+pub use publish::{PublishStatus, Published};
+pub use repair::{Mandate, RepairError, Repaired, plan_repair, put_aside, repair};
 pub use upkeep::UpkeepStatus;
 
 use crate::config::{Config, Shutdown};
@@ -44,12 +56,14 @@ use crate::elasticsearch::late::LateStatus;
 use crate::elasticsearch::{Client, Exporter, StoreStatus};
 use crate::export::{AlertStatus, Consumer, ConsumerStatus, Stopped};
 use crate::intake::Intake;
-use crate::ledger::{Ledger, Recovery};
+use crate::ledger::{Ledger, PublicLog, Recovery};
 use crate::protect::Protector;
 use crate::store::AuditStore;
 use answering::{Answering, INDEX};
 use export::{Export, LATE_IDS};
+use publish::{PUBLIC_LOG, Parts, Publisher};
 use std::sync::Arc;
+use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use upkeep::{Keeping, Work};
@@ -137,13 +151,24 @@ impl Opened {
             .chain(correlator.map(|late| late.consumer))
             .chain(alerting.into_iter().map(|alert| alert.consumer))
             .collect();
+        let of = |(_, status): &(_, Arc<ConsumerStatus>)| Arc::clone(status);
         let work = Work {
             intake: intake.clone(),
             store: Arc::clone(&store),
-            consumers: progress.iter().map(|(_, status)| Arc::clone(status)).collect(),
+            // The index is made of what is kept: reading it again, it leaves out what went.
+            consumers: progress.iter().filter(|(name, _)| *name != INDEX).map(of).collect(),
             exporter: exporter.clone(),
         };
         let upkeep = Keeping::start(config, &ledger, work).map_err(PipelineError::Consumer)?;
+        let publisher = Publisher::start(Parts {
+            reader: ledger.reader(),
+            intake: intake.clone(),
+            log: PublicLog::open(&log_dir(&config.data)),
+            keys: config.keys.clone(),
+            settings: config.public_log.clone(),
+            runtime: Handle::current(),
+        })
+        .map_err(PipelineError::Consumer)?;
         let shutdown = config.shutdown;
         Ok(Pipeline {
             ledger,
@@ -158,6 +183,7 @@ impl Opened {
             progress,
             consumers,
             upkeep,
+            publisher,
             shutdown,
         })
     }
@@ -177,6 +203,7 @@ pub struct Pipeline {
     progress: Vec<(&'static str, Arc<ConsumerStatus>)>,
     consumers: Vec<Consumer>,
     upkeep: Keeping,
+    publisher: Publisher,
     shutdown: Shutdown,
 }
 
@@ -236,12 +263,18 @@ impl Pipeline {
         &self.progress
     }
 
+    /// The public log, and what publishes it.
+    pub fn published(&self) -> Published {
+        self.publisher.published()
+    }
+
     /// What tells what is in the way.
     pub fn vitals(&self) -> Vitals {
         Vitals {
             ledger: self.ledger.clone(),
             consumers: self.progress.clone(),
             exporter: self.exporter.clone(),
+            publishing: Arc::clone(self.publisher.published().status()),
         }
     }
 
@@ -274,6 +307,12 @@ impl Pipeline {
             let name = consumer.name().to_owned();
             stopping.spawn_blocking(move || (name, consumer.stop(deadlines.consumers)));
         }
+        // After the ledger: its last checkpoint covers all that was taken.
+        let publisher = self.publisher;
+        stopping.spawn_blocking(move || {
+            let ended = publisher.stop(deadlines.consumers);
+            (PUBLIC_LOG.to_owned(), if ended { Stopped::Cleanly } else { Stopped::Late })
+        });
         while let Some(done) = stopping.join_next().await {
             match done {
                 Ok((consumer, stopped)) => tracing::debug!(?stopped, consumer, "consumer stopped"),

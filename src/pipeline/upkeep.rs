@@ -6,7 +6,7 @@
 //! Before a segment is pruned an entry of kind `prune` says so and is durable: a crash in between
 //! leaves an entry that was early, never a body that went without one.
 
-use super::folders::LOG_FOLDER;
+use super::folders::log_dir;
 use super::holds::{Held, Holds, HoldsError, record_name};
 use crate::config::{Config, Retention};
 use crate::elasticsearch::{Client, DeadLetterError, Exporter};
@@ -90,7 +90,7 @@ enum UpkeepError {
 pub(super) struct Work {
     pub(super) intake: Intake,
     pub(super) store: Arc<dyn AuditStore>,
-    /// Who reads the ledger: none of them may find a body gone.
+    /// Who brings entries elsewhere: none of them may find a body gone.
     pub(super) consumers: Vec<Arc<ConsumerStatus>>,
     pub(super) exporter: Option<Exporter<Client>>,
 }
@@ -113,7 +113,7 @@ impl Keeping {
             upkeep: ledger.upkeep(),
             work,
             holds: Holds::of(&config.data),
-            log: config.data.join(LOG_FOLDER),
+            log: log_dir(&config.data),
             compress_after: config.compress_after,
             retention: config.retention.clone(),
             status: status.clone(),

@@ -322,18 +322,25 @@ fn io_error<'p>(what: &'static str, path: &'p Path) -> impl FnOnce(io::Error) ->
 /// Makes folder and key. A crash leaves no key or a whole one; a key that is there is never
 /// replaced.
 fn create(dir: &Path) -> Result<(), KeysError> {
+    let mut root = [0; ROOT_KEY_LEN];
+    getrandom::fill(&mut root).map_err(KeysError::Random)?;
+    let placed = place_private(dir, ROOT_KEY_FILE, &root);
+    wipe(&mut root);
+    placed
+}
+
+/// Makes a file with a secret in a folder of keys, and the folder if it is not there. A crash
+/// leaves no file or a whole one; one that is there is never replaced, and is no error.
+pub(crate) fn place_private(dir: &Path, name: &str, secret: &[u8]) -> Result<(), KeysError> {
     create_private_dir(dir)?;
     let of_dir = fs::metadata(dir).map_err(io_error("examine", dir))?;
     demand_private(dir, &of_dir, 0o700)?;
-    let mut root = [0; ROOT_KEY_LEN];
-    getrandom::fill(&mut root).map_err(KeysError::Random)?;
     let mut suffix = [0; 8];
     getrandom::fill(&mut suffix).map_err(KeysError::Random)?;
-    let temporary = dir.join(format!(".{ROOT_KEY_FILE}.{:016x}", u64::from_le_bytes(suffix)));
-    let path = dir.join(ROOT_KEY_FILE);
+    let temporary = dir.join(format!(".{name}.{:016x}", u64::from_le_bytes(suffix)));
+    let path = dir.join(name);
 
-    let written = write_private(&temporary, &root).map_err(io_error("write", &temporary));
-    wipe(&mut root);
+    let written = write_private(&temporary, secret).map_err(io_error("write", &temporary));
     // A link, unlike a rename, fails when another process was faster: its key then stands.
     let placed = written.and_then(|()| match fs::hard_link(&temporary, &path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
@@ -367,8 +374,9 @@ pub(super) fn create_private_dir(dir: &Path) -> Result<(), KeysError> {
     builder.create(dir).map_err(io_error("create", dir))
 }
 
+/// Refuses a file or folder that others than its owner can use.
 #[cfg(unix)]
-pub(super) fn demand_private(
+pub(crate) fn demand_private(
     path: &Path,
     metadata: &fs::Metadata,
     remedy: u32,
@@ -384,7 +392,7 @@ pub(super) fn demand_private(
 
 /// Other systems have no modes; there the folder's own access list is what protects it.
 #[cfg(not(unix))]
-pub(super) fn demand_private(_: &Path, _: &fs::Metadata, _: u32) -> Result<(), KeysError> {
+pub(crate) fn demand_private(_: &Path, _: &fs::Metadata, _: u32) -> Result<(), KeysError> {
     Ok(())
 }
 

@@ -88,6 +88,8 @@ pub use hashing::Commitment;
 #[cfg(feature = "server")]
 pub use keys::{Keys, KeysError, ROOT_KEY_FILE, ROOT_KEY_LEN, TenantKeys};
 #[cfg(feature = "server")]
+pub(crate) use keys::{demand_private, place_private};
+#[cfg(feature = "server")]
 pub use protector::{ProtectError, Protected, Protector, TenantProtector, Unsealed};
 #[cfg(feature = "server")]
 pub use seal::{SealedBytesError, SealedFor, Taken};

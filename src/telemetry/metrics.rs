@@ -12,7 +12,7 @@ use crate::elasticsearch::{
 use crate::export::{AlertStatus, ConsumerStatus};
 use crate::intake::Intake;
 use crate::ledger::{Ledger, Reader};
-use crate::pipeline::UpkeepStatus;
+use crate::pipeline::{Published, UpkeepStatus};
 use crate::receiver::{HandshakeFailure, LimitHit, Receiver};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{EncodeMetric, MetricEncoder, NoLabelSet};
@@ -47,6 +47,8 @@ pub struct Sources {
     pub reader: Option<Arc<StoreStatus>>,
     /// What became of alerts.
     pub alerts: Vec<Arc<AlertStatus>>,
+    /// The public log.
+    pub published: Published,
     /// What the upkeep of old segments did.
     pub upkeep: Arc<UpkeepStatus>,
     /// TLS of the listeners, if they speak it.
@@ -64,6 +66,7 @@ impl Sources {
         self.ledger(&mut page);
         upkeep_numbers(&self.upkeep, &mut page);
         self.consumers(&mut page);
+        self.public_log(&mut page);
         if let Some(exporter) = &self.exporter {
             exporter_numbers(exporter.status(), exporter.dead_letters().len() as u64, &mut page);
         }
@@ -248,6 +251,41 @@ impl Sources {
             counters.disk_full,
         );
         page.seconds("ledger_sync", "Time spent in fdatasync", counters.sync_total.as_secs_f64());
+    }
+
+    fn public_log(&self, page: &mut Page) {
+        let status = self.published.status();
+        let published = status.published().map_or(0, |head| head.size);
+        page.gauge(
+            "public_log_entries",
+            "Entries that the last signed checkpoint covers",
+            published,
+        );
+        let waits = self.ledger.reader().watermark().saturating_sub(published);
+        let help = "Durable entries that no signed checkpoint covers yet";
+        page.gauge("public_log_uncovered_entries", help, waits);
+        let waiting = u64::try_from(status.uncovered().as_millis()).unwrap_or(u64::MAX);
+        let help = "Time for which the oldest of them waits, milliseconds";
+        page.gauge("public_log_uncovered_milliseconds", help, waiting);
+        let held_up = u64::from(status.trouble().is_some());
+        page.gauge("public_log_held_up", "1 while nothing is signed; /readyz says why", held_up);
+        let help = "Checkpoints that were signed and published";
+        page.count("public_log_checkpoints", help, load(&status.checkpoints));
+        let help = "Times that a checkpoint could not be published";
+        page.count("public_log_failures", help, load(&status.failures));
+        let help = "Times that tiles were made anew from the ledger";
+        page.count("public_log_rebuilds", help, load(&status.rebuilds));
+        let help = "Signatures that witnesses gave";
+        page.count("public_log_cosignatures", help, load(&status.cosignatures));
+        let help = "Times that a witness did not sign";
+        page.count("public_log_witness_failures", help, load(&status.witness_failures));
+        page.count(
+            "public_log_sink_writes",
+            "Checkpoints that sinks took",
+            load(&status.sink_writes),
+        );
+        let help = "Times that a sink did not take a checkpoint";
+        page.count("public_log_sink_failures", help, load(&status.sink_failures));
     }
 
     fn consumers(&self, page: &mut Page) {

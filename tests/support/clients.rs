@@ -10,13 +10,17 @@ pub fn command(client: &str) -> Command {
         "python" | "frameworks" | "langsmith" | "axonflow" => {
             (home.join("venv/bin/python"), Some(home.join("client.py")))
         }
+        "evidence" => {
+            let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/verify_bundle.py");
+            (home.join("venv/bin/python"), Some(script))
+        }
         "js" => ("node".into(), Some(home.join("client.mjs"))),
-        "go" => (home.join("client"), None),
+        "go" | "log" => (home.join("client"), None),
         "collector" => (home.join("collector"), None),
         "opa" => (home.join("opa"), None),
         _ => ("java".into(), Some(home.join("client-java.jar"))),
     };
-    let needed = script.as_ref().unwrap_or(&program);
+    let needed = script.as_ref().filter(|it| it.starts_with(&home)).unwrap_or(&program);
     assert!(
         needed.exists() && home.join(".stamp").exists(),
         "the {client} client is not prepared ({} is missing): run `scripts/prepare-clients {client}`, \

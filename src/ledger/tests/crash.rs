@@ -1,20 +1,44 @@
 //! Crashes: at every operation, with every kind of torn write.
 //!
-//! The oracle of every run: each acknowledged entry is there once, at its place, with its hash.
+//! The oracle of every run: each acknowledged entry is there once, at its place, with its hash, and
+//! the ledger begins with every tree that was signed, so that no two signed trees contradict.
 
 use super::simulated::{Fault, Op, Simulated, Tear};
 use super::{batch, small};
-use crate::ledger::{Appended, Ledger, verify};
+use crate::ledger::{Appended, Ledger, Options, TreeHead, verify, verify_against};
 use proptest::prelude::*;
 use std::collections::HashMap;
 use std::path::Path;
 
-/// Appends those batches until the disk fails. What was acknowledged, by id.
-async fn run(dir: &Path, disk: &Simulated, batches: &[Vec<u64>]) -> HashMap<u64, Appended> {
-    let mut acknowledged = HashMap::new();
-    let Ok((ledger, _)) = Ledger::open_on(dir, small(), Box::new(disk.clone())) else {
-        return acknowledged;
+/// What others know of a ledger.
+#[derive(Default)]
+struct Told {
+    /// What was acknowledged, by id.
+    acknowledged: HashMap<u64, Appended>,
+    /// The trees that were signed, which is done to what is durable at any time.
+    signed: Vec<TreeHead>,
+}
+
+impl Told {
+    /// A ledger that knows what was signed last.
+    fn options(&self) -> Options {
+        Options { signed: self.signed.last().copied(), ..small() }
+    }
+}
+
+/// Appends those batches until the disk fails.
+async fn run(dir: &Path, disk: &Simulated, batches: &[Vec<u64>]) -> Told {
+    let mut told = Told::default();
+    go_on(dir, disk, batches, &mut told).await;
+    told
+}
+
+/// The same on what is there already.
+async fn go_on(dir: &Path, disk: &Simulated, batches: &[Vec<u64>], told: &mut Told) {
+    let Ok((ledger, _)) = Ledger::open_on(dir, told.options(), Box::new(disk.clone())) else {
+        return;
     };
+    let Told { acknowledged, signed } = told;
     for ids in batches {
         if let Ok(receipt) = ledger.append(batch(ids.iter().copied())).await {
             for (id, appended) in ids.iter().zip(receipt.entries) {
@@ -22,14 +46,17 @@ async fn run(dir: &Path, disk: &Simulated, batches: &[Vec<u64>]) -> HashMap<u64,
                 assert_eq!(before.sequence, appended.sequence, "the duplicate has its original's");
             }
         }
+        signed.push(ledger.reader().head());
     }
     let _ = ledger.close().await;
-    acknowledged
+    signed.push(ledger.reader().head());
 }
 
 /// Opens what the crash left, on a disk that works now, and checks it against what was acknowledged.
-async fn check(dir: &Path, acknowledged: &HashMap<u64, Appended>) {
-    let (ledger, recovery) = Ledger::open_on(dir, small(), Box::<Simulated>::default()).unwrap();
+async fn check(dir: &Path, told: &Told) {
+    let Told { acknowledged, signed } = told;
+    let (ledger, recovery) =
+        Ledger::open_on(dir, told.options(), Box::<Simulated>::default()).unwrap();
     if let Some(torn) = recovery.torn {
         // Whatever pages of the last group arrived, nobody is needed to go on.
         let cut = |entry: &Appended| torn.entries.contains(&entry.sequence);
@@ -51,6 +78,8 @@ async fn check(dir: &Path, acknowledged: &HashMap<u64, Appended>) {
     let head = ledger.close().await.unwrap();
     let report = verify(dir, |_| {}).unwrap();
     assert!(report.is_ok() && report.head == head && report.closed, "{:?}", report.problems);
+    let report = verify_against(dir, signed, None, |_| {}).unwrap();
+    assert!(report.is_ok(), "{:?}", report.problems);
 }
 
 fn batches() -> Vec<Vec<u64>> {
@@ -61,8 +90,8 @@ fn batches() -> Vec<Vec<u64>> {
 async fn a_crash_at_any_operation_loses_nothing_that_was_acknowledged() {
     let dir = tempfile::tempdir().unwrap();
     let disk = Simulated::default();
-    let acknowledged = run(dir.path(), &disk, &batches()).await;
-    assert_eq!(acknowledged.len(), 12);
+    let told = run(dir.path(), &disk, &batches()).await;
+    assert_eq!(told.acknowledged.len(), 12);
     let operations = disk.operations();
     assert!(operations >= 20, "{operations}");
     let tears = [
@@ -79,9 +108,9 @@ async fn a_crash_at_any_operation_loses_nothing_that_was_acknowledged() {
             let dir = tempfile::tempdir().unwrap();
             let disk = Simulated::default();
             disk.crash_at(operation);
-            let acknowledged = run(dir.path(), &disk, &batches()).await;
+            let told = run(dir.path(), &disk, &batches()).await;
             disk.crash(tear);
-            check(dir.path(), &acknowledged).await;
+            check(dir.path(), &told).await;
         }
     }
 }
@@ -94,8 +123,8 @@ async fn of_a_group_that_was_never_acknowledged_any_blocks_may_be_missing() {
         let dir = tempfile::tempdir().unwrap();
         let disk = Simulated::default();
         disk.fail(Op::Sync, 1, Fault::Error(std::io::ErrorKind::Other, 0));
-        let acknowledged = run(dir.path(), &disk, &[vec![1], (2..17).collect()]).await;
-        assert_eq!(acknowledged.len(), 1);
+        let told = run(dir.path(), &disk, &[vec![1], (2..17).collect()]).await;
+        assert_eq!(told.acknowledged.len(), 1);
         disk.crash(Tear::Blocks(!(1 << missing)));
         let copy = tempfile::tempdir().unwrap();
         for file in dir.path().read_dir().unwrap().map(Result::unwrap) {
@@ -107,7 +136,7 @@ async fn of_a_group_that_was_never_acknowledged_any_blocks_may_be_missing() {
             assert!(torn.to_string().contains("entries 1 to 15"), "{torn}");
             cut_with_its_seal += 1;
         }
-        check(dir.path(), &acknowledged).await;
+        check(dir.path(), &told).await;
     }
     assert!(cut_with_its_seal >= 5, "{cut_with_its_seal}");
 }
@@ -118,14 +147,13 @@ async fn a_crash_during_the_recovery_from_a_crash_loses_nothing_either() {
         let dir = tempfile::tempdir().unwrap();
         let disk = Simulated::default();
         disk.crash_at(9);
-        let acknowledged = run(dir.path(), &disk, &batches()).await;
+        let mut told = run(dir.path(), &disk, &batches()).await;
         disk.crash(Tear::Front(300));
         let disk = Simulated::default();
         disk.crash_at(second);
-        let mut all = run(dir.path(), &disk, &[vec![100], vec![101]]).await;
+        go_on(dir.path(), &disk, &[vec![100], vec![101]], &mut told).await;
         disk.crash(Tear::Front(100));
-        all.extend(acknowledged);
-        check(dir.path(), &all).await;
+        check(dir.path(), &told).await;
     }
 }
 
@@ -146,9 +174,9 @@ proptest! {
             let dir = tempfile::tempdir().unwrap();
             let disk = Simulated::default();
             disk.crash_at(crash_at);
-            let acknowledged = run(dir.path(), &disk, &batches).await;
+            let told = run(dir.path(), &disk, &batches).await;
             disk.crash(tear);
-            check(dir.path(), &acknowledged).await;
+            check(dir.path(), &told).await;
         });
     }
 }

@@ -1,0 +1,268 @@
+//! What proves entries: receipts, bundles of evidence, inclusion and consistency of the log.
+
+use super::answer::TenantParams;
+use super::caller::Caller;
+use super::entries::{entry_id, no_entry, not_an_id};
+use super::limits::{QUERY_BUDGET, SETTLE_TIME, WAIT_STEP};
+use super::problem::Problem;
+use super::responses::Asked;
+use super::service::{Api, Params, json};
+use super::told::id_in_path;
+use crate::access::{Right, Tenant};
+use crate::evidence::{MAX_ENTRIES, Proof, ProveError, Prover, Story, hex};
+use crate::ledger::TreeHead;
+use crate::store::query::Query;
+use crate::store::{QueryRequest, TraceRequest};
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use serde::{Deserialize, Serialize};
+use std::time::{SystemTime, UNIX_EPOCH};
+use tokio::time::{Instant, sleep};
+use utoipa::{IntoParams, ToSchema};
+
+/// Seconds after which a receipt that is not there yet may be.
+const RETRY_AFTER: &str = "1";
+
+/// What an entry is proved by.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct ReceiptAnswer {
+    /// `proved`, or `pending` while no signed checkpoint covers the entry: the next one will.
+    pub state: String,
+    /// Leaf record, its hash, salts, and the inclusion proof when it is proved.
+    #[serde(flatten)]
+    #[schema(value_type = Object)]
+    pub proof: Proof,
+    /// The signed checkpoint (C2SP tlog-checkpoint) whose tree the inclusion proof leads to.
+    pub checkpoint: Option<String>,
+}
+
+/// A path from a leaf to the root of a tree.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct InclusionAnswer {
+    /// Index of the leaf, which is the sequence of the entry.
+    pub index: u64,
+    /// Hash of the leaf, hexadecimal.
+    pub leaf_hash: String,
+    /// Size of the tree.
+    pub size: u64,
+    /// Its root, hexadecimal.
+    pub root: String,
+    /// Hashes from the leaf up (RFC 6962, section 2.1.1), hexadecimal.
+    pub proof: Vec<String>,
+}
+
+/// What shows that a tree is the beginning of another.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ConsistencyAnswer {
+    /// Size of the older tree.
+    pub old: u64,
+    /// Its root, hexadecimal.
+    pub old_root: String,
+    /// Size of the newer tree.
+    pub new: u64,
+    /// Its root, hexadecimal.
+    pub new_root: String,
+    /// Hashes (RFC 6962, section 2.1.2), hexadecimal.
+    pub proof: Vec<String>,
+}
+
+/// Parameters of an inclusion proof.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct InclusionParams {
+    /// Sequence of the entry.
+    pub index: u64,
+    /// Size of the tree; that of the last checkpoint when absent.
+    pub size: Option<u64>,
+}
+
+/// Parameters of a consistency proof.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct ConsistencyParams {
+    /// Size of the older tree.
+    pub old: u64,
+    /// Size of the newer tree; that of the last checkpoint when absent.
+    pub new: Option<u64>,
+}
+
+/// What proves an entry.
+///
+/// Leaf record and leaf hash are there as soon as the entry is durable, the inclusion proof when a
+/// signed checkpoint covers it: until then the status is 202. Of others the answer says how many
+/// entries there are, and nothing else.
+#[utoipa::path(get, path = "/api/v1/entries/{id}/receipt", tag = "evidence",
+    params(("id" = String, Path, description = "`event.id` of the entry, 32 hexadecimal digits"),
+        TenantParams),
+    responses(
+        (status = 200, description = "The entry is proved", body = ReceiptAnswer),
+        (status = 202, description = "No checkpoint covers it yet", body = ReceiptAnswer),
+        (status = 404, description = "No entry of this ledger has that id", body = Problem, content_type = "application/problem+json"),
+        Asked))]
+pub(super) async fn receipt(
+    State(api): State<Api>,
+    caller: Caller,
+    id: Result<Path<String>, PathRejection>,
+    Params(params): Params<TenantParams>,
+) -> Result<Response, Problem> {
+    let id = id.ok().and_then(|Path(id)| entry_id(&id)).ok_or_else(not_an_id)?;
+    let tenant = caller.scope(params.tenant.as_deref(), None)?;
+    let answer = api.ask(&caller, move |api| receipt_of(api, id, &tenant)).await?;
+    let is_proved = answer.checkpoint.is_some();
+    let mut response = json(&answer)?;
+    if !is_proved {
+        *response.status_mut() = StatusCode::ACCEPTED;
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER));
+    }
+    Ok(response)
+}
+
+fn receipt_of(api: &Api, id: [u8; 16], tenant: &Tenant) -> Result<ReceiptAnswer, Problem> {
+    let prover = prover(api)?;
+    let query = Query::term("event.id", &hex(&id));
+    let one = QueryRequest::new(tenant.clone(), query);
+    let page = api.store.query(&QueryRequest { limit: 1, budget: QUERY_BUDGET, ..one })?;
+    let hit = page.hits.first().ok_or_else(no_entry)?;
+    let item = prover.item(hit.sequence, hit.id, tenant)?;
+    let mut item = item.ok_or_else(|| {
+        Problem::not_found("The entry is in another ledger, whose server has its proof.")
+    })?;
+    let signed = prover.checkpoint()?;
+    let signed = signed.filter(|it| item.proof.sequence < it.checkpoint.head.size);
+    if let Some(signed) = &signed {
+        prover.prove(&mut item, &signed.checkpoint.head)?;
+    }
+    Ok(ReceiptAnswer {
+        state: if signed.is_some() { "proved" } else { "pending" }.to_owned(),
+        proof: item.proof,
+        checkpoint: signed.map(|it| String::from_utf8_lossy(&it.note).into_owned()),
+    })
+}
+
+/// A bundle of evidence: everything that belongs to one id, with its proofs.
+///
+/// One ZIP file that is checked offline with `spanledger verify --bundle` or
+/// `examples/verify_bundle.py`: entries, proofs, the signed checkpoint, a report to read. The answer
+/// waits some seconds for a checkpoint that covers what is durable now.
+#[utoipa::path(get, path = "/api/v1/evidence/{id}", tag = "evidence",
+    params(("id" = String, Path, description = "Any form of any id, percent-encoded",
+        example = "langsmith-run-abc123"), TenantParams),
+    responses(
+        (status = 200, description = "The bundle", content_type = "application/zip", body = Vec<u8>),
+        (status = 404, description = "Nothing carries the id", body = Problem, content_type = "application/problem+json"),
+        (status = 413, description = "The story is too large for one bundle", body = Problem, content_type = "application/problem+json"),
+        Asked))]
+pub(super) async fn evidence(
+    State(api): State<Api>,
+    caller: Caller,
+    id: Result<Path<String>, PathRejection>,
+    Params(params): Params<TenantParams>,
+) -> Result<Response, Problem> {
+    let id = id_in_path(id)?;
+    let tenant = caller.scope(params.tenant.as_deref(), None)?;
+    settle(&api, &caller).await?;
+    let by = caller.clone();
+    let bytes = api.ask(&by, move |api| bundle(api, &id, &tenant)).await?;
+    let headers = [
+        (header::CONTENT_TYPE, "application/zip"),
+        (header::CONTENT_DISPOSITION, "attachment; filename=\"evidence.zip\""),
+    ];
+    Ok((headers, bytes).into_response())
+}
+
+/// Waits for a checkpoint that covers what is durable now. Without one the bundle says so.
+async fn settle(api: &Api, caller: &Caller) -> Result<(), Problem> {
+    let watermark = prover(api)?.watermark();
+    let _waiting = api.wait(caller)?;
+    let until = Instant::now().checked_add(SETTLE_TIME).ok_or_else(Problem::store)?;
+    loop {
+        let settled = move |api: &Api| Ok(prover(api)?.is_settled(watermark)?);
+        if api.ask(caller, settled).await? || Instant::now() >= until || api.health.is_stopping() {
+            return caller.still_may(api, Right::Read);
+        }
+        sleep(WAIT_STEP).await;
+    }
+}
+
+fn bundle(api: &Api, id: &str, tenant: &Tenant) -> Result<Vec<u8>, Problem> {
+    let request = TraceRequest::new(tenant.clone(), id);
+    let told =
+        api.store.trace(&TraceRequest { limit: MAX_ENTRIES, budget: QUERY_BUDGET, ..request })?;
+    if told.entries.is_empty() {
+        return Err(Problem::not_found(
+            "No entry carries this id. What was acknowledged a moment ago is shown a moment later.",
+        ));
+    }
+    let story = Story {
+        entries: told.entries.iter().map(|hit| (hit.sequence, hit.id)).collect(),
+        trace_ids: told.trace_ids,
+        truncated: told.truncated || told.next_cursor.is_some(),
+    };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now_ns = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
+    Ok(prover(api)?.bundle(id, tenant, &story, now_ns)?)
+}
+
+/// The inclusion proof of an entry.
+///
+/// For who reads every tenant's evidence: it asks by the place in the log and not by an entry.
+#[utoipa::path(get, path = "/api/v1/log/inclusion", tag = "evidence", params(InclusionParams),
+    responses((status = 200, description = "The path to the root", body = InclusionAnswer), Asked))]
+pub(super) async fn inclusion(
+    State(api): State<Api>,
+    caller: Caller,
+    Params(params): Params<InclusionParams>,
+) -> Result<Response, Problem> {
+    caller.demand_all_tenants()?;
+    let InclusionParams { index, size } = params;
+    let found = api.ask(&caller, move |api| Ok(prover(api)?.inclusion(index, size)?)).await?;
+    let (TreeHead { size, root }, leaf, proof) = found;
+    let proof = proof.iter().map(|hash| hex(hash)).collect();
+    json(&InclusionAnswer { index, leaf_hash: hex(&leaf), size, root: hex(&root), proof })
+}
+
+/// The proof that a tree is the beginning of another.
+///
+/// For who reads every tenant's evidence, and kept an earlier size and root.
+#[utoipa::path(get, path = "/api/v1/log/consistency", tag = "evidence", params(ConsistencyParams),
+    responses((status = 200, description = "What leads to both roots", body = ConsistencyAnswer), Asked))]
+pub(super) async fn consistency(
+    State(api): State<Api>,
+    caller: Caller,
+    Params(params): Params<ConsistencyParams>,
+) -> Result<Response, Problem> {
+    caller.demand_all_tenants()?;
+    let ConsistencyParams { old, new } = params;
+    let found = api.ask(&caller, move |api| Ok(prover(api)?.consistency(old, new)?)).await?;
+    let (old, new, proof) = found;
+    json(&ConsistencyAnswer {
+        old: old.size,
+        old_root: hex(&old.root),
+        new: new.size,
+        new_root: hex(&new.root),
+        proof: proof.iter().map(|hash| hex(hash)).collect(),
+    })
+}
+
+fn prover(api: &Api) -> Result<&Prover, Problem> {
+    let none = || Problem::not_found("This server has no ledger of its own to prove anything by.");
+    api.prover.as_ref().ok_or_else(none)
+}
+
+impl From<ProveError> for Problem {
+    fn from(error: ProveError) -> Self {
+        match error {
+            ProveError::TooLarge => Self::too_large(error.to_string()),
+            ProveError::Unsigned => Self::unavailable(&error.to_string()),
+            ProveError::Beyond { .. } | ProveError::Asked(_) => Self::parameter(error.to_string()),
+            _ => {
+                tracing::error!(%error, "something could not be proved");
+                Self::store()
+            }
+        }
+    }
+}

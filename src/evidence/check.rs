@@ -1,0 +1,191 @@
+//! The check of entries against a checkpoint: pure, for who makes a bundle and for who reads one.
+
+use super::format::{Item, entry_name, hex, proof_name, unhex};
+use super::verdict::{Code, Findings, Place, Verdict};
+use crate::ledger::checkpoint::{CheckpointError, SignedCheckpoint, VerifierKey};
+use crate::ledger::proof::verify_inclusion;
+use crate::ledger::{Hash, TreeHead};
+use crate::protect::Commitment;
+use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
+
+/// Where keys come from, and so what a signature by them shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeySource {
+    /// Whoever checks brought them.
+    Given,
+    /// They lie beside the log: whoever can write anew the one can replace the other.
+    Beside,
+    /// They came with the bundle.
+    Bundled,
+}
+
+/// Keys by which a checkpoint has to be signed.
+#[derive(Debug, Clone)]
+pub struct Trust {
+    /// The keys; none when nobody knows one.
+    pub keys: Vec<VerifierKey>,
+    /// Where they come from.
+    pub from: KeySource,
+}
+
+/// Checks a signed checkpoint; gives who signed it, of those that are known.
+pub(super) fn signers(
+    signed: &SignedCheckpoint,
+    trust: &Trust,
+    place: &Place,
+    findings: &mut Findings,
+) -> Vec<String> {
+    match signed.verify(&trust.keys) {
+        Ok(signers) => {
+            if trust.from == KeySource::Bundled {
+                let text = "the key that signed the checkpoint came with the bundle; give the one that the \
+                            operator published with --key";
+                findings.add(Code::UnknownKey, place.clone(), text);
+            }
+            signers.iter().map(ToString::to_string).collect()
+        }
+        Err(error) if trust.from == KeySource::Given || !trust.keys.is_empty() => {
+            let code = match error {
+                CheckpointError::Unsigned { .. } => Code::Unsigned,
+                CheckpointError::UnknownKey { .. } => Code::UnknownKey,
+                CheckpointError::WrongOrigin { .. } => Code::WrongOrigin,
+                _ => Code::BadSignature,
+            };
+            findings.weigh(code, Verdict::Compromised, place.clone(), error.to_string());
+            Vec::new()
+        }
+        Err(_) => {
+            let text =
+                "no key is known, so nobody can say who signed the checkpoint; give one with --key";
+            findings.add(Code::UnknownKey, place.clone(), text);
+            Vec::new()
+        }
+    }
+}
+
+/// Checks entries of one tenant against a tree: each by itself, and all of them together.
+pub(super) fn check_items(items: &[Item], head: Option<&TreeHead>, findings: &mut Findings) {
+    for item in items {
+        check_item(item, head, findings);
+    }
+    let mut sorted: Vec<&Item> = items.iter().collect();
+    sorted.sort_by_key(|item| item.proof.sequence);
+    for pair in sorted.windows(2) {
+        let [before, after] = pair else { continue };
+        let place = Place::file(proof_name(after.proof.sequence)).of_entry(after.proof.sequence);
+        if before.proof.sequence == after.proof.sequence {
+            findings.add(Code::OutOfOrder, place, "the entry is there twice");
+        } else if before.leaf.tenant_pseudonym != after.leaf.tenant_pseudonym {
+            findings.add(Code::FieldMismatch, place, "the entry is another tenant's");
+        } else if before.leaf.tenant_sequence >= after.leaf.tenant_sequence {
+            findings.add(
+                Code::OutOfOrder,
+                place,
+                "the numbers of the tenant's entries do not rise",
+            );
+        }
+    }
+}
+
+fn check_item(item: &Item, head: Option<&TreeHead>, findings: &mut Findings) {
+    let sequence = item.proof.sequence;
+    let proof = || Place::file(proof_name(sequence)).of_entry(sequence);
+    let entry = || Place::file(entry_name(sequence)).of_entry(sequence);
+    if hex(&item.leaf_hash) != item.proof.leaf_hash {
+        findings.add(Code::HashMismatch, proof(), "the leaf hash is not that of the leaf record");
+    }
+    if item.leaf.id.to_string() != item.proof.id {
+        findings.add(Code::FieldMismatch, proof(), "the id is not that of the leaf record");
+    }
+    match &item.body {
+        Some(body) if Hash::from(Sha256::digest(body)) != item.leaf.body_hash => {
+            findings.add(
+                Code::HashMismatch,
+                entry(),
+                "the body is not the one that the leaf has the hash of",
+            );
+        }
+        Some(body) => commitments(item, body, findings),
+        None => {
+            let text = "the body was taken out when the time for which it is kept was over";
+            findings.add(Code::RetentionTrimmed, entry(), text);
+        }
+    }
+    inclusion(item, head, findings);
+}
+
+fn inclusion(item: &Item, head: Option<&TreeHead>, findings: &mut Findings) {
+    let sequence = item.proof.sequence;
+    let place = || Place::file(proof_name(sequence)).of_entry(sequence);
+    let path = item.proof.inclusion.as_ref();
+    let path = path.map(|path| path.iter().map(|it| unhex(it)).collect::<Option<Vec<Hash>>>());
+    match (path, head) {
+        (Some(None), _) => {
+            findings.add(Code::HashMismatch, place(), "the inclusion proof is not one");
+        }
+        (Some(Some(path)), Some(head)) => {
+            if verify_inclusion(&item.leaf_hash, sequence, head, &path).is_err() {
+                let text = format!("the entry is not at this place of the tree ({head})");
+                findings.add(Code::HashMismatch, place(), text);
+            }
+        }
+        (Some(Some(_)), None) => {
+            findings.add(Code::Missing, place(), "there is no checkpoint for the inclusion proof");
+        }
+        (None, Some(head)) if sequence < head.size => {
+            findings.add(Code::Missing, place(), "the inclusion proof is not there");
+        }
+        (None, Some(_)) => {
+            findings.add(Code::Unsigned, place(), "no checkpoint covered the entry yet");
+        }
+        // Said once, of all of them.
+        (None, None) => {}
+    }
+}
+
+/// What is read of a body for its commitments.
+#[derive(Deserialize)]
+struct Body {
+    audit: Audit,
+}
+
+#[derive(Deserialize)]
+struct Audit {
+    #[serde(default)]
+    payload: Vec<Payload>,
+}
+
+#[derive(Deserialize)]
+struct Payload {
+    #[serde(default)]
+    hash: Option<String>,
+}
+
+/// Kind of the commitment that stands for several payloads.
+const SHARED_KIND: u8 = 0;
+
+/// Salts that are shown have to open their commitments with the keyed hashes of the body.
+fn commitments(item: &Item, body: &[u8], findings: &mut Findings) {
+    let sequence = item.proof.sequence;
+    let place = || Place::file(proof_name(sequence)).of_entry(sequence);
+    let (salts, values) = (&item.proof.salts, &item.leaf.commitments);
+    if salts.len() != values.len() {
+        findings.add(Code::FieldMismatch, place(), "there is not one salt for each commitment");
+        return;
+    }
+    let Ok(Body { audit }) = serde_json::from_slice(body) else { return };
+    let hashes: Vec<Hash> =
+        audit.payload.iter().filter_map(|it| unhex(it.hash.as_deref()?)).collect();
+    for (salt, (kind, value)) in salts.iter().zip(values) {
+        let Some(salt) = unhex(salt) else {
+            findings.add(Code::HashMismatch, place(), "a salt is not one");
+            continue;
+        };
+        let is_sealed = salt == [0; 32];
+        let opens = hashes.iter().any(|hash| Commitment::value_of(&salt, hash) == *value);
+        if !is_sealed && *kind != SHARED_KIND && !opens {
+            findings.add(Code::HashMismatch, place(), "a salt does not open its commitment");
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! What proves entries: the ledger for what was recorded, the public log for the tree over it.
+//!
+//! Every proof is checked before it is given out. Tiles are derived files: one that is damaged must
+//! become an error here and not a proof that fails at an auditor's.
+
+use super::bundle::Parts;
+use super::format::{Item, MAX_BODY_BYTES, Manifest, hex};
+use super::zip::TooLarge;
+use crate::access::Tenant;
+use crate::entry::format_ns;
+use crate::ledger::checkpoint::SignedCheckpoint;
+use crate::ledger::proof::{
+    InvalidProof, ProofError, Subtrees, consistency, inclusion, root, verify_consistency,
+    verify_inclusion,
+};
+use crate::ledger::{
+    EntryId, Hash, PublicLog, PublicLogError, ReadError, Reader, TreeHead, merkle,
+};
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+/// What can be proved about a ledger. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Prover {
+    reader: Reader,
+    log: PublicLog,
+    origin: String,
+}
+
+/// Why something cannot be proved.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProveError {
+    /// An entry cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The public log cannot be read.
+    #[error(transparent)]
+    Log(#[from] PublicLogError),
+    /// The public log has no such proof.
+    #[error(transparent)]
+    Proof(#[from] ProofError<PublicLogError>),
+    /// What the public log says is not the tree that was signed.
+    #[error(
+        "the tiles of the public log do not make the tree that was signed: run `spanledger verify`, then remove \
+         the tiles, which are made again from the ledger"
+    )]
+    Tiles(#[from] InvalidProof),
+    /// Nothing was signed yet.
+    #[error("no checkpoint is signed yet: the first follows within seconds of the first entry")]
+    Unsigned,
+    /// The tree is not as large.
+    #[error("the signed tree has {signed} entries, not {asked}: ask for a smaller size")]
+    Beyond {
+        /// The size that was asked for.
+        asked: u64,
+        /// The size that is signed.
+        signed: u64,
+    },
+    /// The bundle would be too large.
+    #[error(
+        "the bodies of the story have more than {MAX_BODY_BYTES} bytes: ask for a part of it by another id"
+    )]
+    TooLarge,
+    /// Two sizes or an index are in the wrong order.
+    #[error("{0}")]
+    Asked(&'static str),
+}
+
+impl From<TooLarge> for ProveError {
+    fn from(_: TooLarge) -> Self {
+        Self::TooLarge
+    }
+}
+
+impl Prover {
+    /// Proves by this ledger and its public log. `origin` is the name of the log where it has signed
+    /// nothing yet.
+    pub fn new(reader: Reader, log: PublicLog, origin: impl Into<String>) -> Self {
+        Self { reader, log, origin: origin.into() }
+    }
+
+    /// The checkpoint that was signed last.
+    ///
+    /// # Errors
+    /// [`ProveError`] when it cannot be read.
+    pub fn checkpoint(&self) -> Result<Option<SignedCheckpoint>, ProveError> {
+        Ok(self.log.checkpoint()?)
+    }
+
+    /// Whether a checkpoint covers all that is durable now, or none will come that does.
+    ///
+    /// # Errors
+    /// [`ProveError`] when it cannot be read.
+    pub fn is_settled(&self, watermark: u64) -> Result<bool, ProveError> {
+        let signed = self.checkpoint()?.map_or(0, |it| it.checkpoint.head.size);
+        Ok(signed >= watermark || self.reader.has_ended())
+    }
+
+    /// Number of durable entries.
+    pub fn watermark(&self) -> u64 {
+        self.reader.watermark()
+    }
+
+    /// The entry at that place, when it is the one with that id and of that tenant.
+    ///
+    /// # Errors
+    /// [`ProveError`] when it cannot be read.
+    pub fn item(
+        &self,
+        sequence: u64,
+        id: [u8; 16],
+        tenant: &Tenant,
+    ) -> Result<Option<Item>, ProveError> {
+        let found = self.reader.get(sequence)?;
+        let found = found.filter(|it| it.id == EntryId(id) && it.tenant == tenant.name());
+        Ok(found.and_then(|it| Item::of(&it)))
+    }
+
+    /// Adds the inclusion proof, where the tree covers the entry.
+    ///
+    /// # Errors
+    /// [`ProveError`] when the public log is damaged.
+    pub fn prove(&self, item: &mut Item, head: &TreeHead) -> Result<(), ProveError> {
+        Self::prove_in(&Known::new(&self.log), item, head)
+    }
+
+    fn prove_in(tree: &Known<'_>, item: &mut Item, head: &TreeHead) -> Result<(), ProveError> {
+        let sequence = item.proof.sequence;
+        if sequence < head.size {
+            let path = Self::path_in(tree, sequence, &item.leaf_hash, head)?;
+            item.proof.inclusion = Some(path.iter().map(|hash| hex(hash)).collect());
+        }
+        Ok(())
+    }
+
+    fn path(&self, index: u64, leaf: &Hash, head: &TreeHead) -> Result<Vec<Hash>, ProveError> {
+        Self::path_in(&Known::new(&self.log), index, leaf, head)
+    }
+
+    fn path_in(
+        tree: &Known<'_>,
+        index: u64,
+        leaf: &Hash,
+        head: &TreeHead,
+    ) -> Result<Vec<Hash>, ProveError> {
+        let path = inclusion(tree, index, head.size)?;
+        verify_inclusion(leaf, index, head, &path)?;
+        Ok(path)
+    }
+
+    /// The path from an entry's leaf to the root of the tree of that size, or of the one that was
+    /// signed last; with the leaf's hash.
+    ///
+    /// # Errors
+    /// [`ProveError`].
+    pub fn inclusion(
+        &self,
+        index: u64,
+        size: Option<u64>,
+    ) -> Result<(TreeHead, Hash, Vec<Hash>), ProveError> {
+        let head = self.head(size)?;
+        if index >= head.size {
+            return Err(ProveError::Asked("`index` is below the size of the tree"));
+        }
+        let found = self.reader.get(index)?.ok_or(ProveError::Unsigned)?;
+        let leaf = merkle::leaf_hash(&found.as_ref().leaf_record());
+        let path = self.path(index, &leaf, &head)?;
+        Ok((head, leaf, path))
+    }
+
+    /// What shows that the tree of the size `old` is the beginning of the one of the size `new`,
+    /// or of the one that was signed last.
+    ///
+    /// # Errors
+    /// [`ProveError`].
+    pub fn consistency(
+        &self,
+        old: u64,
+        new: Option<u64>,
+    ) -> Result<(TreeHead, TreeHead, Vec<Hash>), ProveError> {
+        let new = self.head(new)?;
+        if old > new.size {
+            return Err(ProveError::Asked("`old` is not above `new`"));
+        }
+        let old = self.head(Some(old))?;
+        let path = consistency(&self.log, old.size, new.size)?;
+        verify_consistency(&old, &new, &path)?;
+        Ok((old, new, path))
+    }
+
+    /// The tree of that size, which a signed one contains; without a size the signed one.
+    fn head(&self, size: Option<u64>) -> Result<TreeHead, ProveError> {
+        let signed = self.checkpoint()?.ok_or(ProveError::Unsigned)?.checkpoint.head;
+        match size {
+            None => Ok(signed),
+            Some(asked) if asked > signed.size => {
+                Err(ProveError::Beyond { asked, signed: signed.size })
+            }
+            Some(size) if size == signed.size => Ok(signed),
+            Some(size) => Ok(TreeHead { size, root: root(&self.log, size)? }),
+        }
+    }
+
+    /// A bundle of these entries: sequence and id of each, in the order of the story.
+    ///
+    /// # Errors
+    /// [`ProveError`].
+    pub fn bundle(
+        &self,
+        asked: &str,
+        tenant: &Tenant,
+        story: &Story,
+        now_ns: u64,
+    ) -> Result<Vec<u8>, ProveError> {
+        let checkpoint = self.checkpoint()?;
+        let origin = checkpoint.as_ref().map_or(&self.origin, |it| &it.checkpoint.origin);
+        let mut manifest = Manifest::new(asked, tenant, origin, format_ns(now_ns));
+        manifest.trace_ids.clone_from(&story.trace_ids);
+        manifest.truncated = story.truncated;
+        let mut items = Vec::with_capacity(story.entries.len());
+        let (tree, mut bytes) = (Known::new(&self.log), 0_usize);
+        for (sequence, id) in &story.entries {
+            let Some(mut item) = self.item(*sequence, *id, tenant)? else {
+                manifest.elsewhere.push(hex(id));
+                continue;
+            };
+            bytes = bytes.saturating_add(item.body.as_ref().map_or(0, Vec::len));
+            if bytes > MAX_BODY_BYTES {
+                return Err(ProveError::TooLarge);
+            }
+            if let Some(signed) = &checkpoint {
+                Self::prove_in(&tree, &mut item, &signed.checkpoint.head)?;
+            }
+            items.push(item);
+        }
+        let keys = self.log.keys()?;
+        Ok(Parts { manifest, items, checkpoint, keys }.write()?)
+    }
+}
+
+/// The public log, with the hashes that were read already: the paths of a story share most.
+struct Known<'l> {
+    log: &'l PublicLog,
+    seen: RefCell<HashMap<(u8, u64), Hash>>,
+}
+
+impl<'l> Known<'l> {
+    fn new(log: &'l PublicLog) -> Self {
+        Self { log, seen: RefCell::default() }
+    }
+}
+
+impl Subtrees for Known<'_> {
+    type Error = PublicLogError;
+
+    fn subtree(&self, level: u8, index: u64) -> Result<Hash, PublicLogError> {
+        if let Some(hash) = self.seen.borrow().get(&(level, index)) {
+            return Ok(*hash);
+        }
+        let hash = self.log.subtree(level, index)?;
+        self.seen.borrow_mut().insert((level, index), hash);
+        Ok(hash)
+    }
+}
+
+/// The entries that a bundle is about.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Story {
+    /// Sequence and id of each, in the order of the story.
+    pub entries: Vec<(u64, [u8; 16])>,
+    /// Every trace id.
+    pub trace_ids: Vec<String>,
+    /// Whether there are more.
+    pub truncated: bool,
+}

@@ -1,0 +1,316 @@
+//! Bundles of evidence end to end: made by a server and without one, checked by this program and by
+//! a second implementation that shares no line with it.
+
+mod evidence_support;
+mod support;
+
+use evidence_support::Small;
+use serde_json::{Value, json};
+use spanledger::evidence::{Code, Item, Manifest, Parts, Verdict, check_bundle, report};
+use spanledger::ledger::PublicLog;
+use spanledger::ledger::checkpoint::{Checkpoint, LogKey, SignedCheckpoint};
+use std::path::Path;
+use std::process::{Command, Output};
+use support::clients;
+use support::governed::send;
+use support::server::{DEADLINE, Server, look_until};
+use support::stories::{and, span};
+
+fn spanledger(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_spanledger"))
+        .args(arguments)
+        .env_remove("SPANLEDGER_DATA")
+        .env("NO_COLOR", "1")
+        .output()
+        .expect("the binary runs")
+}
+
+fn text(output: &Output) -> String {
+    let (out, err) = (&output.stdout, &output.stderr);
+    format!("{}{}", String::from_utf8_lossy(out), String::from_utf8_lossy(err))
+}
+
+/// The other implementation's exit code and what it says.
+fn python(file: &Path, key: &str) -> (i32, String) {
+    let mut command = clients::command("evidence");
+    let output = command.arg(file).args(["--key", key]).output().unwrap();
+    (output.status.code().unwrap(), text(&output))
+}
+
+/// A bundle of other parts than those of the log.
+fn remade(
+    small: &Small,
+    change: impl FnOnce(&mut Vec<Item>, &mut Option<SignedCheckpoint>),
+) -> Vec<u8> {
+    let checked = check_bundle(&small.bundle(), &[small.verifier()]);
+    let mut items = checked.items;
+    let mut checkpoint = PublicLog::open(&small.log()).checkpoint().unwrap();
+    change(&mut items, &mut checkpoint);
+    let manifest = checked.manifest.unwrap();
+    let manifest = Manifest { findings: Vec::new(), verdict: None, ..manifest };
+    Parts { manifest, items, checkpoint, keys: vec![small.verifier()] }.write().unwrap()
+}
+
+#[tokio::test]
+async fn whoever_makes_a_bundle_anew_is_found_by_both_implementations() {
+    let small = Small::of(12).await;
+    let key = small.verifier();
+    let dir = tempfile::tempdir().unwrap();
+    let python = |bundle: &[u8]| {
+        if clients::is_skipped("evidence") {
+            return None;
+        }
+        let file = dir.path().join("bundle.zip");
+        std::fs::write(&file, bundle).unwrap();
+        Some(python(&file, &key.to_string()))
+    };
+    let sound = small.bundle();
+    assert_eq!(check_bundle(&sound, std::slice::from_ref(&key)).verdict(), Verdict::Ok);
+    if let Some((code, said)) = python(&sound) {
+        assert_eq!(code, 0, "{said}");
+        assert!(said.starts_with("ok: 9 entries of 'run-1'"), "{said}");
+    }
+    // With the keys that came with it nobody can say who signed.
+    let trusting = check_bundle(&sound, &[]);
+    assert_eq!(trusting.verdict(), Verdict::Partial);
+    assert!(trusting.findings.has(Code::UnknownKey));
+
+    let origin = small.verifier().name().to_owned();
+    let head = small.reader().head();
+    let other = LogKey::generate(&origin).unwrap();
+    let by_another = Checkpoint { origin: origin.clone(), head };
+    let elsewhere = LogKey::generate("example/other").unwrap();
+    let of_another = Checkpoint { origin: "example/other".to_owned(), head };
+    let smaller = spanledger::ledger::TreeHead { size: 3, root: head.root };
+    type Change = Box<dyn FnOnce(&mut Vec<Item>, &mut Option<SignedCheckpoint>)>;
+    let changes: Vec<(&str, Code, Change)> = vec![
+        (
+            "a body is another",
+            Code::HashMismatch,
+            Box::new(|items, _| {
+                items[0].body.as_mut().unwrap()[60] ^= 1;
+            }),
+        ),
+        (
+            "two bodies are swapped",
+            Code::HashMismatch,
+            Box::new(|items, _| {
+                let body = items[0].body.take();
+                items[0].body = std::mem::replace(&mut items[1].body, body);
+            }),
+        ),
+        (
+            "a body is emptied as if it was pruned",
+            Code::RetentionTrimmed,
+            Box::new(|items, _| {
+                items[0].body = None;
+                items[0].proof.pruned = true;
+            }),
+        ),
+        (
+            "two proofs are swapped",
+            Code::HashMismatch,
+            Box::new(|items, _| {
+                let path = items[0].proof.inclusion.take();
+                items[0].proof.inclusion = std::mem::replace(&mut items[1].proof.inclusion, path);
+            }),
+        ),
+        (
+            "an entry stands at another place",
+            Code::HashMismatch,
+            Box::new(|items, _| {
+                items[8].proof.sequence += 1;
+            }),
+        ),
+        (
+            "a hash of a path is another",
+            Code::HashMismatch,
+            Box::new(|items, _| {
+                items[2].proof.inclusion.as_mut().unwrap()[0].replace_range(..1, "x");
+            }),
+        ),
+        (
+            "a path is too long",
+            Code::HashMismatch,
+            Box::new(|items, _| {
+                let path = items[2].proof.inclusion.as_mut().unwrap();
+                path.push(path[0].clone());
+            }),
+        ),
+        (
+            "a path is too short",
+            Code::HashMismatch,
+            Box::new(|items, _| {
+                items[2].proof.inclusion.as_mut().unwrap().pop();
+            }),
+        ),
+        ("a proof is missing", Code::Missing, Box::new(|items, _| items[2].proof.inclusion = None)),
+        (
+            "an entry is there twice",
+            Code::OutOfOrder,
+            Box::new(|items, _| {
+                items.push(items[0].clone());
+            }),
+        ),
+        (
+            "a leaf record says something else",
+            Code::HashMismatch,
+            Box::new(|items, _| {
+                items[1].proof.leaf_record = items[0].proof.leaf_record.clone();
+            }),
+        ),
+        (
+            "another key signed",
+            Code::UnknownKey,
+            Box::new(move |_, signed| {
+                *signed = Some(SignedCheckpoint::sign(&by_another, &[&other]).unwrap());
+            }),
+        ),
+        (
+            "the checkpoint is another log's",
+            Code::WrongOrigin,
+            Box::new(move |_, signed| {
+                *signed = Some(SignedCheckpoint::sign(&of_another, &[&elsewhere]).unwrap());
+            }),
+        ),
+        ("nothing is signed", Code::Unsigned, Box::new(|_, signed| *signed = None)),
+        (
+            "the tree is smaller",
+            Code::UnknownKey,
+            Box::new(move |_, signed| {
+                let key = LogKey::generate(&origin).unwrap();
+                let checkpoint = Checkpoint { origin, head: smaller };
+                *signed = Some(SignedCheckpoint::sign(&checkpoint, &[&key]).unwrap());
+            }),
+        ),
+    ];
+    for (what, code, change) in changes {
+        let bundle = remade(&small, change);
+        let checked = check_bundle(&bundle, std::slice::from_ref(&key));
+        let findings = checked.findings.listed();
+        assert!(checked.findings.has(code), "{what}: {findings:?}");
+        if code == Code::RetentionTrimmed {
+            // Its hash still proves it, so nobody can give it another body later.
+            assert_eq!(checked.verdict(), Verdict::Partial, "{what}: {findings:?}");
+            continue;
+        }
+        assert_eq!(checked.verdict(), Verdict::Compromised, "{what}: {findings:?}");
+        if let Some((exit, said)) = python(&bundle) {
+            assert!(exit == 3 || (exit == 1 && what.contains("hash of a path")), "{what}: {said}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_report_shows_what_sources_sent_as_text_and_runs_nothing() {
+    let small = Small::of(4).await;
+    let checked = check_bundle(&small.bundle(), &[small.verifier()]);
+    let mut manifest = checked.manifest.unwrap();
+    manifest.asked = "<script>alert(1)</script>\u{202e}\"'".to_owned();
+    let mut items = checked.items;
+    let hostile = r#"{"schema_version":1,"@timestamp":"2026-11-21T08:00:01Z","message":"</pre><img src=x onerror=alert(1)>","event":{"action":"<svg onload=x>"},"audit":{"kind":"decision","decision":{"outcome":"block","reason":"javascript:<b>"}}}"#;
+    items[0].body = Some(hostile.as_bytes().to_vec());
+    let page = report(&manifest, &items);
+    for forbidden in ["<script", "<img", "<svg", "<b>j", "\u{202e}", "onerror=alert(1)>"] {
+        assert!(!page.contains(forbidden), "{forbidden} in {page}");
+    }
+    assert!(page.contains("&lt;script&gt;") && page.contains("default-src 'none'"));
+    for link in ["http://", "https://", "src=\"", "href=\"", "url("] {
+        assert!(!page.contains(link), "the page is alone: {link}");
+    }
+}
+
+/// A run that a policy stops and a person allows, told by OTLP.
+fn story() -> Vec<support::stories::Told> {
+    let about = |more: Value| {
+        and(json!({"external.trace_id": "langsmith-run-abc123", "run_id": "run-7"}), more)
+    };
+    vec![
+        span(1, 1, "agent", about(json!({"gen_ai.operation.name": "invoke_agent"}))),
+        span(1, 2, "decide", about(json!({"decision": "block", "policy_id": "refund-limit"}))),
+        span(
+            1,
+            3,
+            "chat",
+            about(json!({"gen_ai.operation.name": "chat", "gen_ai.input.messages":
+            "[{\"role\":\"user\",\"parts\":[{\"type\":\"text\",\"content\":\"refund 17\"}]}]"})),
+        ),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_makes_a_bundle_that_is_checked_anywhere() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Server::start(data.path()).await;
+    send(&server, "governed-agent", &story()).await;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("evidence.zip");
+    let (path, folder) = (file.to_str().unwrap(), data.path().to_str().unwrap());
+    // What was acknowledged a moment ago is found a moment later.
+    let found = look_until(DEADLINE, async || {
+        let found = server.get("/api/v1/traces/langsmith-run-abc123").await;
+        (found["count"] == 3).then_some(())
+    });
+    found.await.expect("the story is found");
+    let made = spanledger(&["evidence", "langsmith-run-abc123", "-o", path, "--data", folder]);
+    assert!(made.status.success(), "{}", text(&made));
+    let keys = std::fs::read_to_string(data.path().join("log/keys")).unwrap();
+    let key = keys.lines().last().unwrap();
+
+    let elsewhere = |arguments: &[&str]| {
+        let line = [&["verify", "--bundle", path][..], arguments].concat();
+        let checked = spanledger(&line);
+        (checked.status.code().unwrap(), text(&checked))
+    };
+    let (code, said) = elsewhere(&["--key", key, "--strict"]);
+    assert_eq!(code, 0, "{said}");
+    assert!(said.starts_with("ok: ") && said.contains("3 entries"), "{said}");
+    let (code, said) = elsewhere(&["--strict"]);
+    assert_eq!((code, said.starts_with("partial: ")), (3, true), "without a key: {said}");
+    let (_, json) = elsewhere(&["--key", key, "--json"]);
+    let checked: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((&checked["verdict"], &checked["tenant"]), (&json!("ok"), &json!("default")));
+    assert_eq!(checked["entries"].as_array().unwrap().len(), 3);
+    if !clients::is_skipped("evidence") {
+        let (code, said) = python(&file, key);
+        assert_eq!(code, 0, "{said}");
+    }
+    let again = spanledger(&["evidence", "langsmith-run-abc123", "-o", path, "--data", folder]);
+    assert_eq!(again.status.code(), Some(1), "a file is not replaced: {}", text(&again));
+    let unknown =
+        spanledger(&["evidence", "nobody-knows", "-o", path, "--data", folder, "--force"]);
+    assert_eq!(unknown.status.code(), Some(1), "{}", text(&unknown));
+
+    // The receipt of one of its entries, and the proofs of the log.
+    let entry = &server.get("/api/v1/traces/run-7").await["entries"][0];
+    let id = entry["event"]["id"].as_str().unwrap();
+    let receipt = server.get(&format!("/api/v1/entries/{id}/receipt")).await;
+    assert_eq!(
+        (&receipt["state"], &receipt["leaf_hash"]),
+        (&json!("proved"), &entry["event"]["hash"])
+    );
+    assert!(receipt["checkpoint"].as_str().unwrap().contains("spanledger/"));
+    let index = receipt["sequence"].as_u64().unwrap();
+    let proof = server.get(&format!("/api/v1/log/inclusion?index={index}")).await;
+    assert_eq!(proof["leaf_hash"], receipt["leaf_hash"]);
+    let consistency = server.get("/api/v1/log/consistency?old=1").await;
+    assert_eq!(consistency["old"], 1);
+    assert_eq!(server.status("/api/v1/log/inclusion?index=999999").await, 400);
+
+    // Beside a running server what is complete is checked.
+    for round in 0..5 {
+        let more = span(2, 10 + round, "more", json!({"run_id": "run-8"}));
+        send(&server, "governed-agent", &[more]).await;
+        let beside = spanledger(&["verify", "--data", folder, "--key", key, "--strict"]);
+        assert!(beside.status.success(), "round {round}: {}", text(&beside));
+    }
+
+    // Without its server the folder makes the same.
+    server.terminate().await;
+    let offline = spanledger(&["evidence", "run-7", "-o", path, "--data", folder, "--force"]);
+    assert!(offline.status.success(), "{}", text(&offline));
+    assert_eq!(elsewhere(&["--key", key, "--strict"]).0, 0);
+    let checked = spanledger(&["verify", "--data", folder, "--key", key, "--strict"]);
+    assert!(checked.status.success(), "{}", text(&checked));
+    assert!(text(&checked).starts_with("ok: "), "{}", text(&checked));
+}

@@ -1,0 +1,237 @@
+//! A small ledger with its public log, written without the server's publisher: a second
+//! implementation of the layout, so that what is checked is not checked by what wrote it.
+#![allow(dead_code, reason = "each test file uses its part of it")]
+
+use spanledger::access::Tenant;
+use spanledger::evidence::{Folder, FolderReport, Kept, KeySource, Prover, Story, Trust, hex};
+use spanledger::ledger::checkpoint::{Checkpoint, LogKey, SignedCheckpoint, VerifierKey};
+use spanledger::ledger::proof::root_of;
+use spanledger::ledger::{
+    Batch, Commitment, EntryId, Hash, Kind, Ledger, NewEntry, Options, PublicLog, Reader, Tile,
+    TreeHead,
+};
+use std::path::{Path, PathBuf};
+
+/// When the first entry was received.
+const RECEIVED_NS: u64 = 1_795_241_529_000_000_000;
+
+/// Segments of a few entries each.
+pub(crate) fn options() -> Options {
+    Options { segment_bytes: 2_000, reserve_bytes: 0, ..Options::default() }
+}
+
+/// A body as intake writes them: of a run, every third one a decision.
+pub(crate) fn body(n: u64) -> String {
+    let audit = match n % 3 {
+        0 => r#""kind":"tool_call","step":{"name":"lookup"}"#,
+        1 => {
+            r#""kind":"decision","decision":{"outcome":"block","reason":"too much"},"policy":{"id":["refund-limit"]}"#
+        }
+        _ => r#""kind":"approval","approval":{"status":"approved","resolved_by":"ops-lead"}"#,
+    };
+    format!(
+        r#"{{"schema_version":1,"@timestamp":"2026-11-21T08:00:{n:02}.000000000Z","trace_id":["run-1"],"message":"entry {n} <b>&","event":{{"action":"refund.create"}},"audit":{{{audit}}}}}"#
+    )
+}
+
+/// The pseudonym of a tenant.
+pub(crate) fn pseudonym(tenant: &str) -> [u8; 16] {
+    let mut out = [0; 16];
+    out.iter_mut().zip(tenant.bytes()).for_each(|(to, from)| *to = from);
+    out
+}
+
+/// Entries of two tenants in groups of two.
+pub(crate) async fn append(ledger: &Ledger, numbers: std::ops::Range<u64>) {
+    for first in numbers.clone().step_by(2) {
+        let mut batch = Batch::new();
+        for n in (first..first + 2).filter(|n| numbers.contains(n)) {
+            push(&mut batch, n, &body(n));
+        }
+        ledger.append(batch).await.unwrap();
+    }
+}
+
+pub(crate) fn push(batch: &mut Batch, n: u64, body: &str) {
+    let tenant = if n % 4 == 3 { "rival" } else { "acme" };
+    let commitment = Commitment { kind: 1, value: [n as u8; 32], salt: [0; 32] };
+    let entry = NewEntry {
+        id: EntryId((u128::from(n) + 1).to_be_bytes()),
+        tenant,
+        tenant_pseudonym: pseudonym(tenant),
+        retention_class: 0,
+        received_ns: RECEIVED_NS + n,
+        mapping_version: *b"mapping1",
+        source_key: None,
+        commitments: &[commitment],
+        sealed: &[],
+        body: body.as_bytes(),
+    };
+    batch.push(&entry).unwrap();
+}
+
+/// A data folder.
+pub(crate) struct Small {
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) key: LogKey,
+}
+
+impl Small {
+    /// A ledger of so many entries that was closed, and its public log.
+    pub(crate) async fn of(entries: u64) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (ledger, _) = Ledger::open(&dir.path().join("ledger"), options()).unwrap();
+        append(&ledger, 0..entries).await;
+        ledger.close().await.unwrap();
+        let reader = Reader::open(&dir.path().join("ledger")).unwrap();
+        let key = LogKey::generate(&format!("spanledger/{}", hex(&reader.origin()))).unwrap();
+        let small = Self { dir, key };
+        small.publish(&small.key);
+        small
+    }
+
+    pub(crate) fn ledger(&self) -> PathBuf {
+        self.dir.path().join("ledger")
+    }
+
+    pub(crate) fn log(&self) -> PathBuf {
+        self.dir.path().join("log")
+    }
+
+    pub(crate) fn reader(&self) -> Reader {
+        Reader::open(&self.ledger()).unwrap()
+    }
+
+    pub(crate) fn verifier(&self) -> VerifierKey {
+        self.key.verifier().clone()
+    }
+
+    /// Writes the public log of what is there, signed with that key.
+    pub(crate) fn publish(&self, key: &LogKey) -> TreeHead {
+        publish(&self.reader(), &self.log(), key)
+    }
+
+    /// A copy of the folder.
+    pub(crate) fn copy(&self) -> tempfile::TempDir {
+        let to = tempfile::tempdir().unwrap();
+        copy(self.dir.path(), to.path());
+        to
+    }
+
+    /// Checks a folder with the operator's key.
+    pub(crate) fn check(&self, data: &Path) -> FolderReport {
+        verify(data, std::slice::from_ref(self.key.verifier()), &[], &[])
+    }
+
+    pub(crate) fn prover(&self) -> Prover {
+        Prover::new(self.reader(), PublicLog::open(&self.log()), "spanledger/unsigned")
+    }
+
+    /// A bundle of the tenant's entries.
+    pub(crate) fn bundle(&self) -> Vec<u8> {
+        let reader = self.reader();
+        let all = (0..reader.watermark()).map(|n| reader.get(n).unwrap().unwrap());
+        let mine = all.filter(|entry| entry.tenant == "acme");
+        let story = Story {
+            entries: mine.map(|entry| (entry.sequence, entry.id.0)).collect(),
+            trace_ids: vec!["run-1".to_owned()],
+            truncated: false,
+        };
+        let tenant = Tenant::new("acme").unwrap();
+        self.prover().bundle("run-1", &tenant, &story, RECEIVED_NS).unwrap()
+    }
+}
+
+/// Checks a data folder.
+pub(crate) fn verify(
+    data: &Path,
+    given: &[VerifierKey],
+    kept: &[Kept],
+    expected: &[TreeHead],
+) -> FolderReport {
+    let log = PublicLog::open(&data.join("log"));
+    let trust = if given.is_empty() {
+        Trust { keys: log.keys().unwrap_or_default(), from: KeySource::Beside }
+    } else {
+        Trust { keys: given.to_vec(), from: KeySource::Given }
+    };
+    let of = |tenant: &str| pseudonym(tenant);
+    let folder =
+        Folder { ledger: &data.join("ledger"), log, trust, kept, expected, pseudonyms: Some(&of) };
+    folder.verify(&mut |_| {}, |_| {}).unwrap()
+}
+
+/// Writes the public log of a ledger.
+pub(crate) fn publish(reader: &Reader, log: &Path, key: &LogKey) -> TreeHead {
+    let entries: Vec<_> =
+        (0..reader.watermark()).map(|n| reader.get(n).unwrap().unwrap()).collect();
+    let records: Vec<Vec<u8>> = entries
+        .iter()
+        .map(|entry| {
+            let record = entry.as_ref().leaf_record();
+            [&u16::try_from(record.len()).unwrap().to_be_bytes()[..], &record].concat()
+        })
+        .collect();
+    for (index, records) in (0..).zip(records.chunks(256)) {
+        write_tile(log, Kind::Entries, index, records.len(), &records.concat());
+    }
+    let mut hashes: Vec<Hash> = entries.iter().map(|entry| entry.leaf_hash).collect();
+    for level in 0.. {
+        for (index, hashes) in (0..).zip(hashes.chunks(256)) {
+            write_tile(log, Kind::Hashes(level), index, hashes.len(), hashes.as_flattened());
+        }
+        hashes = hashes.chunks_exact(256).map(root_of).collect();
+        if hashes.is_empty() {
+            break;
+        }
+    }
+    let head = reader.head();
+    let origin = key.verifier().name().to_owned();
+    let signed = SignedCheckpoint::sign(&Checkpoint { origin, head }, &[key]).unwrap();
+    std::fs::create_dir_all(log).unwrap();
+    std::fs::write(log.join("checkpoint"), signed.note).unwrap();
+    std::fs::write(log.join("keys"), format!("{}\n", key.verifier())).unwrap();
+    head
+}
+
+fn write_tile(log: &Path, kind: Kind, index: u64, width: usize, bytes: &[u8]) {
+    let tile = Tile { kind, index, width: u16::try_from(width).unwrap() };
+    let path = log.join(tile.to_string());
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, bytes).unwrap();
+}
+
+/// Copies a folder with everything in it.
+pub(crate) fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for file in std::fs::read_dir(from).unwrap() {
+        let file = file.unwrap();
+        let to = to.join(file.file_name());
+        if file.file_type().unwrap().is_dir() {
+            copy(&file.path(), &to);
+        } else {
+            std::fs::copy(file.path(), to).unwrap();
+        }
+    }
+}
+
+/// Every file below a folder, by path, sorted.
+pub(crate) fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for file in std::fs::read_dir(folder).unwrap() {
+        let path = file.unwrap().path();
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+pub(crate) fn segments(data: &Path) -> Vec<PathBuf> {
+    let mut all = files(&data.join("ledger"));
+    all.retain(|path| path.extension().is_some_and(|ending| ending == "segment"));
+    all
+}

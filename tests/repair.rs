@@ -1,0 +1,316 @@
+//! Repair, with the built binary: what is kept, what goes, what tells it, and that nothing is lost
+//! on the way.
+#![cfg(feature = "server")]
+
+mod support;
+
+use assert_cmd::Command;
+use spanledger::access::Tenant;
+use spanledger::config::{Config, Overrides};
+use spanledger::convert::Mappings;
+use spanledger::ledger::checkpoint::SignedCheckpoint;
+use spanledger::ledger::{
+    Batch, Commitment, EntryId, Ledger, NewEntry, PublicLog, Reader, StoredEntry, TreeHead,
+    verify_against,
+};
+use spanledger::pipeline::{Opened, ledger_dir, log_dir};
+use spanledger::protect::Keys;
+use std::collections::BTreeMap;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+const ENTRIES: u64 = 4_000;
+const CONFIG: &str = "ledger: {segment: 1MiB, compress: false}\nretention: {prune: false}\n";
+
+fn config(data: &Path) -> Config {
+    let file = data.with_extension("yaml");
+    std::fs::write(&file, CONFIG).unwrap();
+    let overrides = Overrides { data: Some(data.to_owned()), ..Overrides::default() };
+    Config::load(Some(&file), &overrides).unwrap()
+}
+
+/// A data folder with several segments, all of it signed.
+struct Folder {
+    _folder: tempfile::TempDir,
+    data: PathBuf,
+    head: TreeHead,
+    entries: Vec<StoredEntry>,
+    signed: SignedCheckpoint,
+}
+
+async fn folder(pack: bool) -> Folder {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let config = config(&data);
+    let keys = Keys::open_or_create(&config.keys).unwrap();
+    let pseudonym = keys.tenant(&Tenant::default()).pseudonym();
+    let (ledger, _) = Ledger::open(&ledger_dir(&data), config.ledger.clone()).unwrap();
+    for group in 0..ENTRIES / 50 {
+        let mut batch = Batch::new();
+        for n in group * 50..(group + 1) * 50 {
+            let text = "x".repeat(700);
+            let body = format!(
+                r#"{{"schema_version":1,"message":"entry {n} {text}","event":{{}},"audit":{{"kind":"span"}}}}"#
+            );
+            let new = NewEntry {
+                id: EntryId(u128::from(n + 1).to_be_bytes()),
+                tenant: "default",
+                tenant_pseudonym: pseudonym,
+                retention_class: 0,
+                received_ns: 1_700_000_000_000_000_000 + n,
+                mapping_version: [0; 8],
+                source_key: None,
+                commitments: &[Commitment { kind: 1, value: [1; 32], salt: [2; 32] }],
+                sealed: &[],
+                body: body.as_bytes(),
+            };
+            batch.push(&new).unwrap();
+        }
+        ledger.append(batch).await.unwrap();
+    }
+    let upkeep = ledger.upkeep();
+    for first in upkeep.unpacked(SystemTime::now()).into_iter().filter(|_| pack) {
+        upkeep.pack(first, &mut || true).unwrap();
+    }
+    ledger.close().await.unwrap();
+    let (head, signed) = run(&data).await;
+    let entries = entries(&data);
+    Folder { _folder: folder, data, head, entries, signed }
+}
+
+/// Starts and stops everything on that folder: what is there is signed then.
+async fn run(data: &Path) -> (TreeHead, SignedCheckpoint) {
+    let config = config(data);
+    let opened = Opened::open(&config, Mappings::builtin().unwrap()).unwrap();
+    let pipeline = opened.start(&config).unwrap();
+    let reader = pipeline.ledger().reader();
+    pipeline.stop().await.unwrap();
+    let signed = PublicLog::open(&log_dir(data)).checkpoint().unwrap().unwrap();
+    assert_eq!(signed.checkpoint.head, reader.head());
+    (reader.head(), signed)
+}
+
+fn entries(data: &Path) -> Vec<StoredEntry> {
+    let reader = Reader::open(&ledger_dir(data)).unwrap();
+    (0..reader.watermark()).map(|n| reader.get(n).unwrap().unwrap()).collect()
+}
+
+/// The files of a ledger with these endings, in order.
+fn segments(dir: &Path) -> Vec<PathBuf> {
+    let files = dir.read_dir().unwrap().map(|file| file.unwrap().path());
+    let mut files: Vec<_> = files
+        .filter(|path| path.extension().is_some_and(|it| it == "segment" || it == "packed"))
+        .collect();
+    files.sort();
+    files
+}
+
+fn contents(dir: &Path) -> BTreeMap<String, Vec<u8>> {
+    let name = |path: &Path| path.file_name().unwrap().to_str().unwrap().to_owned();
+    segments(dir).iter().map(|path| (name(path), std::fs::read(path).unwrap())).collect()
+}
+
+/// Changes a byte of the file where that text is, or that far behind it.
+fn damage(file: &Path, text: &[u8], behind: usize) {
+    let bytes = std::fs::read(file).unwrap();
+    let at = memchr::memmem::find(&bytes, text).unwrap() + behind;
+    let file = std::fs::File::options().write(true).open(file).unwrap();
+    file.write_all_at(&[bytes[at] ^ 0xFF], at as u64).unwrap();
+}
+
+/// Runs the command; gives its exit code and what it printed.
+fn repair(data: &Path, more: &[&str]) -> (i32, String) {
+    let mut command = Command::cargo_bin("spanledger").unwrap();
+    let config = data.with_extension("yaml");
+    let done = command.arg("repair").arg("--data").arg(data).arg("--config").arg(config);
+    let output = done.args(more).output().unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.code().unwrap(), String::from_utf8(text).unwrap())
+}
+
+const CONFIRM: [&str; 3] = ["--confirm", "--reason", "disk sda died"];
+
+/// The entry about the repair: the last one of the ledger after it.
+fn told(data: &Path) -> serde_json::Value {
+    let all = entries(data);
+    let bodies = all.iter().rev().filter(|entry| !entry.pruned);
+    bodies
+        .map(|entry| serde_json::from_slice::<serde_json::Value>(&entry.body).unwrap())
+        .find(|body| body["audit"]["kind"] == "repair")
+        .unwrap()
+}
+
+fn aside(data: &Path, start: &str) -> Vec<PathBuf> {
+    let files = data.read_dir().unwrap().map(|file| file.unwrap().path());
+    files.filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with(start)).collect()
+}
+
+fn is_ok(data: &Path, heads: &[TreeHead]) {
+    let report = verify_against(&ledger_dir(data), heads, None, |_| {}).unwrap();
+    assert!(report.is_ok(), "{:?}", report.problems);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sound_ledger_is_left_alone() {
+    let it = folder(true).await;
+    let before = contents(&ledger_dir(&it.data));
+    let (code, said) = repair(&it.data, &CONFIRM);
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("nothing to repair"), "{said}");
+    assert_eq!(contents(&ledger_dir(&it.data)), before);
+    let nowhere = it.data.with_file_name("nowhere");
+    config(&nowhere);
+    let (code, said) = repair(&nowhere, &[]);
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains("no ledger"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_body_goes_and_the_log_stays_the_same_log() {
+    let it = folder(false).await;
+    let dir = ledger_dir(&it.data);
+    damage(&segments(&dir)[1], b"entry 1500 ", 20);
+    let damaged = contents(&dir);
+    let (code, said) = repair(&it.data, &[]);
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains("1 bodies are damaged") && said.contains("entries 1500"), "{said}");
+    assert!(said.contains("nothing was changed") && !said.contains("another log"), "{said}");
+    assert_eq!(contents(&dir), damaged);
+
+    let (code, said) = repair(&it.data, &CONFIRM);
+    assert_eq!(code, 0, "{said}");
+    let now = entries(&it.data);
+    assert!(now[1500].pruned && now[1500].body.is_empty());
+    let salt = now[1500].as_ref().commitments.iter().next().unwrap().salt;
+    assert_eq!(salt, [2; 32], "what was committed to elsewhere can still be shown");
+    for (old, new) in it.entries.iter().zip(&now).filter(|(old, _)| old.sequence != 1500) {
+        assert_eq!(old, new);
+    }
+    let told = told(&it.data);
+    assert_eq!(told["event"]["reason"], "disk sda died");
+    assert_eq!(told["attributes"]["spanledger.repair.sequences"], "1500");
+    assert!(told["audit"]["actor"]["id"].as_str().unwrap().starts_with("os:"));
+    is_ok(&it.data, &[it.head]);
+    assert_eq!(contents(&aside(&it.data, "ledger.damaged-")[0]), damaged);
+    // The same log is signed with the same key.
+    let (head, signed) = run(&it.data).await;
+    assert_eq!(signed.checkpoint.origin, it.signed.checkpoint.origin);
+    assert_eq!(signed.signers(), it.signed.signers());
+    is_ok(&it.data, &[it.head, head]);
+}
+
+/// Repairs a folder whose log has to end early, and checks what became of it.
+async fn ends_early(it: &Folder, damage: &str) -> usize {
+    let dir = ledger_dir(&it.data);
+    let damaged = contents(&dir);
+    let (code, said) = repair(&it.data, &[]);
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains(damage) && said.contains("another log"), "{said}");
+    assert_eq!(contents(&dir), damaged);
+    let (code, said) = repair(&it.data, &CONFIRM);
+    assert_eq!(code, 0, "{damage}: {said}");
+    assert_eq!(contents(&aside(&it.data, "ledger.damaged-")[0]), damaged);
+    assert_eq!(aside(&it.data, "log.").len(), 1, "the old public log is kept");
+    let told = told(&it.data);
+    let kept = usize::try_from(told["attributes"]["spanledger.repair.kept"].as_u64().unwrap());
+    let kept = kept.unwrap();
+    let old = it.signed.checkpoint.origin.rsplit('/').next().unwrap();
+    assert_eq!(told["attributes"]["spanledger.repair.old_origin"], old);
+
+    // It goes on as another log, with another key; what it has of the old one is as it was.
+    let (head, signed) = run(&it.data).await;
+    assert_ne!(signed.checkpoint.origin, it.signed.checkpoint.origin);
+    assert_ne!(signed.signers(), it.signed.signers());
+    assert!(signed.verify(&PublicLog::open(&log_dir(&it.data)).keys().unwrap()).is_ok());
+    assert_eq!(entries(&it.data)[..kept], it.entries[..kept]);
+    is_ok(&it.data, &[head]);
+    // And nothing is left to do.
+    let (code, said) = repair(&it.data, &[]);
+    assert_eq!(code, 0, "{said}");
+    kept
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_head_ends_the_log_with_the_group_before_it() {
+    let it = folder(false).await;
+    let segment = segments(&ledger_dir(&it.data))[1].clone();
+    let id = u128::from(1_501_u32).to_be_bytes();
+    damage(&segment, &id, 3);
+    assert_eq!(ends_early(&it, "checksum").await, 1_500);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_block_of_a_packed_segment_ends_the_log_there() {
+    let it = folder(true).await;
+    let packed = segments(&ledger_dir(&it.data))[1].clone();
+    let length = usize::try_from(packed.metadata().unwrap().len()).unwrap();
+    let bytes = std::fs::read(&packed).unwrap();
+    let file = std::fs::File::options().write(true).open(&packed).unwrap();
+    file.write_all_at(&[bytes[length / 2] ^ 1], length as u64 / 2).unwrap();
+    let kept = ends_early(&it, "packed").await;
+    assert!(kept > 1_000 && kept < 3_000, "{kept}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_segment_ends_the_log_before_it() {
+    for (pack, which) in [(false, 2), (true, 2), (true, 3)] {
+        let it = folder(pack).await;
+        let all = segments(&ledger_dir(&it.data));
+        std::fs::remove_file(&all[which]).unwrap();
+        let first: usize = all[which].file_stem().unwrap().to_str().unwrap().parse().unwrap();
+        assert_eq!(ends_early(&it, "missing").await, first, "segment {which} of {}", all.len());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_was_set_back_below_its_checkpoint_is_refused_and_goes_on_as_another_one() {
+    let it = folder(false).await;
+    let dir = ledger_dir(&it.data);
+    // Whole groups go: nothing in the ledger itself is damaged.
+    let last = segments(&dir).pop().unwrap();
+    let first: usize = last.file_stem().unwrap().to_str().unwrap().parse().unwrap();
+    let file = std::fs::File::options().write(true).open(&last).unwrap();
+    file.set_len(116).unwrap();
+    drop(file);
+    let refused = Opened::open(&config(&it.data), Mappings::builtin().unwrap());
+    assert!(refused.is_err());
+    assert_eq!(ends_early(&it, "a checkpoint was signed").await, first);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repair_that_was_interrupted_is_finished_by_the_next_one() {
+    let it = folder(false).await;
+    let segment = segments(&ledger_dir(&it.data))[1].clone();
+    damage(&segment, &u128::from(1_501_u32).to_be_bytes(), 3);
+    // Before the exchange: a part of the new ledger is there.
+    let unfinished = it.data.join("ledger.repairing");
+    std::fs::create_dir(&unfinished).unwrap();
+    std::fs::write(unfinished.join("00000000000000000000.segment"), b"a part").unwrap();
+    let (code, said) = repair(&it.data, &CONFIRM);
+    assert_eq!(code, 0, "{said}");
+    assert_eq!(aside(&it.data, "ledger.unfinished-repair-").len(), 1);
+    // After it, and before what is of the old log was put aside.
+    let old = it.signed.checkpoint.origin.rsplit('/').next().unwrap();
+    std::fs::rename(it.data.join(format!("log.{old}")), log_dir(&it.data)).unwrap();
+    for name in ["log.key", "log.pub"] {
+        let keys = it.data.join("keys");
+        std::fs::rename(keys.join(format!("{name}.{old}")), keys.join(name)).unwrap();
+    }
+    let (code, said) = repair(&it.data, &[]);
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("put aside"), "{said}");
+    let (_, signed) = run(&it.data).await;
+    assert_ne!(signed.checkpoint.origin, it.signed.checkpoint.origin);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_repaired_under_a_running_server() {
+    let it = folder(false).await;
+    let config = config(&it.data);
+    let opened = Opened::open(&config, Mappings::builtin().unwrap()).unwrap();
+    let (code, said) = repair(&it.data, &CONFIRM);
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains("in use"), "{said}");
+    drop(opened);
+}
