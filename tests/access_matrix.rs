@@ -22,14 +22,8 @@ const CALLERS: [&str; 7] =
 /// Every operation, the address at which this test asks for it, and what each caller gets.
 ///
 /// `400` of the global auditor: he has to name a tenant. `404` of the operator: he may, and there
-<<<<<<< HEAD
 /// is no such key, or nothing is exported; of the auditor: nothing is sealed here; of who asks for a
 /// proof: this API has no ledger. `503` of those who write: they may, and this API takes nothing.
-=======
-/// is no such key, or nothing is exported; of the auditor: nothing is sealed here, and of who asks
-/// for a proof: this API has no ledger. `503` of those who write: they may, and this API takes
-/// nothing.
->>>>>>> p-seal
 #[rustfmt::skip]
 const TABLE: &[(&str, &str, Statuses)] = &[
     //                                                                           nobody writer forw. audit. global oper. monitor

@@ -155,17 +155,10 @@ pub(super) async fn entry(
     id: Result<Path<String>, PathRejection>,
     Params(params): Params<TenantParams>,
 ) -> Result<Response, Problem> {
-<<<<<<< HEAD
     let id = entry_id(id)?;
     let tenant = caller.scope(params.tenant.as_deref(), None)?;
     let found = api.ask(&caller, move |api| find_entry(api, tenant, id).map(document)).await?;
     found.map_or_else(|| Err(no_such_entry()), |document| json(&document))
-=======
-    let id = id.ok().and_then(|Path(id)| entry_id(&id)).ok_or_else(not_an_id)?;
-    let tenant = caller.scope(params.tenant.as_deref(), None)?;
-    let found = api.ask(&caller, move |api| find_entry(api, tenant, id).map(document)).await?;
-    found.map_or_else(|| Err(no_entry()), |document| json(&document))
->>>>>>> p-seal
 }
 
 /// The entry of a tenant that has that id.
@@ -173,31 +166,15 @@ pub(super) fn find_entry(api: &Api, tenant: Tenant, id: [u8; 16]) -> Result<Hit,
     let text = format!("{:032x}", u128::from_be_bytes(id));
     let one = QueryRequest::new(tenant, Query::term("event.id", &text));
     let page = api.store.query(&QueryRequest { limit: 1, budget: QUERY_BUDGET, ..one })?;
-<<<<<<< HEAD
     page.hits.into_iter().next().ok_or_else(no_such_entry)
 }
 
 pub(super) fn no_such_entry() -> Problem {
-=======
-    page.hits.into_iter().next().ok_or_else(no_entry)
-}
-
-/// What is in the path cannot be an entry's id.
-pub(super) fn not_an_id() -> Problem {
-    Problem::parameter(
-        "An entry's id has 32 hexadecimal digits; other ids go to /api/v1/traces/{id}.",
-    )
-}
-
-/// Nothing has that id.
-pub(super) fn no_entry() -> Problem {
->>>>>>> p-seal
     Problem::not_found(
         "No entry has this id. What was acknowledged a moment ago is shown a moment later.",
     )
 }
 
-<<<<<<< HEAD
 /// The id of an entry in a path.
 pub(super) fn entry_id(id: Result<Path<String>, PathRejection>) -> Result<[u8; 16], Problem> {
     id.ok().and_then(|Path(id)| read_id(&id)).ok_or_else(|| {
@@ -208,10 +185,6 @@ pub(super) fn entry_id(id: Result<Path<String>, PathRejection>) -> Result<[u8; 1
 }
 
 fn read_id(text: &str) -> Option<[u8; 16]> {
-=======
-/// The id that 32 hexadecimal digits stand for.
-pub(super) fn entry_id(text: &str) -> Option<[u8; 16]> {
->>>>>>> p-seal
     let digits = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
     let number = digits.then(|| u128::from_str_radix(text, 16).ok())??;
     Some(number.to_be_bytes())
