@@ -1,7 +1,7 @@
 //! `GET /api/v1/entries/{id}/payloads`: what mode `full` sealed beside an entry, for its auditors.
 
 use super::caller::Caller;
-use super::entries::{entry_id, find_entry, not_an_id};
+use super::entries::{entry_id, find_entry};
 use super::problem::Problem;
 use super::service::{Api, Params, json};
 use crate::entry::{PayloadKind, format_ns};
@@ -101,7 +101,7 @@ pub(super) async fn payloads(
     id: Result<Path<String>, PathRejection>,
     Params(params): Params<PayloadsParams>,
 ) -> Result<Response, Problem> {
-    let id = id.ok().and_then(|Path(id)| entry_id(&id)).ok_or_else(not_an_id)?;
+    let id = entry_id(id)?;
     let tenant = caller.scope(params.tenant.as_deref(), None)?;
     let form = params.form.unwrap_or_default();
     let opened = api
