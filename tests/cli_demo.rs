@@ -28,7 +28,7 @@ async fn a_newcomer_finds_the_whole_run_by_the_id_that_one_span_carried() {
     let start = async |args: ServeArgs| Ok(start(&args.data.unwrap()).await);
     let args = DemoArgs { exit: true };
     let never = std::future::pending();
-    let end = demo(&args, start, never, Style::plain(110), &mut out).await;
+    let end = Box::pin(demo(&args, start, never, Style::plain(110), &mut out)).await;
     let text = String::from_utf8(out).unwrap();
     assert_eq!(end.unwrap(), Exit::Fine, "{text}");
     insta::assert_snapshot!(same_every_time(&text));
