@@ -170,8 +170,8 @@ pub enum OpenError {
     /// The ledger is not the one that was signed: it is older, or another.
     #[error(
         "a checkpoint of {signed} was signed, and the ledger in {} has {found}: {}. To go on would \
-         sign a second history. Bring back the newest copy of the ledger; if it is lost, keep this \
-         data folder as it is for the auditor and start with a new one, which is a new log",
+         sign a second history. Bring back the newest copy of the ledger; if it is lost, \
+         `spanledger repair` goes on with this one as another log and keeps all for the auditor",
         dir.display(),
         if found.size < signed.size { "entries that were signed are missing" }
         else { "entries that were signed were changed" }

@@ -7,7 +7,7 @@
 //!   redact_fields: [email, phone, card_number]
 //!   redact_credentials: true     # default
 //!   hash_args: true              # arguments of tools: keyed hash only
-//!   sign_events: true            # recorded
+//!   sign_events: true            # so it is always: a signed checkpoint covers each entry
 //!   payloads:
 //!     mode: redact               # default; or hash, or full
 //!     kinds: { reasoning: hash }
@@ -110,7 +110,7 @@ pub struct Settings {
     pub redact_credentials: bool,
     /// Arguments of tools are kept as keyed hash only, whatever the modes say.
     pub hash_args: bool,
-    /// Producers want signed events.
+    /// Producers want signed events. A signed checkpoint covers each in any case.
     pub sign_events: bool,
     /// Modes of payloads.
     pub payloads: PayloadSettings,
@@ -147,12 +147,6 @@ pub enum Notice {
          which can be {DEFAULT_RETENTION_DAYS} days"
     )]
     ShortRetention(u32),
-    /// Signing of single events is not what this release does.
-    #[error(
-        "audit.sign_events is recorded now; signed checkpoints come with a later release, and until then entries are \
-         hashed and chained but not signed"
-    )]
-    SigningLater,
     /// Originals are kept.
     #[error(
         "audit.payloads has mode full: exact payloads are kept, sealed under a key for each {}; back the folder of \
@@ -241,7 +235,6 @@ impl Settings {
         let short = self.retention_days < DEFAULT_RETENTION_DAYS;
         [
             short.then_some(Notice::ShortRetention(self.retention_days)),
-            self.sign_events.then_some(Notice::SigningLater),
             (!self.redact_credentials).then_some(Notice::CredentialsKept),
             self.seals().then_some(Notice::Sealed { named: !self.subject.is_empty() }),
         ]
@@ -351,7 +344,7 @@ mod tests {
         );
         let (settings, notices) = settings.validate().unwrap();
         assert_eq!(settings.redact_fields, ["card_number", "email", "phone"]);
-        assert_eq!(notices, [Notice::ShortRetention(180), Notice::SigningLater]);
+        assert_eq!(notices, [Notice::ShortRetention(180)]);
     }
 
     #[test]
