@@ -1,13 +1,12 @@
 //! The consumer: a thread that brings the entries of the ledger to a sink.
 
-use super::{Backoff, ConsumerState, ConsumerStatus, CursorFile, Sink, SinkError, chain};
+use super::{Backoff, ConsumerState, ConsumerStatus, CursorFile, Sink, SinkError, chain, thread};
 use crate::ledger::{Reader, Scan};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
-use tracing::subscriber::NoSubscriber;
 
 /// How a consumer is run; the default is right for a server.
 #[derive(Debug, Clone)]
@@ -88,13 +87,9 @@ impl Consumer {
             cursor,
         };
         let ending = Ending { status: status.clone(), finished };
-        // Whoever hears no tracing starts a thread that hears none: in an agent's process what
-        // libraries say about an export must not become entries that are exported again.
-        let deaf = tracing::dispatcher::get_default(tracing::Dispatch::is::<NoSubscriber>);
-        std::thread::Builder::new().name(format!("consumer-{name}")).spawn(move || {
+        thread::start(format!("consumer-{name}"), move || {
             // Moved in, so that it says how the thread ended even when the sink panics.
             let ending = ending;
-            let _deaf = deaf.then(|| tracing::subscriber::set_default(NoSubscriber::new()));
             driver.run();
             ending.status.set_state(ConsumerState::Stopped);
         })?;

@@ -6,6 +6,7 @@
 //! | `consumer.rs` | [`Consumer`]: the thread, its loop, how it ends |
 //! | `cursor.rs` | [`CursorFile`]: how far a sink is, durably |
 //! | `backoff.rs` | [`Backoff`]: how long to wait after a failure |
+//! | `thread.rs` | threads that hear tracing as little as whoever starts them |
 //! | `status.rs` | [`ConsumerStatus`]: state and lag, plain numbers |
 //! | `webhook.rs`, `webhook_text.rs` | [`WebhookSink`]: alerts, and what they say |
 //! | `webhook_tests.rs` | alerts against a webhook that is away, slow or refuses |
@@ -27,6 +28,7 @@ mod consumer;
 mod cursor;
 mod status;
 mod store_sink;
+pub(crate) mod thread;
 mod webhook;
 mod webhook_text;
 

@@ -3,6 +3,7 @@
 use super::outgoing;
 use super::sign::Driver;
 use crate::config::PublicLogSettings;
+use crate::export::thread;
 use crate::intake::Intake;
 use crate::ledger::checkpoint::{SignedCheckpoint, VerifierKey};
 use crate::ledger::{PublicLog, Reader, TreeHead};
@@ -175,7 +176,7 @@ impl Publisher {
             &parts.runtime,
         )?;
         let driver = Driver::new(parts, latest, status, Arc::clone(&cancelled));
-        std::thread::Builder::new().name("publisher".into()).spawn(move || {
+        thread::start("publisher".into(), move || {
             // Dropped at the end, however it comes: whoever waits for it is told.
             let _finished = finished;
             driver.run(&asked);

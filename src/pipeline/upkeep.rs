@@ -11,7 +11,7 @@ use super::holds::{Held, Holds, HoldsError, record_name};
 use crate::config::{Config, Retention};
 use crate::elasticsearch::{Client, DeadLetterError, Exporter};
 use crate::entry::{Kind, format_ns};
-use crate::export::ConsumerStatus;
+use crate::export::{ConsumerStatus, thread};
 use crate::intake::{Fact, Intake, IntakeError, LedgerAct, OperatorAction};
 use crate::ledger::{Due, Expiry, Ledger, PublicLog, PublicLogError, RewriteError, Upkeep};
 use crate::store::{AuditStore, StoreError};
@@ -21,7 +21,6 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::runtime::Handle;
-use tracing::subscriber::NoSubscriber;
 
 /// Longest time between two looks at what there is to do.
 const LOOK: Duration = Duration::from_secs(10);
@@ -126,10 +125,7 @@ impl Keeping {
             woken,
             runtime: Handle::current(),
         };
-        // As a consumer's: what it says must not become entries of an agent that embeds it.
-        let deaf = tracing::dispatcher::get_default(tracing::Dispatch::is::<NoSubscriber>);
-        std::thread::Builder::new().name("ledger-upkeep".into()).spawn(move || {
-            let _deaf = deaf.then(|| tracing::subscriber::set_default(NoSubscriber::new()));
+        thread::start("ledger-upkeep".into(), move || {
             keeper.run();
             let _ = finished.send(());
         })?;
