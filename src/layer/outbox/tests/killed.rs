@@ -32,6 +32,9 @@ fn the_process_that_is_killed() {
         for number in request.numbers() {
             writeln!(lines, "{number}").unwrap();
         }
+        for instance in ends(request) {
+            writeln!(lines, "end {instance}").unwrap();
+        }
         (&taken).write_all(lines.as_bytes()).unwrap();
         Answer::Take
     };
@@ -91,8 +94,14 @@ fn a_killed_process_leaves_no_record_untold() {
     }
 }
 
+/// Instances of which a request tells that they ended without goodbye.
+fn ends(request: &Request) -> impl Iterator<Item = String> {
+    let gaps = request.records.iter().filter_map(|it| super::receiver::said(it)?.gap());
+    gaps.filter(|gap| gap.last.is_none()).map(|gap| gap.instance)
+}
+
 /// Told at least once: one of the processes may have adopted another, told its end, and been killed
-/// before it took its folder away.
+/// before it took its folder away; or after that, and then it was its receiver that was told.
 #[test]
 fn processes_share_a_folder_and_the_end_of_each_that_is_killed_is_told() {
     let folder = tempfile::tempdir().unwrap();
@@ -105,12 +114,12 @@ fn processes_share_a_folder_and_the_end_of_each_that_is_killed_is_told() {
     });
     let receiver = Receiver::takes_all();
     let outbox = start(spool(&folder.path().join("spool")), &receiver);
-    let ends = |taken: &[Request]| {
-        let records = taken.iter().flat_map(|it| &it.records);
-        let gaps = records.filter_map(|it| super::receiver::said(it)?.gap());
-        gaps.filter(|gap| gap.last.is_none()).map(|gap| gap.instance).collect::<Vec<_>>()
+    let taken = std::fs::read_to_string(folder.path().join("taken")).unwrap_or_default();
+    let before = taken.lines().filter_map(|line| Some(line.strip_prefix("end ")?.to_owned()));
+    let before: BTreeSet<_> = before.collect();
+    let all = |taken: &[Request]| {
+        taken.iter().flat_map(ends).chain(before.iter().cloned()).collect::<BTreeSet<_>>()
     };
-    let all = |taken: &[Request]| ends(taken).into_iter().collect::<BTreeSet<_>>();
     receiver.wait("all ends are told", |_, taken| (all(taken).len() >= 3).then_some(()));
     end(&outbox);
     assert_eq!(all(&receiver.taken()), killed);
