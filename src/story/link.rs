@@ -18,7 +18,7 @@ use super::approval::ApprovalStatus;
 use super::beat::{Execution, Verdict, answers, decides, executes, takes_part};
 use super::pause::{self, Resumed};
 use super::read::Record;
-use crate::correlate::PauseKind;
+use crate::correlate::{Id, PauseKind};
 use std::collections::{HashMap, HashSet};
 
 /// Sets of records, by their place in the list.
@@ -201,6 +201,7 @@ fn join_loose_calls(records: &[&Record], resumed: &Resumed<'_>, sets: &mut Sets)
             continue;
         }
         let tool = &call.doc.gen_ai.tool.name;
+        let interrupted: Vec<_> = resumed.interrupted(call).collect();
         let found = (0..records.len()).rev().find(|other| {
             let Some(decision) = records.get(*other) else { return false };
             let verdict = decides(decision);
@@ -209,7 +210,7 @@ fn join_loose_calls(records: &[&Record], resumed: &Resumed<'_>, sets: &mut Sets)
                 && tool.is_some()
                 && decision.doc.gen_ai.tool.name == *tool
                 && (share_scope(decision, call)
-                    || (verdict == Some(Verdict::Ask) && resumed.goes_on(decision, call)))
+                    || (verdict == Some(Verdict::Ask) && names(decision, &interrupted)))
                 && executed.get(&sets.root(*other)) != Some(&true)
         });
         if let Some(found) = found {
@@ -223,44 +224,79 @@ fn join_loose_calls(records: &[&Record], resumed: &Resumed<'_>, sets: &mut Sets)
 
 /// Joins an answer that has no decision to the latest question before it that may be meant.
 fn join_loose_answers(records: &[&Record], resumed: &Resumed<'_>, sets: &mut Sets) {
-    let loose = |at: usize, sets: &mut Sets| {
-        let own = sets.root(at);
-        let decided = (0..records.len()).any(|other| {
-            sets.root(other) == own && records.get(other).is_some_and(|r| decides(r).is_some())
-        });
-        !decided
-    };
+    let decided =
+        (0..records.len()).filter(|at| records.get(*at).is_some_and(|r| decides(r).is_some()));
+    let mut decided: HashSet<usize> = decided.map(|at| sets.root(at)).collect();
+    let mut answered = Answered::default();
     for (at, answer) in records.iter().enumerate() {
-        if answers(answer).is_none() || decides(answer).is_some() || !loose(at, sets) {
-            continue;
+        let Some(status) = answers(answer) else { continue };
+        let root = sets.root(at);
+        if decides(answer).is_none() && !decided.contains(&root) {
+            let before = records.get(..at).unwrap_or_default();
+            let found = question_of(before, answer, resumed, sets, &answered);
+            if let Some(question) = found {
+                let other = sets.root(question);
+                sets.join(at, question);
+                let joined = sets.root(at);
+                answered.merge([root, other], joined);
+                decided.insert(joined);
+            }
         }
-        let before = records.get(..at).unwrap_or_default();
-        let asks = |asked: &Record| decides(asked) == Some(Verdict::Ask) && agree(asked, answer);
-        let here = before.iter().rposition(|asked| asks(asked) && share_scope(asked, answer));
-        let question = here.or_else(|| {
-            let mut earlier = before.iter().enumerate().rev();
-            let (at, _) = earlier.find(|(at, asked)| {
-                asks(asked)
-                    && pause::kind(answer) == Some(PauseKind::Resume)
-                    && resumed.goes_on(asked, answer)
-                    && !is_answered(before, *at, answer, sets)
-            })?;
-            Some(at)
-        });
-        if let Some(question) = question {
-            sets.join(at, question);
+        if status != ApprovalStatus::Pending {
+            answered.note(sets.root(at), answer);
         }
     }
 }
 
-/// Whether another run than that of the answer has answered the question already: one resume may
-/// show on several of its spans.
-fn is_answered(before: &[&Record], question: usize, answer: &Record, sets: &mut Sets) -> bool {
-    let root = sets.root(question);
-    before.iter().enumerate().any(|(at, other)| {
-        let is_answer = answers(other).is_some_and(|status| status != ApprovalStatus::Pending);
-        is_answer && pause::run(other) != pause::run(answer) && sets.root(at) == root
-    })
+/// The latest of the records that asked what this one answers.
+fn question_of(
+    before: &[&Record],
+    answer: &Record,
+    resumed: &Resumed<'_>,
+    sets: &mut Sets,
+    answered: &Answered,
+) -> Option<usize> {
+    let asks = |asked: &Record| decides(asked) == Some(Verdict::Ask) && agree(asked, answer);
+    let here = before.iter().rposition(|asked| asks(asked) && share_scope(asked, answer));
+    if here.is_some() || pause::kind(answer) != Some(PauseKind::Resume) {
+        return here;
+    }
+    let interrupted: Vec<_> = resumed.interrupted(answer).collect();
+    let run = pause::run(answer);
+    let mut earlier = before.iter().enumerate().rev();
+    let (at, _) = earlier.find(|(at, asked)| {
+        asks(asked)
+            && names(asked, &interrupted)
+            && !answered.elsewhere(sets.root(*at), run.as_ref())
+    })?;
+    Some(at)
+}
+
+/// The runs that have answered, by action: one resume may show on several of its spans.
+#[derive(Debug, Default)]
+struct Answered(HashMap<usize, HashSet<Option<Id<'static>>>>);
+
+impl Answered {
+    fn note(&mut self, action: usize, answer: &Record) {
+        self.0.entry(action).or_default().insert(pause::run(answer));
+    }
+
+    /// Two actions are one from now on.
+    fn merge(&mut self, both: [usize; 2], joined: usize) {
+        let runs: Vec<_> = both.iter().filter_map(|it| self.0.remove(it)).flatten().collect();
+        self.0.entry(joined).or_default().extend(runs);
+    }
+
+    /// Whether another run than this one has answered already.
+    fn elsewhere(&self, action: usize, run: Option<&Id<'static>>) -> bool {
+        let runs = self.0.get(&action);
+        runs.is_some_and(|runs| runs.iter().any(|other| other.as_ref() != run))
+    }
+}
+
+/// Whether a record is of a run, workflow, job or trace among these.
+fn names(record: &Record, these: &[(&'static str, &str)]) -> bool {
+    scopes(record).any(|own| these.contains(&own))
 }
 
 /// Whether both are of one run, workflow, job or trace.

@@ -47,11 +47,6 @@ impl<'r> Resumed<'r> {
         let run = run(resumed).and_then(|run| self.interrupted.get(&run));
         run.and_then(|run| self.named.get(run)).into_iter().flatten().copied()
     }
-
-    /// Whether the run of `after` answered the interrupt of the run of `before`.
-    pub(super) fn goes_on(&self, before: &Record, after: &Record) -> bool {
-        self.interrupted(after).any(|scope| scopes(before).any(|own| own == scope))
-    }
 }
 
 /// What a record did to its thread. Question and answer in one record leave nothing to be paired.
