@@ -8,6 +8,7 @@ use assert_cmd::Command;
 use spanledger::access::Tenant;
 use spanledger::config::{Config, Overrides};
 use spanledger::convert::Mappings;
+use spanledger::evidence::{self, Code, FolderReport, KeySource, Trust, Verdict};
 use spanledger::ledger::checkpoint::SignedCheckpoint;
 use spanledger::ledger::{
     Batch, Commitment, EntryId, Ledger, NewEntry, PublicLog, Reader, StoredEntry, TreeHead,
@@ -151,6 +152,16 @@ fn is_ok(data: &Path, heads: &[TreeHead]) {
     assert!(report.is_ok(), "{:?}", report.problems);
 }
 
+/// What `verify` says of the folder.
+fn check(data: &Path) -> FolderReport {
+    let log = PublicLog::open(&log_dir(data));
+    let trust = Trust { keys: log.keys().unwrap(), from: KeySource::Beside };
+    let ledger = &ledger_dir(data);
+    let folder =
+        evidence::Folder { ledger, log, trust, kept: &[], expected: &[], pseudonyms: None };
+    folder.verify(&mut |_| {}, |_| {}).unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sound_ledger_is_left_alone() {
     let it = folder(true).await;
@@ -170,6 +181,8 @@ async fn a_sound_ledger_is_left_alone() {
 async fn a_damaged_body_goes_and_the_log_stays_the_same_log() {
     let it = folder(false).await;
     let dir = ledger_dir(&it.data);
+    let before = check(&it.data);
+    assert_eq!(before.verdict(), Verdict::Ok, "{:?}", before.findings);
     damage(&segments(&dir)[1], b"entry 1500 ", 20);
     let damaged = contents(&dir);
     let (code, said) = repair(&it.data, &[]);
@@ -193,11 +206,18 @@ async fn a_damaged_body_goes_and_the_log_stays_the_same_log() {
     assert!(told["audit"]["actor"]["id"].as_str().unwrap().starts_with("os:"));
     is_ok(&it.data, &[it.head]);
     assert_eq!(contents(&aside(&it.data, "ledger.damaged-")[0]), damaged);
+    let report = check(&it.data);
+    assert_eq!(report.verdict(), Verdict::Partial, "{:?}", report.findings);
+    assert!(report.findings.has(Code::Repaired) && report.findings.has(Code::Unsigned));
     // The same log is signed with the same key.
     let (head, signed) = run(&it.data).await;
     assert_eq!(signed.checkpoint.origin, it.signed.checkpoint.origin);
     assert_eq!(signed.signers(), it.signed.signers());
     is_ok(&it.data, &[it.head, head]);
+    let report = check(&it.data);
+    assert_eq!(report.verdict(), Verdict::Partial, "{:?}", report.findings);
+    let codes: Vec<_> = report.findings.listed().iter().map(|it| it.code).collect();
+    assert_eq!(codes, [Code::Repaired], "the body that was lost is on record");
 }
 
 /// Repairs a folder whose log has to end early, and checks what became of it.

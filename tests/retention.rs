@@ -8,18 +8,19 @@ use spanledger::access::Tenant;
 use spanledger::config::{Config, Overrides};
 use spanledger::convert::Mappings;
 use spanledger::entry::{Entry, Kind};
+use spanledger::evidence::{Code, Folder, FolderReport, KeySource, Trust, Verdict};
 use spanledger::ledger::checkpoint::{Checkpoint, LogKey};
 use spanledger::ledger::{
-    Batch, EntryId, EntryRef, Ledger, NewEntry, Options, Reader, StoredEntry, verify,
-    verify_against,
+    Batch, Due, EntryId, EntryRef, Expiry, Ledger, NewEntry, Options, PublicLog, Reader,
+    StoredEntry, verify, verify_against,
 };
-use spanledger::pipeline::{Opened, Pipeline, ledger_dir, ledger_name};
+use spanledger::pipeline::{Holds, Opened, Pipeline, ledger_dir, ledger_name, log_dir};
 use spanledger::protect::Keys;
 use spanledger::store::query::Query;
 use spanledger::store::{QueryRequest, TraceRequest};
 use std::path::Path;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use support::server::{DEADLINE, Server, look_until, wait_until};
 
 const ENTRIES: u64 = 6_000;
@@ -46,6 +47,11 @@ fn facts(n: u64) -> (&'static str, u8, String) {
 
 /// A data folder with old entries, of which a checkpoint covers some.
 async fn old_data(data: &Path, signed: u64) {
+    old_data_of(data, signed, |_| OLD_NS).await;
+}
+
+/// The same with entries that were received at other times, and a number of nanoseconds later.
+async fn old_data_of(data: &Path, signed: u64, received_ns: impl Fn(u64) -> u64) {
     let config = config(data, CONFIG);
     let keys = Keys::open_or_create(&config.keys).unwrap();
     let (ledger, _) = Ledger::open(&ledger_dir(data), config.ledger.clone()).unwrap();
@@ -64,7 +70,7 @@ async fn old_data(data: &Path, signed: u64) {
                 tenant,
                 tenant_pseudonym: of.pseudonym(),
                 retention_class,
-                received_ns: OLD_NS + n,
+                received_ns: received_ns(n) + n,
                 mapping_version: [0; 8],
                 source_key: None,
                 commitments: &[],
@@ -268,6 +274,12 @@ async fn nothing_goes_that_no_checkpoint_covers_or_when_pruning_is_off() {
         let status = pipeline.upkeep().clone();
         wait_until("segments are packed", || status.packed.load(Ordering::Relaxed) >= 4).await;
         let reader = pipeline.ledger().reader();
+        let report = check(&data);
+        let listed = report.findings.listed().iter();
+        let uncovered = listed.filter(|it| it.message.contains("no checkpoint covers the last"));
+        let weights: Vec<_> = uncovered.map(|it| it.weight).collect();
+        let expected: &[_] = if signed == 100 { &[Verdict::Partial] } else { &[] };
+        assert_eq!(weights, expected, "{:?}", report.findings);
         pipeline.stop().await.unwrap();
         assert_eq!(status.pruned.load(Ordering::Relaxed), 0);
         assert!(entries(&reader).iter().all(|entry| !entry.pruned), "{text}");
@@ -276,18 +288,16 @@ async fn nothing_goes_that_no_checkpoint_covers_or_when_pruning_is_off() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn rules_give_entries_their_class_and_what_tells_of_pruning_is_permanent() {
+async fn what_tells_of_pruning_and_of_operators_is_permanent_whatever_rules_say() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
     old_data(&data, ENTRIES).await;
     let text = format!(
-        "{}  rules: [{{kinds: [operator_action], class: short}}]\n  classes: {{short: {{id: 9, days: 30}}}}\n",
+        "{}  rules: [{{kinds: [operator_action, prune], class: short}}]\n  classes: {{short: {{id: 9, days: 30}}}}\n",
         CONFIG.replace("retention: {every: 1s}\n", "retention:\n  every: 1s\n")
     );
     let pipeline = start(&data, &text);
-    spanledger::pipeline::Holds::of(&data)
-        .add(Tenant::default(), None, "os:anna".into(), "case 9".into())
-        .unwrap();
+    Holds::of(&data).add(Tenant::default(), None, "os:anna".into(), "case 9".into()).unwrap();
     let reader = pipeline.ledger().reader();
     let own = || {
         let own = (ENTRIES..reader.watermark()).map(|n| reader.get(n).unwrap().unwrap());
@@ -295,10 +305,69 @@ async fn rules_give_entries_their_class_and_what_tells_of_pruning_is_permanent()
             .collect::<Vec<_>>()
     };
     wait_until("both kinds are there", || {
-        own().contains(&("operator_action".into(), 9)) && own().contains(&("prune".into(), 255))
+        own().contains(&("operator_action".into(), 255)) && own().contains(&("prune".into(), 255))
     })
     .await;
     pipeline.stop().await.unwrap();
+}
+
+/// What `verify` says of the folder.
+fn check(data: &Path) -> FolderReport {
+    let log = PublicLog::open(&log_dir(data));
+    let trust = Trust { keys: log.keys().unwrap_or_default(), from: KeySource::Beside };
+    let ledger = &ledger_dir(data);
+    let folder = Folder { ledger, log, trust, kept: &[], expected: &[], pseudonyms: None };
+    folder.verify(&mut |_| {}, |_| {}).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_pruned_on_different_days_is_on_record_and_what_somebody_emptied_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let dir = ledger_dir(&data);
+    let day = Duration::from_hours(24);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let ago = |days: u32| u64::try_from((now - day * days).as_nanos()).unwrap();
+    old_data_of(&data, u64::MAX, |n| if n < 3_000 { ago(500) } else { ago(300) }).await;
+    Holds::of(&data)
+        .add(Tenant::new("held").unwrap(), None, "os:anna".into(), "case 10".into())
+        .unwrap();
+    let goes = |n: &u64| facts(*n).1 == 0 && facts(*n).0 != "held";
+    let limits = [
+        (firsts(&dir).into_iter().filter(|first| *first <= 3_000).max().unwrap(), 400),
+        (firsts(&dir).pop().unwrap(), 184),
+    ];
+    let mut done = 0;
+    for (limit, days) in limits {
+        let pipeline = start(&data, &format!("{CONFIG}audit: {{retention_days: {days}}}\n"));
+        let status = pipeline.upkeep().clone();
+        let expected = (0..limit).filter(goes).count() as u64 - done;
+        wait_until("all that is due is pruned", || {
+            status.pruned.load(Ordering::Relaxed) >= expected
+        })
+        .await;
+        pipeline.stop().await.unwrap();
+        assert_eq!(status.pruned.load(Ordering::Relaxed), expected);
+        done += expected;
+        let report = check(&data);
+        assert_eq!(report.verdict(), Verdict::Partial, "{:?}", report.findings);
+        assert!(report.findings.has(Code::RetentionTrimmed), "{:?}", report.findings);
+        assert_eq!(report.uncovered(), 0);
+    }
+    // Somebody empties what is held: an entry that speaks of others does not excuse it.
+    let (ledger, _) = Ledger::open(&dir, config(&data, CONFIG).ledger).unwrap();
+    let expiry = Expiry { class: 0, before_ns: ago(400) };
+    let due = Due { first: 0, end: firsts(&dir)[1], expiry, entries: 1 };
+    let held = |entry: &EntryRef<'_>| entry.sequence != 0;
+    ledger.upkeep().prune(&due, &held, &mut || true).unwrap();
+    ledger.close().await.unwrap();
+    let report = check(&data);
+    assert!(report.ledger.is_ok(), "no hash tells it");
+    assert_eq!(report.verdict(), Verdict::Compromised, "{:?}", report.findings);
+    let listed = report.findings.listed().iter();
+    let missing: Vec<_> = listed.filter(|it| it.code == Code::Missing).collect();
+    assert_eq!(missing.len(), 1, "{missing:?}");
+    assert!(missing[0].message.contains("bodies of 1 entries of the class 0"), "{missing:?}");
 }
 
 /// Keeps the segment size of the tests and of the configuration in one place.

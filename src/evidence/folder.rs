@@ -12,12 +12,21 @@ use super::format::hex;
 use super::own::Own;
 use super::tiles::Tiles;
 use super::verdict::{Code, Findings, Place, Verdict};
+use crate::intake::now_ns;
 use crate::ledger::checkpoint::SignedCheckpoint;
 use crate::ledger::{
     CHECKPOINT_FILE, Damage, EntryRef, Hash, Mismatch, Problem, Progress, Pseudonyms, PublicLog,
     PublicLogError, Reader, TreeHead, VerifyError, VerifyReport, verify_observed,
 };
+use std::cell::LazyCell;
+use std::ops::Range;
 use std::path::Path;
+
+/// Bytes that are read at once where entries are looked at again.
+const CHUNK_BYTES: usize = 1024 * 1024;
+
+/// Age of an entry, in nanoseconds, at which a checkpoint has to cover it: a server signs every second.
+const COVERED_WITHIN_NS: u64 = 60 * 1_000_000_000;
 
 /// A checkpoint that somebody kept elsewhere.
 #[derive(Debug, Clone)]
@@ -95,6 +104,7 @@ impl Folder<'_> {
         progress: impl FnMut(Progress),
     ) -> Result<FolderReport, FolderError> {
         let mut findings = Findings::default();
+        let began_ns = now_ns();
         // Before the ledger: beside a running server that only grows.
         let checkpoint = self.own_checkpoint(&mut findings)?;
         let head = checkpoint.as_ref().map(|it| it.checkpoint.head);
@@ -104,8 +114,13 @@ impl Folder<'_> {
         let mut tiles = Tiles::new(&self.log, head.map_or(0, |head| head.size));
         let (mut of_tiles, mut own) = (Findings::default(), Own::default());
         let is_public = head.is_some();
-        let mut observe = |entry: &EntryRef<'_>, leaf: &Hash| {
-            own.look(entry);
+        let covered = head.map_or(0, |head| head.size);
+        let mut oldest_ns = u64::MAX;
+        let mut observe = |entry: &EntryRef<'_>, leaf: &Hash, segment: u64| {
+            own.look(entry, segment);
+            if entry.sequence >= covered {
+                oldest_ns = oldest_ns.min(entry.received_ns);
+            }
             if is_public {
                 tiles.push(entry.sequence, &entry.leaf_record(), *leaf, &mut of_tiles);
             }
@@ -136,7 +151,17 @@ impl Folder<'_> {
         }
         findings.append(of_tiles);
         own.follow_handovers(&mut self.trust.keys);
-        own.finish(ledger.pruned, &mut findings);
+        let reader = LazyCell::new(|| Reader::open(self.ledger).ok());
+        own.finish(&|range, see| again(reader.as_ref(), range, see), &mut findings);
+        let is_late = ledger.closed || oldest_ns < began_ns.saturating_sub(COVERED_WITHIN_NS);
+        if is_public && is_late && ledger.head.size > covered {
+            let text = format!(
+                "no checkpoint covers the last {} entries, so somebody who wrote these anew would not be \
+                 found; a server signs them within a second of its start",
+                ledger.head.size.saturating_sub(covered)
+            );
+            findings.add(Code::Unsigned, Place::entry(covered), text);
+        }
         let signers = self.signatures(checkpoint.as_ref(), &ledger, &mut findings);
         let keys_from = self.trust.from;
         Ok(FolderReport { ledger, checkpoint, signers, keys_from, findings })
@@ -200,6 +225,20 @@ impl Folder<'_> {
         }
         signers(signed, &self.trust, &own_place(), findings)
     }
+}
+
+/// Shows entries again. `false` when not all of them can be read.
+fn again(reader: Option<&Reader>, range: Range<u64>, see: &mut dyn FnMut(&EntryRef<'_>)) -> bool {
+    let Some(reader) = reader else { return false };
+    let mut scan = reader.scan_once(range.start);
+    while scan.position() < range.end {
+        let Ok(Some(chunk)) = scan.next_chunk(CHUNK_BYTES) else { return false };
+        for entry in chunk.entries().filter(|entry| entry.sequence < range.end) {
+            see(&entry);
+        }
+        scan.recycle(chunk);
+    }
+    true
 }
 
 fn own_place() -> Place {

@@ -11,6 +11,7 @@
 //! | `instructions.txt` | what stands in the bundle for who has never heard of us |
 //! | `zip.rs` | the file: a ZIP of one exact form |
 //! | `folder.rs`, `tiles.rs`, `own.rs` | a data folder: ledger, public log, checkpoints against each other; what our own entries say |
+//! | `gone.rs` | bodies that are gone against what is on record about them |
 //! | `copy.rs` | the copy in Elasticsearch against the ledger |
 //!
 //! ```text
@@ -24,6 +25,7 @@ mod check;
 mod copy;
 mod folder;
 mod format;
+mod gone;
 mod own;
 mod prover;
 mod report;

@@ -1,15 +1,17 @@
 //! What entries of ours say about the ledger itself: what was pruned, erased, repaired.
 //!
-//! A body that is gone is as it should be only when an entry of kind `prune` says so: of that class,
-//! of that place, received before that time. Whoever empties bodies by hand is found by this.
+//! A body that is gone is as it should be only when an entry of kind `prune` says so (of that class,
+//! of that segment, received before that time, and no more of them), or when an entry of kind `repair`
+//! names it. Whoever empties bodies by hand is found by this: [`gone`](super::gone).
 
+use super::gone::{Again, Gone, Pruning};
 use super::verdict::{Code, Findings, Place};
+use crate::access::Tenant;
 use crate::entry::parse_ns;
 use crate::ledger::EntryRef;
 use crate::ledger::checkpoint::{VerifierKey, signed_text};
 use memchr::memmem;
 use serde::Deserialize;
-use std::collections::{BTreeMap, HashMap};
 use std::sync::LazyLock;
 
 /// What stands in every entry that spanledger makes itself, and in no other: no mapping fills it.
@@ -22,27 +24,8 @@ static MARK: LazyLock<memmem::Finder<'static>> =
 /// Entries of ours that are told one by one: the others are counted.
 const MAX_TOLD: usize = 1_000;
 
-/// Runs of pruned entries that are compared with what was put on record: 32 MiB.
-const MAX_RUNS: usize = 1 << 20;
-
 /// What the statement begins with by which a key of the log hands over to the next one.
 const ROTATION: &str = "spanledger key rotation/v1";
-
-/// Pruned entries of one class behind one another.
-#[derive(Debug)]
-struct Run {
-    class: u8,
-    first: u64,
-    end: u64,
-    newest_ns: u64,
-}
-
-/// Up to which entry a prune went, and which time.
-#[derive(Debug)]
-struct Pruned {
-    end: u64,
-    before_ns: u64,
-}
 
 /// What was seen.
 #[derive(Debug, Default)]
@@ -52,11 +35,7 @@ pub(super) struct Own {
     handovers: Vec<String>,
     more_repairs: u64,
     more_erasures: u64,
-    runs: Vec<Run>,
-    /// Pruned entries beyond [`MAX_RUNS`].
-    more_pruned: u64,
-    /// What was put on record of each class, by the first entry.
-    on_record: HashMap<u8, BTreeMap<u64, Pruned>>,
+    gone: Gone,
 }
 
 #[derive(Deserialize)]
@@ -101,13 +80,28 @@ struct Facts {
     class: Option<u8>,
     #[serde(rename = "spanledger.prune.before")]
     before: Option<String>,
+    #[serde(rename = "spanledger.prune.entries")]
+    entries: Option<u64>,
+    #[serde(rename = "spanledger.repair.sequences")]
+    lost: Option<String>,
+}
+
+impl Facts {
+    fn pruning(&self) -> Option<Pruning> {
+        Some(Pruning {
+            range: self.first?..self.end?,
+            class: self.class?,
+            before_ns: self.before.as_deref().and_then(parse_ns)?,
+            entries: self.entries?,
+        })
+    }
 }
 
 impl Own {
-    /// Looks at an entry.
-    pub(super) fn look(&mut self, entry: &EntryRef<'_>) {
+    /// Looks at an entry, whose segment starts with the entry `segment`.
+    pub(super) fn look(&mut self, entry: &EntryRef<'_>, segment: u64) {
         if entry.pruned {
-            self.pruned(entry);
+            self.gone.push(entry, segment);
         }
         if MARK.find(entry.body).is_none() {
             return;
@@ -122,12 +116,22 @@ impl Own {
             }
             return;
         }
+        // What was done to the ledger is the installation's own evidence, and no tenant's.
+        let is_systems = entry.tenant == Tenant::system().name();
         let code = match body.audit.kind.as_str() {
             "repair" => Code::Repaired,
             "erasure" => Code::Erased,
-            "prune" => return self.act(&body.attributes),
+            "prune" => {
+                if let Some(pruning) = body.attributes.pruning().filter(|_| is_systems) {
+                    self.gone.pruning(&pruning, entry.sequence);
+                }
+                return;
+            }
             _ => return,
         };
+        if let Some(lost) = body.attributes.lost.filter(|_| is_systems && code == Code::Repaired) {
+            self.gone.lost(&lost, entry.sequence);
+        }
         if self.told.len() < MAX_TOLD {
             let by = body.audit.actor.id.unwrap_or_else(|| "nobody named".to_owned());
             let text = format!("{} (by {by})", body.message.unwrap_or_default());
@@ -137,47 +141,6 @@ impl Own {
         } else {
             self.more_erasures = self.more_erasures.saturating_add(1);
         }
-    }
-
-    fn pruned(&mut self, entry: &EntryRef<'_>) {
-        let (class, first, newest_ns) = (entry.retention_class, entry.sequence, entry.received_ns);
-        let end = first.saturating_add(1);
-        let has_room = self.runs.len() < MAX_RUNS;
-        match self.runs.last_mut() {
-            Some(last) if last.class == class && last.end == first => {
-                last.end = end;
-                last.newest_ns = last.newest_ns.max(newest_ns);
-            }
-            _ if has_room => {
-                self.runs.push(Run { class, first, end, newest_ns });
-            }
-            _ => self.more_pruned = self.more_pruned.saturating_add(1),
-        }
-    }
-
-    fn act(&mut self, facts: &Facts) {
-        let (Some(first), Some(end), Some(class)) = (facts.first, facts.end, facts.class) else {
-            return;
-        };
-        let before_ns = facts.before.as_deref().and_then(parse_ns).unwrap_or(0);
-        let of_class = self.on_record.entry(class).or_default();
-        let known = of_class.entry(first).or_insert(Pruned { end, before_ns });
-        known.end = known.end.max(end);
-        known.before_ns = known.before_ns.max(before_ns);
-    }
-
-    /// Whether everything of a run was put on record.
-    fn is_on_record(&self, run: &Run) -> bool {
-        let Some(acts) = self.on_record.get(&run.class) else { return false };
-        let mut at = run.first;
-        while at < run.end {
-            let act = acts.range(..=at).next_back().map(|(_, act)| act);
-            match act.filter(|act| act.end > at && act.before_ns > run.newest_ns) {
-                Some(act) => at = act.end,
-                None => return false,
-            }
-        }
-        true
     }
 
     /// Adds the keys to which trusted ones handed over: who has an old key follows it to the new
@@ -195,29 +158,9 @@ impl Own {
         }
     }
 
-    /// Says what was seen. `pruned` is how many entries have lost their body.
-    pub(super) fn finish(self, pruned: u64, findings: &mut Findings) {
-        for run in self.runs.iter().filter(|run| !self.is_on_record(run)) {
-            let (count, first) = (run.end.saturating_sub(run.first), run.first);
-            let text = format!(
-                "the bodies of {count} entries from {first} on are gone, and no entry says so"
-            );
-            findings.add(Code::Missing, Place::entry(first), text);
-        }
-        if let Some(run) = self.runs.first() {
-            let text = format!(
-                "{pruned} bodies were taken out when the time for which they are kept was over; leaves \
-                 and hashes stay"
-            );
-            findings.add(Code::RetentionTrimmed, Place::entry(run.first), text);
-            if self.more_pruned > 0 {
-                let text = format!(
-                    "{} of these were not compared with what is on record",
-                    self.more_pruned
-                );
-                findings.add(Code::RetentionTrimmed, Place::default(), text);
-            }
-        }
+    /// Says what was seen. `again` shows entries once more, where it depends on single ones.
+    pub(super) fn finish(self, again: Again<'_>, findings: &mut Findings) {
+        self.gone.finish(again, findings);
         for (sequence, code, text) in self.told {
             findings.add(code, Place::entry(sequence), text);
         }
@@ -231,12 +174,12 @@ mod tests {
     use super::*;
     use crate::ledger::{Commitments, EntryId};
 
-    fn entry(sequence: u64, pruned: bool, body: &[u8]) -> EntryRef<'_> {
+    fn entry<'a>(sequence: u64, tenant: &'a str, body: &'a [u8]) -> EntryRef<'a> {
         EntryRef {
             sequence,
             tenant_sequence: sequence,
             id: EntryId([1; 16]),
-            tenant: "acme",
+            tenant,
             tenant_pseudonym: [0; 16],
             retention_class: 2,
             received_ns: 1_000 + sequence,
@@ -246,50 +189,49 @@ mod tests {
             commitments: Commitments::default(),
             body_hash: [0; 32],
             leaf_hash: [0; 32],
-            pruned,
+            pruned: body.is_empty(),
             sealed: &[],
             body,
         }
     }
 
-    fn act(first: u64, end: u64, class: u8) -> String {
-        format!(
-            r#"{{"event":{{"dataset":"spanledger"}},"audit":{{"kind":"prune"}},"attributes":{{
-            "spanledger.prune.first":{first},"spanledger.prune.end":{end},
-            "spanledger.prune.class":{class},"spanledger.prune.before":"2026-01-01T00:00:00.000000000Z"}}}}"#
-        )
-    }
+    const PRUNE: &str = r#"{"event":{"dataset":"spanledger"},"audit":{"kind":"prune"},"attributes":{
+        "spanledger.prune.first":0,"spanledger.prune.end":10,"spanledger.prune.class":2,
+        "spanledger.prune.entries":4,"spanledger.prune.before":"2026-01-01T00:00:00.000000000Z"}}"#;
 
-    fn found(acts: &[String], pruned: &[u64]) -> Findings {
+    const REPAIR: &str = r#"{"event":{"dataset":"spanledger"},"audit":{"kind":"repair"},
+        "attributes":{"spanledger.repair.sequences":"3-5,9"}}"#;
+
+    /// What is found when the bodies of four entries are gone, and that stands in the ledger.
+    fn found(at: u64, tenant: &str, body: &str) -> Findings {
+        let gone = [3, 4, 5, 9].map(|sequence| entry(sequence, "acme", b""));
         let mut own = Own::default();
-        for sequence in pruned {
-            own.look(&entry(*sequence, true, b""));
-        }
-        for act in acts {
-            own.look(&entry(100, false, act.as_bytes()));
+        let said = entry(at, tenant, body.as_bytes());
+        for (entry, segment) in gone.iter().map(|it| (it, 0)).chain([(&said, 10)]) {
+            own.look(entry, segment);
         }
         let mut findings = Findings::default();
-        own.finish(pruned.len() as u64, &mut findings);
+        let again = |range: std::ops::Range<u64>, see: &mut dyn FnMut(&EntryRef<'_>)| {
+            gone.iter().filter(|entry| range.contains(&entry.sequence)).for_each(see);
+            true
+        };
+        own.finish(&again, &mut findings);
         findings
     }
 
     #[test]
-    fn bodies_that_are_gone_are_as_they_should_be_when_an_entry_says_so_and_only_then() {
+    fn bodies_that_are_gone_are_as_they_should_be_when_an_entry_of_ours_says_so_and_only_then() {
         use super::super::Verdict;
-        let all = [3, 4, 5, 9];
-        for (acts, verdict) in [
-            (vec![act(0, 10, 2)], Verdict::Partial),
-            (vec![act(4, 10, 2), act(0, 4, 2)], Verdict::Partial),
-            (vec![], Verdict::Compromised),
-            (vec![act(0, 10, 1)], Verdict::Compromised),
-            (vec![act(0, 9, 2)], Verdict::Compromised),
-            (vec![act(4, 10, 2)], Verdict::Compromised),
-        ] {
-            assert_eq!(found(&acts, &all).verdict(), verdict, "{acts:?}");
+        let system = Tenant::system();
+        for body in [PRUNE, REPAIR] {
+            let verdict = |at, tenant: &str, body: &str| found(at, tenant, body).verdict();
+            assert_eq!(verdict(10, system.name(), body), Verdict::Partial, "{body}");
+            assert_eq!(verdict(9, system.name(), body), Verdict::Compromised, "before its end");
+            assert_eq!(verdict(10, "acme", body), Verdict::Compromised, "of a tenant");
+            let forged = body.replace("\"dataset\":\"spanledger\"", "\"dataset\":\"otlp.span\"");
+            assert_eq!(verdict(10, system.name(), &forged), Verdict::Compromised);
         }
-        assert_eq!(found(&[act(0, 10, 2)], &[]).verdict(), Verdict::Ok, "nothing is gone");
-        let forged =
-            act(0, 10, 2).replace("\"dataset\":\"spanledger\"", "\"dataset\":\"otlp.span\"");
-        assert_eq!(found(&[forged], &all).verdict(), Verdict::Compromised);
+        let few = PRUNE.replace("\"spanledger.prune.entries\":4", "\"spanledger.prune.entries\":3");
+        assert_eq!(found(10, system.name(), &few).verdict(), Verdict::Compromised);
     }
 }

@@ -54,10 +54,13 @@ impl Classes {
         rule.map_or(DEFAULT_CLASS, |rule| rule.class)
     }
 
-    /// The class of an entry of ours: what tells that something is missing, and why, stays.
+    /// The class of an entry of ours: what tells that something is missing, and why, stays. So does
+    /// what operators did: with it whoever has an old key of the log follows it to the present one.
     pub(super) fn of_own(&self, tenant: &Tenant, kind: Kind) -> u8 {
         match kind {
-            Kind::Gap | Kind::Prune | Kind::Erasure | Kind::Repair => PERMANENT_CLASS,
+            Kind::Gap | Kind::Prune | Kind::Erasure | Kind::Repair | Kind::OperatorAction => {
+                PERMANENT_CLASS
+            }
             _ => self.of(tenant, kind),
         }
     }
@@ -85,6 +88,8 @@ mod tests {
         assert_eq!(classes.of(&Tenant::default(), Kind::Decision), 1);
         assert_eq!(classes.of(&Tenant::default(), Kind::Span), DEFAULT_CLASS);
         assert_eq!(classes.of_own(&acme, Kind::Prune), PERMANENT_CLASS);
+        assert_eq!(classes.of_own(&acme, Kind::OperatorAction), PERMANENT_CLASS);
+        assert_eq!(classes.of(&acme, Kind::OperatorAction), 2, "what somebody sent is not ours");
         assert_eq!(classes.of_own(&acme, Kind::Rejection), 2);
     }
 }

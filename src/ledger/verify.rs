@@ -137,9 +137,9 @@ pub fn verify(dir: &Path, progress: impl FnMut(Progress)) -> Result<VerifyReport
 /// Gives the pseudonym of a tenant: who has the keys can.
 pub type Pseudonyms<'a> = &'a dyn Fn(&str) -> [u8; 16];
 
-/// Is shown each entry of a ledger that is checked, in order, with the hash of its leaf: for who
-/// compares something else with the ledger in the same pass.
-pub type Observer<'a> = &'a mut dyn FnMut(&EntryRef<'_>, &Hash);
+/// Is shown each entry of a ledger that is checked, in order, with the hash of its leaf and the number
+/// with which its segment starts: for who compares something else with the ledger in the same pass.
+pub type Observer<'a> = &'a mut dyn FnMut(&EntryRef<'_>, &Hash, u64);
 
 /// Checks the ledger in `dir`, and that it still contains the trees whose heads somebody kept; with
 /// `pseudonyms` also that each entry is of the tenant that its leaf stands for.
@@ -152,7 +152,7 @@ pub fn verify_against(
     pseudonyms: Option<Pseudonyms<'_>>,
     progress: impl FnMut(Progress),
 ) -> Result<VerifyReport, VerifyError> {
-    verify_observed(dir, expected, pseudonyms, &mut |_, _| {}, progress)
+    verify_observed(dir, expected, pseudonyms, &mut |_, _, _| {}, progress)
 }
 
 /// [`verify_against`], showing each entry that can be read to an observer.
@@ -197,6 +197,8 @@ pub fn verify_observed(
 #[derive(Debug, Default)]
 struct At {
     segment: PathBuf,
+    /// The entry that the segment is named by.
+    first: u64,
     offset: u64,
 }
 
@@ -293,7 +295,7 @@ impl<'a> Check<'a> {
     }
 
     fn segment(&mut self, file: &Source, name: u64, last: bool) -> io::Result<()> {
-        self.at = At { segment: file.path().to_owned(), offset: 0 };
+        self.at = At { segment: file.path().to_owned(), first: name, offset: 0 };
         let length = file.length()?;
         if file.is_broken() {
             self.problem(Damage::Packed);
@@ -426,7 +428,7 @@ impl<'a> Check<'a> {
             self.meet_expectations();
             self.tree.push(leaf);
         }
-        (self.observer)(entry, &leaf);
+        (self.observer)(entry, &leaf, self.at.first);
         self.next = found.saturating_add(1);
         self.report.conflicts = self.report.conflicts.saturating_add(u64::from(entry.conflict));
         self.report.pruned = self.report.pruned.saturating_add(u64::from(entry.pruned));

@@ -26,8 +26,9 @@ use rustix::fs::{CWD, RenameFlags};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Lost bodies that are named in the entry; more are counted.
-const MAX_NAMED: usize = 1_000;
+/// Ranges of lost bodies that are named in the entry, so that it stays below the 16 MiB that an entry
+/// can have at most; more are counted, and missing for who verifies.
+const MAX_NAMED: usize = 300_000;
 
 /// Why a data folder was not repaired.
 #[derive(Debug, thiserror::Error)]
@@ -199,11 +200,10 @@ fn act(plan: &RepairPlan, origin: [u8; 16], by: &Mandate) -> LedgerAct {
     let mut done = Vec::new();
     let mut facts = vec![("spanledger.repair.kept", Fact::Number(plan.kept.size))];
     if !plan.lost_bodies.is_empty() {
-        let named: Vec<_> = plan.lost_bodies.iter().take(MAX_NAMED).map(u64::to_string).collect();
         let count = plan.lost_bodies.len();
         done.push(format!("the bodies of {count} entries were damaged and are gone"));
         facts.push(("spanledger.repair.lost_bodies", Fact::Number(count as u64)));
-        facts.push(("spanledger.repair.sequences", Fact::Text(named.join(","))));
+        facts.push(("spanledger.repair.sequences", Fact::Text(ranges(&plan.lost_bodies))));
     }
     if let Some(shortened) = &plan.shortened {
         let kept = plan.kept.size;
@@ -235,6 +235,16 @@ fn act(plan: &RepairPlan, origin: [u8; 16], by: &Mandate) -> LedgerAct {
     }
 }
 
+/// Sequences as text: `3,7-9`.
+fn ranges(sequences: &[u64]) -> String {
+    let runs = sequences.chunk_by(|one, next| one.checked_add(1) == Some(*next));
+    let named = runs.take(MAX_NAMED).map(|run| match run {
+        [first, .., last] => format!("{first}-{last}"),
+        _ => run.iter().map(u64::to_string).collect(),
+    });
+    named.collect::<Vec<_>>().join(",")
+}
+
 /// What root made for a server belongs to the user whom the server runs as.
 fn give_away(data: &Path, new: &Path) -> io::Result<()> {
     give_to_owner(data, new)?;
@@ -257,4 +267,17 @@ fn sync(dir: &Path) -> Result<(), RepairError> {
 fn io_error(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> RepairError {
     let path = path.to_owned();
     move |source| RepairError::Io { doing, path, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_lost_body_is_named_also_when_there_are_many() {
+        assert_eq!(ranges(&[3, 7, 8, 9, 11]), "3,7-9,11");
+        assert_eq!(ranges(&(0..5_000).collect::<Vec<_>>()), "0-4999");
+        let single: Vec<u64> = (0..5_000).map(|n| n * 2).collect();
+        assert_eq!(ranges(&single).split(',').count(), 5_000);
+    }
 }
