@@ -145,12 +145,18 @@ async fn tiles_that_are_lost_or_damaged_are_made_again_from_the_ledger() {
     checkpoint(data.path(), 300).await;
     let log = PublicLog::open(&log_dir(data.path()));
     let tiles = data.path().join("log/tile");
-    for (serial, damage) in (1_000..).zip(["all", "0/001.p", "0/000", "entries/000", "1/000.p"]) {
+    let damages = ["all", "0/001.p", "0/000", "entries/000", "1/000.p", "0/000 unreadable"];
+    for (serial, damage) in (1_000..).zip(damages) {
         server.kill();
         let before = log.checkpoint().unwrap().unwrap().checkpoint.head;
         let path = tiles.join(damage);
         if damage == "all" {
             std::fs::remove_dir_all(&tiles).unwrap();
+        } else if let Some(name) = damage.strip_suffix(" unreadable") {
+            // A link to itself: the system refuses to read it.
+            let path = tiles.join(name);
+            std::fs::remove_file(&path).unwrap();
+            std::os::unix::fs::symlink(&path, &path).unwrap();
         } else if path.is_dir() {
             for tile in path.read_dir().unwrap() {
                 std::fs::write(tile.unwrap().path(), b"rubbish").unwrap();
@@ -205,10 +211,35 @@ async fn a_ledger_from_before_its_last_checkpoint_is_refused_with_the_way_out() 
     copy(&backup, &ledger);
     let listen = ["--listen-grpc", "127.0.0.1:0", "--listen-http", "127.0.0.1:0", "--listen-api"];
     let arguments = [&["serve"][..], &listen, &["127.0.0.1:0"]].concat();
-    let refused = spanledger(data.path(), &arguments);
-    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert_eq!(refused.status.code(), Some(1), "{said}");
-    assert!(said.contains("was signed") && said.contains("newest copy of the ledger"), "{said}");
+    // The folder of keys knows it too: the public log may be as old, or away.
+    for away in [false, true] {
+        if away {
+            std::fs::remove_dir_all(log_dir(data.path())).unwrap();
+        }
+        let refused = spanledger(data.path(), &arguments);
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert_eq!(refused.status.code(), Some(1), "{said}");
+        assert!(
+            said.contains("was signed") && said.contains("newest copy of the ledger"),
+            "{said}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_change_of_the_key_that_fails_keeps_nothing_from_being_signed() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let data = tempfile::tempdir().unwrap();
+    let server = Server::start(data.path()).await;
+    send(&server, 0, 3).await;
+    checkpoint(data.path(), 3).await;
+    let next = data.path().join("keys/log.next");
+    std::fs::write(&next, "no key").unwrap();
+    std::fs::set_permissions(&next, std::fs::Permissions::from_mode(0o600)).unwrap();
+    send(&server, 3, 3).await;
+    checkpoint(data.path(), 6).await;
+    assert_eq!(server.metric("spanledger_public_log_held_up").await, 0);
+    server.terminate().await;
 }
 
 #[tokio::test]

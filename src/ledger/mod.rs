@@ -139,8 +139,10 @@ pub use repair::{Repair, RepairPlan, Shortened};
 pub use retention::{Due, Expiry};
 pub use rewrite::{GoOn, RewriteError, Rewritten, Upkeep};
 pub use segment::{FORMAT_VERSION, HeaderError};
+pub(crate) use signed::origin_of;
 pub use status::{Counters, Status};
 pub use tile_writer::TileWriter;
+pub(crate) use tile_writer::place;
 pub use tiles::{Kind, TILE_WIDTH, Tile};
 pub use types::{
     Appended, Commitment, Commitments, EntryId, EntryRef, Hash, InvalidEntryId, NewEntry, Receipt,

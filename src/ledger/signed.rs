@@ -13,6 +13,7 @@ use super::error::{Damage, OpenError};
 use super::merkle::Frontier;
 use super::recover::records_of;
 use super::sidecar::Record;
+use super::source::{self, Source};
 use super::survey::{self, Found};
 use super::types::TreeHead;
 use std::path::Path;
@@ -36,6 +37,14 @@ pub(super) fn honour(
         head_at(dir, all, active, signed.size, rebuilt)?
     };
     if found == signed { Ok(()) } else { Err(refused(dir, signed, found)) }
+}
+
+/// The random number of the log in `dir`, as a segment of it says; `None` when there is none, or it
+/// cannot be read: then it cannot be opened either.
+pub(crate) fn origin_of(dir: &Path) -> Option<[u8; 16]> {
+    let first = source::list(dir).ok()?.segments.into_iter().next()?;
+    let header = Source::open(dir, first).ok()?.header().ok()?;
+    header.ok().map(|header| header.origin)
 }
 
 fn refused(dir: &Path, signed: TreeHead, found: TreeHead) -> OpenError {

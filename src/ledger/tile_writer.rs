@@ -72,15 +72,9 @@ impl TileWriter {
     }
 
     /// Goes on behind a tree whose tiles are there; `None` when the begun ones are damaged or
-    /// missing, or are those of another tree: then begin anew.
-    ///
-    /// # Errors
-    /// [`PublicLogError::Io`] when they cannot be read.
-    pub fn resume(log: &PublicLog, head: &TreeHead) -> Result<Option<Self>, PublicLogError> {
-        let read = |kind, index, width| match log.tile(&Tile { kind, index, width }) {
-            Err(error @ PublicLogError::Io { .. }) => Err(error),
-            found => Ok(found.ok().flatten()),
-        };
+    /// missing, cannot be read, or are those of another tree: then begin anew.
+    pub fn resume(log: &PublicLog, head: &TreeHead) -> Option<Self> {
+        let read = |kind, index, width| log.tile(&Tile { kind, index, width }).ok().flatten();
         let mut writer = Self::new(log.clone());
         writer.size = head.size;
         let (mut rest, mut level) = (head.size, 0);
@@ -89,22 +83,21 @@ impl TileWriter {
             let mut begun = Level::default();
             if width > 0 {
                 let bytes = read(Kind::Hashes(level), rest >> 8, width)?;
-                let Some(bytes) = bytes else { return Ok(None) };
                 begun = Level { hashes: tiles::hashes(&bytes), written: width.into() };
             }
             writer.levels.push(begun);
             if level == 0 && width > 0 {
-                let Some(bundle) = read(Kind::Entries, rest >> 8, width)? else { return Ok(None) };
+                let bundle = read(Kind::Entries, rest >> 8, width)?;
                 let records = tiles::records(&bundle).unwrap_or_default();
                 let hashes = records.iter().map(|record| super::merkle::leaf_hash(record));
                 if !hashes.eq(writer.levels.iter().flat_map(|level| level.hashes.iter().copied())) {
-                    return Ok(None);
+                    return None;
                 }
                 (writer.bundle, writer.bundle_written) = (bundle, width.into());
             }
             (rest, level) = (rest >> 8, level.saturating_add(1));
         }
-        Ok((writer.head() == *head).then_some(writer))
+        (writer.head() == *head).then_some(writer)
     }
 
     /// Leaves so far: the number of the next one.
@@ -247,6 +240,17 @@ impl TileWriter {
 
     /// Makes the written tiles durable.
     fn sync(&mut self) -> Result<(), PublicLogError> {
+        let synced = self.sync_written();
+        let written = std::mem::take(&mut self.unsynced);
+        if synced.is_err() {
+            // IMPORTANT: the system now takes pages for written that never reached the disk, and
+            // the next sync of the same file would succeed.
+            written.iter().for_each(|path| renew(path));
+        }
+        synced
+    }
+
+    fn sync_written(&self) -> Result<(), PublicLogError> {
         let dir = self.log.dir();
         let failed = |path: &Path, source| PublicLogError::Write { path: path.to_owned(), source };
         if self.unsynced.len() > SYNC_EACH {
@@ -264,8 +268,15 @@ impl TileWriter {
                 sync_dir(dir).map_err(|source| failed(dir, source))?;
             }
         }
-        self.unsynced.clear();
         Ok(())
+    }
+}
+
+/// Writes a file again, as another one with the same name: its pages are new to the system. One for
+/// which that fails is gone, and is made again from the ledger.
+fn renew(path: &Path) {
+    if fs::read(path).and_then(|bytes| place(path, &bytes, false)).is_err() {
+        let _ = fs::remove_file(path);
     }
 }
 
@@ -281,7 +292,7 @@ pub(super) fn make_dirs(dir: &Path) -> io::Result<()> {
 
 /// Puts a file in its place at once: whoever reads sees the old one or the whole new one. With
 /// `durable` it stays there whatever happens next.
-pub(super) fn place(path: &Path, bytes: &[u8], durable: bool) -> io::Result<()> {
+pub(crate) fn place(path: &Path, bytes: &[u8], durable: bool) -> io::Result<()> {
     let mut name = path.file_name().map_or_else(OsString::new, OsString::from);
     name.push(".new");
     let temporary = path.with_file_name(name);
@@ -400,7 +411,7 @@ mod tests {
         let log = PublicLog::open(dir.path());
         grow(&mut TileWriter::new(log.clone()), 0);
         for (size, next) in [(0, 3), (3, 256), (256, 300), (300, 600), (600, 601)] {
-            let mut writer = TileWriter::resume(&log, &expected(size)).unwrap().unwrap();
+            let mut writer = TileWriter::resume(&log, &expected(size)).unwrap();
             grow(&mut writer, next);
             assert_eq!(writer.head(), expected(next));
         }
@@ -415,7 +426,7 @@ mod tests {
         let log = PublicLog::open(dir.path());
         grow(&mut TileWriter::new(log.clone()), 300);
         let head = expected(300);
-        assert!(TileWriter::resume(&log, &expected(299)).unwrap().is_none());
+        assert!(TileWriter::resume(&log, &expected(299)).is_none());
         for name in ["tile/0/001.p/44", "tile/entries/001.p/44", "tile/1/000.p/1"] {
             let path = dir.path().join(name);
             let good = fs::read(&path).unwrap();
@@ -423,13 +434,17 @@ mod tests {
             bad[17] ^= 1;
             for bytes in [bad, good[1..].to_vec(), Vec::new()] {
                 fs::write(&path, bytes).unwrap();
-                assert!(TileWriter::resume(&log, &head).unwrap().is_none(), "{name}");
+                assert!(TileWriter::resume(&log, &head).is_none(), "{name}");
             }
             fs::remove_file(&path).unwrap();
-            assert!(TileWriter::resume(&log, &head).unwrap().is_none(), "{name}");
+            assert!(TileWriter::resume(&log, &head).is_none(), "{name}");
+            // A link to itself: the system refuses to read it.
+            std::os::unix::fs::symlink(&path, &path).unwrap();
+            assert!(TileWriter::resume(&log, &head).is_none(), "{name}");
+            fs::remove_file(&path).unwrap();
             fs::write(&path, good).unwrap();
         }
-        assert!(TileWriter::resume(&log, &head).unwrap().is_some());
+        assert!(TileWriter::resume(&log, &head).is_some());
     }
 
     #[test]
@@ -451,6 +466,25 @@ mod tests {
         assert!(!full(Kind::Hashes(0), 2), "it is not full yet");
         assert_eq!(root(&log, 600).unwrap(), expected(600).root);
         assert_eq!(log.leaf_record(256).unwrap(), record(256));
+    }
+
+    #[test]
+    fn a_tile_that_could_not_be_made_durable_is_another_file_at_the_next_attempt() {
+        use std::os::unix::fs::MetadataExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let log = PublicLog::open(dir.path());
+        let mut writer = TileWriter::new(log.clone());
+        for n in 0..256 {
+            writer.push(&record(n), leaf_hash(&record(n))).unwrap();
+        }
+        let full = dir.path().join("tile/0/000");
+        let (before, bytes) = (fs::metadata(&full).unwrap().ino(), fs::read(&full).unwrap());
+        writer.unsynced.push(dir.path().join("tile/gone"));
+        writer.flush().unwrap_err();
+        assert_ne!(fs::metadata(&full).unwrap().ino(), before);
+        assert_eq!(fs::read(&full).unwrap(), bytes);
+        grow(&mut TileWriter::new(log.clone()), 256);
+        assert_eq!(root(&log, 256).unwrap(), expected(256).root);
     }
 
     #[test]

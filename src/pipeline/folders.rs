@@ -1,8 +1,9 @@
 //! Where things lie in a data folder, and what is opened there first.
 
-use super::PipelineError;
+use super::{PipelineError, log_keys};
 use crate::config::Config;
-use crate::ledger::{Ledger, OpenError, Options, PublicLog, Recovery};
+use crate::ledger::checkpoint::Checkpoint;
+use crate::ledger::{Ledger, OpenError, Options, PublicLog, PublicLogError, Recovery, origin_of};
 use crate::protect::Keys;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -102,10 +103,24 @@ pub(super) fn open_keys(config: &Config) -> Result<Keys, PipelineError> {
     Ok(keys?)
 }
 
+/// What was signed last: of the last checkpoint and of what the folder of keys says, the larger. So
+/// what was signed binds the ledger also when the public log is lost, or is as old as the ledger.
+pub(super) fn last_signed(config: &Config) -> Result<Option<Checkpoint>, PublicLogError> {
+    let published = PublicLog::open(&log_dir(&config.data)).checkpoint()?;
+    let published = published.map(|signed| signed.checkpoint);
+    // The keys may be those of another ledger, which then is told when it is to be signed.
+    let origin = origin_of(&ledger_dir(&config.data)).map(hex);
+    let noted = log_keys::last_signed(&config.keys)?
+        .filter(|noted| noted.origin.rsplit('/').next() == origin.as_deref());
+    Ok(match (noted, published) {
+        (Some(noted), Some(published)) if published.head.size > noted.head.size => Some(published),
+        (noted, published) => noted.or(published),
+    })
+}
+
 pub(super) fn open_ledger(config: &Config) -> Result<(Ledger, Recovery), PipelineError> {
     // IMPORTANT: read before anything of the ledger is changed. What was signed binds it.
-    let signed = PublicLog::open(&log_dir(&config.data)).checkpoint()?;
-    let signed = signed.map(|signed| signed.checkpoint.head);
+    let signed = last_signed(config)?.map(|signed| signed.head);
     let options = Options { signed, ..config.ledger.clone() };
     Ledger::open(&ledger_dir(&config.data), options).map_err(|source| match source {
         OpenError::Locked { .. } => PipelineError::Taken { path: config.data.clone(), source },

@@ -33,7 +33,8 @@ impl Vitals {
 
     /// Each consumer, and what it waits for if it does; the publisher too.
     pub fn consumers(&self) -> impl Iterator<Item = (&'static str, Option<String>)> + '_ {
-        let publishing = (PUBLIC_LOG, self.publishing.trouble());
+        let publishing = self.publishing.trouble().or_else(|| self.publishing.standing());
+        let publishing = (PUBLIC_LOG, publishing);
         let consumers = self.consumers.iter().map(|(name, status)| {
             // A thread that failed comes first: deliveries may be fine and nothing new reach them.
             let exporter = self.exporter.as_ref().filter(|_| *name == ELASTICSEARCH);

@@ -5,6 +5,7 @@
 //! KEYS/log.pub          its public half: give it to whoever verifies
 //! KEYS/log.next   0600  the key that is to take over, who wants it and since when; until it has
 //! KEYS/log.old    0600  the key that it took over from, until a checkpoint is signed by both
+//! KEYS/log.signed 0600  origin, size and root of what was signed last, from before it was
 //! ```
 //!
 //! A rotation is asked for with `log.next` and done by whoever publishes: first the entry that says
@@ -12,8 +13,9 @@
 //! place, then both sign one checkpoint. A crash anywhere is gone on from at the next start.
 
 use crate::ledger::checkpoint::{
-    Checkpoint, CheckpointError, KeyError, LogKey, SignedCheckpoint, VerifierKey,
+    Checkpoint, CheckpointError, KeyError, LogKey, SignedCheckpoint, Signer, VerifierKey,
 };
+use crate::ledger::{PublicLogError, TreeHead, place};
 use crate::protect::{KeysError, demand_private, place_private};
 use std::fs;
 use std::io;
@@ -23,9 +25,10 @@ const KEY: &str = "log.key";
 const PUBLIC: &str = "log.pub";
 const NEXT: &str = "log.next";
 const OLD: &str = "log.old";
+const SIGNED: &str = "log.signed";
 
 /// The files of a log's key, in its folder; the key itself is the last.
-pub(super) const FILES: [&str; 4] = [NEXT, OLD, PUBLIC, KEY];
+pub(super) const FILES: [&str; 5] = [NEXT, OLD, PUBLIC, SIGNED, KEY];
 
 /// Largest key file, bytes: a key takes less than 200.
 const MAX_KEY_BYTES: u64 = 4096;
@@ -78,6 +81,39 @@ pub enum LogKeyError {
         /// Where it should be.
         path: PathBuf,
     },
+    /// Another key signed last.
+    #[error(
+        "the last checkpoint was not signed with {} but by {signers}: is an older copy of the folder \
+         of keys in place? Restore the newest one; nothing is signed with a key that was retired",
+        path.display()
+    )]
+    Retired {
+        /// The key.
+        path: PathBuf,
+        /// Who signed.
+        signers: String,
+        /// What is wrong with the signatures.
+        source: Option<CheckpointError>,
+    },
+    /// What was signed last cannot be read.
+    #[error(transparent)]
+    Signed(#[from] PublicLogError),
+    /// Something else of that size was signed, or something larger.
+    #[error(
+        "this key signed {signed}, as {} says, and now the log has {now}: it is not signed again",
+        path.display()
+    )]
+    Contradiction {
+        /// Where that stands.
+        path: PathBuf,
+        /// What was signed.
+        signed: TreeHead,
+        /// What was to be signed.
+        now: TreeHead,
+    },
+    /// It cannot be signed.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
     /// Another rotation was asked for and is not done yet.
     #[error(
         "{} is there already: a rotation was asked for and is done when spanledger runs; start it, \
@@ -102,6 +138,8 @@ pub(super) struct LogKeys {
     dir: PathBuf,
     current: LogKey,
     retiring: Option<LogKey>,
+    /// What was signed last, or was about to be.
+    signed: Option<Checkpoint>,
 }
 
 /// A rotation that was asked for.
@@ -116,17 +154,21 @@ pub(super) struct Rotation {
 
 impl LogKeys {
     /// The keys in `dir`, for the log whose name ends in `origin` (32 hex digits). When there is no
-    /// key one is made, unless checkpoints were `signed` before.
+    /// key one is made, unless something was signed before. `last` is the last checkpoint: its newest
+    /// signature must be that of a key which is there.
     pub(super) fn open(
         dir: &Path,
         name: &str,
         origin: &str,
-        signed: bool,
+        last: Option<&SignedCheckpoint>,
     ) -> Result<Self, LogKeyError> {
         let path = dir.join(KEY);
+        remove_leftovers(dir);
+        let signed = last_signed(dir)?;
+        let signed = signed.filter(|signed| signed.origin.rsplit('/').next() == Some(origin));
         let current = match read(&path)? {
             Some(text) => parse(&path, &text)?,
-            None if signed => return Err(LogKeyError::Lost { path }),
+            None if last.is_some() || signed.is_some() => return Err(LogKeyError::Lost { path }),
             None => {
                 let key = LogKey::generate(&format!("{name}/{origin}"));
                 let key = key.map_err(|source| LogKeyError::Key { path: path.clone(), source })?;
@@ -145,7 +187,8 @@ impl LogKeys {
         let retiring = read(&old)?.map(|text| parse(&old, &text)).transpose()?;
         // Linked before the new key took its place, and the crash came in between.
         let retiring = retiring.filter(|old| old.verifier() != current.verifier());
-        let keys = Self { dir: dir.to_owned(), current, retiring };
+        let keys = Self { dir: dir.to_owned(), current, retiring, signed };
+        last.map_or(Ok(()), |last| keys.demand_newest(last))?;
         keys.write_public()?;
         Ok(keys)
     }
@@ -161,13 +204,49 @@ impl LogKeys {
         all.map(|key| key.verifier().clone()).collect()
     }
 
+    /// Refuses keys from before a rotation. While one key takes over, the last signature may be that
+    /// of the old one.
+    fn demand_newest(&self, last: &SignedCheckpoint) -> Result<(), LogKeyError> {
+        let signers = last.signers();
+        let of_log = |signer: &&Signer| signer.name == last.checkpoint.origin;
+        let newest = signers.iter().rfind(of_log).map(|signer| signer.id);
+        let ours = self.verifiers();
+        let refused = match last.verify(&ours) {
+            // Whose log that is, is said elsewhere.
+            Err(CheckpointError::WrongOrigin { .. }) => return Ok(()),
+            Ok(_) if ours.iter().any(|key| Some(key.id()) == newest) => return Ok(()),
+            verified => verified.err(),
+        };
+        let signers: Vec<_> = signers.iter().map(Signer::to_string).collect();
+        let (path, signers) = (self.dir.join(KEY), signers.join(", "));
+        Err(LogKeyError::Retired { path, signers, source: refused })
+    }
+
+    /// Notes durably what is about to be signed. It is signed only after this.
+    fn note(&mut self, checkpoint: &Checkpoint) -> Result<(), LogKeyError> {
+        let (path, now) = (self.dir.join(SIGNED), checkpoint.head);
+        if let Some(Checkpoint { head: signed, .. }) = self.signed {
+            if signed == now {
+                return Ok(());
+            }
+            if signed.size >= now.size {
+                return Err(LogKeyError::Contradiction { path, signed, now });
+            }
+        }
+        let placed = place(&path, checkpoint.text().as_bytes(), true);
+        placed.map_err(|source| LogKeyError::Io { what: "write", path, source })?;
+        self.signed = Some(checkpoint.clone());
+        Ok(())
+    }
+
     /// Signs with all of them.
     pub(super) fn sign(
-        &self,
+        &mut self,
         checkpoint: &Checkpoint,
-    ) -> Result<SignedCheckpoint, CheckpointError> {
+    ) -> Result<SignedCheckpoint, LogKeyError> {
+        self.note(checkpoint)?;
         let keys: Vec<&LogKey> = self.retiring.iter().chain([&self.current]).collect();
-        SignedCheckpoint::sign(checkpoint, &keys)
+        Ok(SignedCheckpoint::sign(checkpoint, &keys)?)
     }
 
     /// Whether a key is there that signs only once more.
@@ -254,6 +333,31 @@ pub fn ask_for_rotation(keys: &Path, actor: &str) -> Result<VerifierKey, LogKeyE
     Ok(key.verifier().clone())
 }
 
+/// What the keys in that folder signed last, or were about to sign.
+pub(super) fn last_signed(keys: &Path) -> Result<Option<Checkpoint>, PublicLogError> {
+    let path = keys.join(SIGNED);
+    let text = match fs::read_to_string(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(PublicLogError::Io { path, source }),
+        Ok(text) => text,
+    };
+    let noted = Checkpoint::parse(&text);
+    noted.map(Some).map_err(|source| PublicLogError::Checkpoint { path, source })
+}
+
+/// Removes copies of a key that a crash left while it was put in place.
+fn remove_leftovers(dir: &Path) {
+    let Ok(files) = dir.read_dir() else { return };
+    for file in files.flatten() {
+        let name = file.file_name();
+        let random = name.to_str().and_then(|name| name.strip_prefix(".log.key."));
+        if random.is_some_and(|it| it.len() == 16 && it.bytes().all(|it| it.is_ascii_hexdigit())) {
+            // What cannot be removed now is tried at the next start.
+            let _ = fs::remove_file(file.path());
+        }
+    }
+}
+
 /// The public half of the log's key in `keys`.
 ///
 /// # Errors
@@ -296,8 +400,7 @@ fn remove(path: &Path) -> Result<(), LogKeyError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::TreeHead;
-    use std::os::unix::fs::PermissionsExt as _;
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
     const ORIGIN: &str = "00112233445566778899aabbccddeeff";
 
@@ -308,13 +411,16 @@ mod tests {
     }
 
     fn open(dir: &Path) -> Result<LogKeys, LogKeyError> {
-        LogKeys::open(dir, "spanledger", ORIGIN, false)
+        LogKeys::open(dir, "spanledger", ORIGIN, None)
     }
 
-    fn signers(keys: &LogKeys) -> usize {
-        let origin = keys.origin().to_owned();
-        let head = TreeHead { size: 1, root: [1; 32] };
-        let signed = keys.sign(&Checkpoint { origin, head }).unwrap();
+    fn checkpoint(size: u64) -> Checkpoint {
+        let head = TreeHead { size, root: [1; 32] };
+        Checkpoint { origin: format!("spanledger/{ORIGIN}"), head }
+    }
+
+    fn signers(keys: &mut LogKeys) -> usize {
+        let signed = keys.sign(&checkpoint(1)).unwrap();
         signed.verify(&keys.verifiers()).unwrap().len()
     }
 
@@ -346,19 +452,89 @@ mod tests {
 
     #[test]
     fn no_new_key_takes_the_place_of_one_that_signed_and_is_lost() {
-        let dir = folder();
-        let lost = LogKeys::open(dir.path(), "spanledger", ORIGIN, true).unwrap_err();
+        let (dir, other) = (folder(), folder());
+        let last = open(other.path()).unwrap().sign(&checkpoint(1)).unwrap();
+        let lost = LogKeys::open(dir.path(), "spanledger", ORIGIN, Some(&last)).unwrap_err();
         assert!(matches!(lost, LogKeyError::Lost { .. }), "{lost}");
         assert!(!dir.path().join(KEY).exists());
+        // Nor when only the folder of keys tells.
+        fs::remove_file(other.path().join(KEY)).unwrap();
+        assert!(matches!(open(other.path()).unwrap_err(), LogKeyError::Lost { .. }));
+    }
+
+    #[test]
+    fn what_was_signed_binds_the_key_whatever_became_of_the_public_log() {
+        let dir = folder();
+        open(dir.path()).unwrap().sign(&checkpoint(5)).unwrap();
+        assert_eq!(last_signed(dir.path()).unwrap(), Some(checkpoint(5)));
+        let mut keys = open(dir.path()).unwrap();
+        keys.sign(&checkpoint(5)).unwrap();
+        let mut other = checkpoint(5);
+        other.head.root = [2; 32];
+        for wrong in [checkpoint(4), other] {
+            let refused = keys.sign(&wrong).unwrap_err();
+            assert!(matches!(refused, LogKeyError::Contradiction { .. }), "{refused}");
+        }
+        keys.sign(&checkpoint(6)).unwrap();
+        assert_eq!(last_signed(dir.path()).unwrap(), Some(checkpoint(6)));
+    }
+
+    #[test]
+    fn a_key_that_was_retired_signs_nothing_more_when_an_old_copy_is_put_back() {
+        let (dir, copy) = (folder(), folder());
+        let mut keys = open(dir.path()).unwrap();
+        let first = keys.sign(&checkpoint(1)).unwrap();
+        fs::copy(dir.path().join(KEY), copy.path().join(KEY)).unwrap();
+        let reopen = |dir: &Path, last: &SignedCheckpoint| {
+            LogKeys::open(dir, "spanledger", ORIGIN, Some(last))
+        };
+        ask_for_rotation(dir.path(), "os:ada").unwrap();
+        let asked = keys.asked().unwrap().unwrap();
+        keys.take_over(asked.key).unwrap();
+        reopen(dir.path(), &first).expect("a crash before both signed");
+        let both = keys.sign(&checkpoint(2)).unwrap();
+        reopen(dir.path(), &both).expect("a crash before the old one was removed");
+        keys.retire().unwrap();
+        reopen(dir.path(), &both).expect("the new one signed");
+        let alone = keys.sign(&checkpoint(3)).unwrap();
+        reopen(copy.path(), &first).expect("it was the newest then");
+        for last in [both, alone] {
+            let refused = reopen(copy.path(), &last).unwrap_err();
+            assert!(matches!(refused, LogKeyError::Retired { .. }), "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_copy_of_the_key_that_a_crash_left_is_removed() {
+        let dir = folder();
+        let left = dir.path().join(".log.key.00ff00ff00ff00ff");
+        let others = dir.path().join(".log.key.mine");
+        for path in [&left, &others] {
+            fs::write(path, "x").unwrap();
+        }
+        open(dir.path()).unwrap();
+        assert!(!left.exists() && others.exists());
+    }
+
+    #[test]
+    fn a_key_that_root_asks_for_belongs_to_the_user_of_the_server() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let dir = folder();
+        open(dir.path()).unwrap();
+        std::os::unix::fs::chown(dir.path(), Some(65_534), Some(65_534)).unwrap();
+        ask_for_rotation(dir.path(), "os:root").unwrap();
+        assert_eq!(fs::metadata(dir.path().join(NEXT)).unwrap().uid(), 65_534);
     }
 
     #[test]
     fn the_key_of_another_ledger_is_not_used() {
         let dir = folder();
         open(dir.path()).unwrap();
-        let other = LogKeys::open(dir.path(), "spanledger", &"0".repeat(32), false).unwrap_err();
+        let other = LogKeys::open(dir.path(), "spanledger", &"0".repeat(32), None).unwrap_err();
         assert!(matches!(other, LogKeyError::OtherLog { .. }), "{other}");
-        let renamed = LogKeys::open(dir.path(), "another.name", ORIGIN, false).unwrap();
+        let renamed = LogKeys::open(dir.path(), "another.name", ORIGIN, None).unwrap();
         assert_eq!(renamed.origin(), format!("spanledger/{ORIGIN}"), "a log keeps its name");
     }
 
@@ -379,9 +555,9 @@ mod tests {
         for mut keys in [open(dir.path()).unwrap(), keys] {
             assert!(keys.is_retiring() && keys.asked().unwrap().is_none());
             assert_eq!(keys.verifiers(), [old[0].clone(), wanted.clone()]);
-            assert_eq!(signers(&keys), 2);
+            assert_eq!(signers(&mut keys), 2);
             keys.retire().unwrap();
-            assert_eq!((keys.verifiers(), signers(&keys)), (vec![wanted.clone()], 1));
+            assert_eq!((keys.verifiers(), signers(&mut keys)), (vec![wanted.clone()], 1));
         }
         let keys = open(dir.path()).unwrap();
         assert_eq!(keys.verifiers(), [log_key(dir.path()).unwrap()]);

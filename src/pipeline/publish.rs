@@ -7,6 +7,7 @@ use crate::export::thread;
 use crate::intake::Intake;
 use crate::ledger::checkpoint::{SignedCheckpoint, VerifierKey};
 use crate::ledger::{PublicLog, Reader, TreeHead};
+use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -43,6 +44,8 @@ pub struct PublishStatus {
 struct State {
     published: Option<TreeHead>,
     trouble: Option<String>,
+    /// What has to be seen by a person although checkpoints are signed, by who says so.
+    standing: BTreeMap<String, String>,
     /// When the oldest entry that is not covered was seen first.
     uncovered_since: Option<Instant>,
 }
@@ -74,6 +77,23 @@ impl PublishStatus {
     /// Why nothing is signed, while that is so.
     pub fn trouble(&self) -> Option<String> {
         self.state().trouble.clone()
+    }
+
+    /// What a person has to see although checkpoints are signed: a witness knows another history, or
+    /// a key cannot be changed.
+    pub fn standing(&self) -> Option<String> {
+        self.state().standing.values().next().cloned()
+    }
+
+    /// Says what stays to be seen, whatever else goes well, until `who` takes it back; whether that
+    /// is another thing than before.
+    pub(super) fn stand(&self, who: &str, why: Option<&str>) -> bool {
+        let standing = &mut self.state().standing;
+        let before = match why {
+            Some(why) => standing.insert(who.to_owned(), why.to_owned()),
+            None => standing.remove(who),
+        };
+        before.as_deref() != why
     }
 
     /// Says what is in the way; whether that is another thing than before.
@@ -173,11 +193,12 @@ impl Publisher {
             &parts.log,
             &status,
             &published.commands,
+            &finished,
             &parts.runtime,
         )?;
         let driver = Driver::new(parts, latest, status, Arc::clone(&cancelled));
         thread::start("publisher".into(), move || {
-            // Dropped at the end, however it comes: whoever waits for it is told.
+            // Dropped at the end, however it comes: whoever waits for it and for the sinks is told.
             let _finished = finished;
             driver.run(&asked);
         })?;

@@ -90,12 +90,12 @@ pub struct Repaired {
 /// # Errors
 /// [`RepairError`].
 pub fn plan_repair(config: &Config) -> Result<Repair, RepairError> {
-    let signed = PublicLog::open(&log_dir(&config.data)).checkpoint()?;
-    let head = signed.as_ref().map(|signed| signed.checkpoint.head);
+    let signed = folders::last_signed(config)?;
+    let head = signed.as_ref().map(|signed| signed.head);
     let repair = Repair::plan(&ledger_dir(&config.data), head)?;
     // What another log signed binds this one to nothing: a repair ended before it was put aside.
     match (repair.findings().origin, signed) {
-        (Some(origin), Some(signed)) if !is_of(&signed.checkpoint.origin, origin) => {
+        (Some(origin), Some(signed)) if !is_of(&signed.origin, origin) => {
             drop(repair);
             Ok(Repair::plan(&ledger_dir(&config.data), None)?)
         }

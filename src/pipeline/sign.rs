@@ -18,7 +18,7 @@ use super::publish::{Command, Parts, PublishStatus};
 use crate::access::Tenant;
 use crate::export::chain;
 use crate::intake::{IntakeError, OperatorAction};
-use crate::ledger::checkpoint::{Checkpoint, CheckpointError};
+use crate::ledger::checkpoint::{Checkpoint, VerifierKey};
 use crate::ledger::{Kind, PublicLogError, ReadError, Tile, TileWriter, TreeHead};
 use std::fs::{File, TryLockError};
 use std::io;
@@ -27,12 +27,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Instant;
 
 /// Bytes of entries that are read at once.
 const CHUNK_BYTES: usize = 1024 * 1024;
 
 /// Full tiles that are looked at between two checkpoints: a few milliseconds.
 const TILES_AT_ONCE: usize = 64;
+
+/// What cannot be done, while the key in use signs on.
+const ROTATION: &str = "rotation of the log's key";
 
 /// File that the one publisher of a log holds locked.
 const LOCK_FILE: &str = "lock";
@@ -46,8 +50,6 @@ enum PublishError {
     Log(#[from] PublicLogError),
     #[error(transparent)]
     Read(#[from] ReadError),
-    #[error(transparent)]
-    Checkpoint(#[from] CheckpointError),
     #[error("the change of the log's key could not be put on record")]
     Record(#[from] IntakeError),
     #[error(
@@ -84,6 +86,10 @@ pub(super) struct Driver {
     looked_through: Option<(u8, u64)>,
     /// What the tiles said, when they disagree with the ledger for good.
     diverged: Option<(TreeHead, TreeHead)>,
+    /// The key whose taking over is on record.
+    recorded: Option<VerifierKey>,
+    /// When the last look began.
+    looked: Instant,
     /// Whether the ledger takes nothing more.
     ending: bool,
 }
@@ -106,6 +112,8 @@ impl Driver {
             anew: false,
             looked_through: Some((0, 0)),
             diverged: None,
+            recorded: None,
+            looked: Instant::now(),
             ending: false,
         }
     }
@@ -114,7 +122,9 @@ impl Driver {
         let interval = self.parts.settings.checkpoint_interval;
         drop(self.look());
         loop {
-            match asked.recv_timeout(interval) {
+            // At least a tenth of it: a look that always takes longer leaves room for others.
+            let wait = interval.saturating_sub(self.looked.elapsed()).max(interval / 10);
+            match asked.recv_timeout(wait) {
                 Ok(Command::Publish(reply)) => {
                     let done = self.look();
                     let log = &self.parts.log;
@@ -144,6 +154,7 @@ impl Driver {
 
     /// Publishes what is there, and says why not.
     fn look(&mut self) -> Result<(), String> {
+        self.looked = Instant::now();
         match self.publish() {
             Ok(()) => {
                 if self.status.set_trouble(None) {
@@ -178,16 +189,18 @@ impl Driver {
     }
 
     fn sign(&mut self, keys: &mut LogKeys) -> Result<(), PublishError> {
-        if !self.ending
-            && let Some(asked) = keys.asked()?
-        {
-            self.rotate(keys, asked)?;
+        if !self.ending {
+            self.change_key(keys)?;
         }
         let head = self.parts.reader.head();
         let last = self.last(keys)?;
         self.status.note(head, last);
         if let Some(last) = last {
             self.look_through(last.size)?;
+            if self.outgoing.borrow().is_none() {
+                // At the last end somebody may not have got it.
+                self.outgoing.send_replace(self.parts.log.checkpoint()?);
+            }
         }
         if last == Some(head) && !keys.is_retiring() && !self.anew {
             return Ok(());
@@ -253,9 +266,13 @@ impl Driver {
         if let Some(keys) = self.keys.take() {
             return Ok(keys);
         }
+        self.open_keys()
+    }
+
+    fn open_keys(&self) -> Result<LogKeys, PublishError> {
         let origin = super::folders::hex(self.parts.reader.origin());
-        let signed = self.parts.log.checkpoint()?.is_some();
-        Ok(LogKeys::open(&self.parts.keys, &self.parts.settings.name, &origin, signed)?)
+        let last = self.parts.log.checkpoint()?;
+        Ok(LogKeys::open(&self.parts.keys, &self.parts.settings.name, &origin, last.as_ref())?)
     }
 
     /// Adds the keys in use to the list of all that ever signed.
@@ -273,9 +290,34 @@ impl Driver {
         Ok(())
     }
 
+    /// Has a key take over when that was asked for. What fails is reported, and the key that is in
+    /// place signs.
+    fn change_key(&mut self, keys: &mut LogKeys) -> Result<(), PublishError> {
+        let changed = match keys.asked() {
+            Ok(Some(asked)) => self.rotate(keys, asked),
+            Ok(None) => Ok(()),
+            Err(error) => Err(error.into()),
+        };
+        let Err(error) = changed else {
+            self.status.stand(ROTATION, None);
+            return Ok(());
+        };
+        self.status.failures.fetch_add(1, Ordering::Relaxed);
+        let why = format!("the log's key is not changed as it was asked for: {}", chain(&error));
+        if self.status.stand(ROTATION, Some(&why)) {
+            tracing::error!("{why}");
+        }
+        // The folder says how far it came.
+        *keys = self.open_keys()?;
+        Ok(())
+    }
+
     /// Puts on record that a key takes over, and puts it in place.
-    fn rotate(&self, keys: &mut LogKeys, asked: Rotation) -> Result<(), PublishError> {
-        let next = asked.key.verifier();
+    fn rotate(&mut self, keys: &mut LogKeys, asked: Rotation) -> Result<(), PublishError> {
+        let next = asked.key.verifier().clone();
+        if self.recorded.as_ref() == Some(&next) {
+            return Ok(keys.take_over(asked.key)?);
+        }
         let action = OperatorAction {
             tenant: Tenant::system(),
             at_ns: asked.at_ns,
@@ -283,9 +325,10 @@ impl Driver {
             action: "log_key.rotated",
             target_type: "log_key",
             target: next.to_string(),
-            message: keys.statement(next),
+            message: keys.statement(&next),
         };
         self.parts.runtime.block_on(self.parts.intake.record(&action))?;
+        self.recorded = Some(next);
         Ok(keys.take_over(asked.key)?)
     }
 
@@ -317,16 +360,19 @@ impl Driver {
         }
     }
 
-    /// Looks at some of the full tiles that were published: one that is damaged or lost is made
-    /// again, with all others.
+    /// Looks at some of the full tiles that were published: one that is damaged or lost, or that
+    /// the system does not read, is made again, with all others.
     fn look_through(&mut self, size: u64) -> Result<(), PublishError> {
+        let is_sound = |tile| match self.parts.log.is_sound(&tile) {
+            Err(PublicLogError::Io { .. }) => Ok(false),
+            sound => sound,
+        };
         for _ in 0..TILES_AT_ONCE {
             let Some((level, index)) = self.looked_through else { break };
             let bits = u32::from(level).saturating_add(1).saturating_mul(8);
             if index < size.checked_shr(bits).unwrap_or(0) {
-                let log = &self.parts.log;
-                let sound = log.is_sound(&Tile::full(Kind::Hashes(level), index))?
-                    && (level > 0 || log.is_sound(&Tile::full(Kind::Entries, index))?);
+                let sound = is_sound(Tile::full(Kind::Hashes(level), index))?
+                    && (level > 0 || is_sound(Tile::full(Kind::Entries, index))?);
                 self.anew |= !sound;
                 self.looked_through = Some((level, index.saturating_add(1)));
             } else {
@@ -341,7 +387,7 @@ impl Driver {
         let log = &self.parts.log;
         let Some(last) = last else { return Ok(TileWriter::new(log.clone())) };
         if !self.anew
-            && let Some(writer) = TileWriter::resume(log, &last)?
+            && let Some(writer) = TileWriter::resume(log, &last)
         {
             return Ok(writer);
         }
@@ -351,6 +397,10 @@ impl Driver {
         // The tree that was signed last has partial tiles of its own, which others may be reading.
         self.follow(&mut writer, last.size)?;
         writer.flush()?;
+        let now = writer.head();
+        if now != last {
+            return Err(PublishError::Contradiction { now, signed: last });
+        }
         Ok(writer)
     }
 

@@ -20,6 +20,7 @@
 use super::subject_key::Pseudonym;
 use super::subjects::SubjectKeys;
 use crate::access::Tenant;
+use crate::access::files::give_to_owner;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use std::collections::HashMap;
@@ -340,7 +341,10 @@ pub(crate) fn place_private(dir: &Path, name: &str, secret: &[u8]) -> Result<(),
     let temporary = dir.join(format!(".{name}.{:016x}", u64::from_le_bytes(suffix)));
     let path = dir.join(name);
 
-    let written = write_private(&temporary, secret).map_err(io_error("write", &temporary));
+    let written = write_private(&temporary, secret)
+        // Root may run the command, and the server must be able to read it.
+        .and_then(|()| give_to_owner(dir, &temporary))
+        .map_err(io_error("write", &temporary));
     // A link, unlike a rename, fails when another process was faster: its key then stands.
     let placed = written.and_then(|()| match fs::hard_link(&temporary, &path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
