@@ -84,7 +84,28 @@ async fn old_data_of(data: &Path, signed: u64, received_ns: impl Fn(u64) -> u64)
             sign(data, &ledger.reader());
         }
     }
+    ledger.append(recent(&keys)).await.unwrap();
     ledger.close().await.unwrap();
+}
+
+/// An entry of now: without one the clock would be too far behind the newest entry to be believed.
+fn recent(keys: &Keys) -> Batch {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let mut batch = Batch::new();
+    let new = NewEntry {
+        id: EntryId([0xEE; 16]),
+        tenant: "held",
+        tenant_pseudonym: keys.tenant(&Tenant::new("held").unwrap()).pseudonym(),
+        retention_class: 255,
+        received_ns: u64::try_from(now.as_nanos()).unwrap(),
+        mapping_version: [0; 8],
+        source_key: None,
+        commitments: &[],
+        sealed: &[],
+        body: br#"{"schema_version":1,"message":"recent","event":{},"audit":{"kind":"span"}}"#,
+    };
+    batch.push(&new).unwrap();
+    batch
 }
 
 /// What the publisher would leave.

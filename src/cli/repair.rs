@@ -55,8 +55,9 @@ pub async fn repair(args: &RepairArgs, out: &mut impl Write) -> Result<Exit, Com
     let planned = plan_repair(&config)?;
     let plan = planned.findings().clone();
     if !plan.is_needed() {
-        drop(planned);
+        // The ledger stays locked meanwhile.
         let aside = put_aside(&config)?;
+        drop(planned);
         write!(out, "nothing to repair: {} entries are as they were written", plan.kept.size)?;
         writeln!(out, "; a torn last group is cut off at the next start")?;
         for path in aside {

@@ -16,7 +16,9 @@
 //!
 //! The table of classes says what of the segment is still kept, so that retention need not read it.
 
+use super::MAX_BATCH_BYTES;
 use super::bytes::{crc32c, field, len64, put, to_usize, u32_at, u64_at};
+use super::options::MAX_SEGMENT_BYTES;
 use super::segment::{FORMAT_VERSION, HEADER_LEN, read_once, read_up_to};
 use super::storage::create_private;
 use super::types::EntryRef;
@@ -45,6 +47,14 @@ const DAMAGED: u8 = 0xFF;
 const FOOTER_LEN: usize = 40;
 const BLOCK_ENTRY: usize = 12;
 const CLASS_ENTRY: usize = 24;
+
+/// Most bytes of a segment: the last group of the largest one may begin right before its end. What a
+/// file says beyond that was not written by us, and gets no memory.
+const MAX_LOGICAL: u64 =
+    MAX_SEGMENT_BYTES.saturating_add(MAX_BATCH_BYTES as u64).saturating_add(1 << 20);
+
+/// Most retention classes: their number is one byte.
+const MAX_CLASSES: u64 = 256;
 
 /// What is left of the entries of one retention class in a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -321,7 +331,10 @@ fn read_tables(file: &File, length: u64) -> io::Result<Option<Tables>> {
     let ends = blocks.iter().map(|block| block.end);
     let ordered = std::iter::once(HEADER_LEN as u64).chain(ends).is_sorted();
     let whole = blocks.last().map_or(HEADER_LEN as u64, |block| block.end) == start;
-    Ok((ordered && whole).then_some(Tables { blocks, kept, logical }))
+    let starts = std::iter::once(HEADER_LEN as u64).chain(blocks.iter().map(|block| block.end));
+    let longest = zstd::zstd_safe::compress_bound(BLOCK_BYTES) as u64;
+    let short = starts.zip(&blocks).all(|(at, block)| block.end.saturating_sub(at) <= longest);
+    Ok((ordered && whole && short).then_some(Tables { blocks, kept, logical }))
 }
 
 /// Bytes of the tables and of the segment, if the footer is sound and its numbers agree.
@@ -335,7 +348,8 @@ fn check_footer(footer: &[u8; FOOTER_LEN]) -> Option<(u64, u64)> {
     let fits = logical.checked_sub(HEADER_LEN as u64)?.div_ceil(BLOCK.into()) == blocks;
     let blocks = blocks.checked_mul(BLOCK_ENTRY as u64)?;
     let tables = blocks.checked_add(classes.checked_mul(CLASS_ENTRY as u64)?)?;
-    (sound && fits).then_some((tables, logical))
+    let possible = logical <= MAX_LOGICAL && classes <= MAX_CLASSES;
+    (sound && fits && possible).then_some((tables, logical))
 }
 
 fn read_kept(entry: &[u8]) -> Option<Kept> {

@@ -81,3 +81,49 @@ fn no_flipped_byte_of_the_tables_goes_unnoticed_and_none_makes_it_panic() {
         assert!(Packed::open(File::open(&path).unwrap()).unwrap().is_err(), "{length} bytes");
     }
 }
+
+/// A file with tables and a footer that agree with each other, and that many bytes between them and
+/// the header.
+fn forged(path: &Path, packed: usize, logical: u64, classes: u32) {
+    let blocks = u32::try_from((logical - HEADER_LEN as u64).div_ceil(BLOCK.into())).unwrap();
+    let mut file = vec![0; HEADER_LEN + packed];
+    let end = file.len() as u64;
+    let mut tables = Vec::new();
+    for _ in 0..blocks {
+        tables.extend_from_slice(&end.to_le_bytes());
+        tables.extend_from_slice(&[0; 4]);
+    }
+    tables.resize(tables.len() + classes as usize * CLASS_ENTRY, 0);
+    let mut footer = [0; FOOTER_LEN];
+    put(&mut footer, 0, &MAGIC);
+    put(&mut footer, 8, &FORMAT_VERSION.to_le_bytes());
+    put(&mut footer, 12, &BLOCK.to_le_bytes());
+    put(&mut footer, 16, &blocks.to_le_bytes());
+    put(&mut footer, 20, &classes.to_le_bytes());
+    put(&mut footer, 24, &logical.to_le_bytes());
+    put(&mut footer, 32, &crc32c(&tables).to_le_bytes());
+    let crc = crc32c(&footer[..36]);
+    put(&mut footer, 36, &crc.to_le_bytes());
+    file.extend_from_slice(&tables);
+    file.extend_from_slice(&footer);
+    std::fs::write(path, file).unwrap();
+}
+
+#[test]
+fn lengths_that_no_segment_has_are_refused_although_their_checksums_fit() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x");
+    let longest = zstd::zstd_safe::compress_bound(BLOCK_BYTES);
+    let one = (HEADER_LEN + BLOCK_BYTES) as u64;
+    for (packed, logical, classes, is_taken) in [
+        (longest, one, 256, true),
+        (longest + 1, one, 0, false),
+        (longest, one, 257, false),
+        (longest, MAX_LOGICAL, 0, true),
+        (longest, MAX_LOGICAL + 1, 0, false),
+    ] {
+        forged(&path, packed, logical, classes);
+        let opened = Packed::open(File::open(&path).unwrap()).unwrap();
+        assert_eq!(opened.is_ok(), is_taken, "{packed} {logical} {classes}");
+    }
+}

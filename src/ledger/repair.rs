@@ -109,7 +109,7 @@ impl Repair {
         for first in &listing.segments {
             let plain = path(dir, *first, SEGMENT);
             let source = Source::open(dir, *first).map_err(OpenError::io("open", &plain))?;
-            let seen = look.segment(&source, Some(*first) == last);
+            let seen = look.segment(*first, &source, Some(*first) == last);
             seen.map_err(OpenError::io("read", source.path()))?;
         }
         let orphan = listing.sidecars.last().is_some_and(|newest| Some(*newest) >= last);
@@ -121,6 +121,15 @@ impl Repair {
         }
         let (plan, parts) = look.finish();
         Ok(Self { dir: dir.to_owned(), plan, parts, _lock: held })
+    }
+
+    /// Takes the lock of a ledger that nobody has open, for who works on its folder: it is held as
+    /// long as what is returned.
+    ///
+    /// # Errors
+    /// [`OpenError`] when another process has it.
+    pub fn lock(dir: &Path) -> Result<File, OpenError> {
+        handle::lock(dir)
     }
 
     /// What would be done.
@@ -160,7 +169,7 @@ impl Repair {
             // Nobody changes a sealed segment: the two directories can share it.
             let to = into.join(name);
             std::fs::hard_link(source.path(), &to)
-                .or_else(|_| std::fs::copy(source.path(), &to).map(drop))?;
+                .or_else(|_| copy_whole(source.path(), &to).map(drop))?;
             let sidecar = path(&self.dir, header.first, SIDECAR);
             // Made again when it is missing.
             let _ = std::fs::hard_link(sidecar, path(into, header.first, SIDECAR));
@@ -169,8 +178,7 @@ impl Repair {
         let file = if whole {
             // The header is in clear in both forms.
             let to = into.join(name);
-            std::fs::copy(source.path(), &to)?;
-            File::options().read(true).write(true).open(to)?
+            copy_whole(source.path(), &to)?
         } else {
             // Who writes to it, or into the middle of it, needs a plain one.
             let file = create_private(&path(into, header.first, SEGMENT))?;
@@ -183,6 +191,14 @@ impl Repair {
         file.write_all_at(&header.encode(), 0)?;
         file.sync_all()
     }
+}
+
+/// Copies a file, for where it cannot be shared. The copy is durable, its name is not yet.
+fn copy_whole(from: &Path, to: &Path) -> io::Result<File> {
+    std::fs::copy(from, to)?;
+    let file = File::options().read(true).write(true).open(to)?;
+    file.sync_all()?;
+    Ok(file)
 }
 
 /// Copies the first bytes of a segment.
@@ -240,7 +256,8 @@ impl Look {
         }
     }
 
-    fn segment(&mut self, source: &Source, is_last: bool) -> io::Result<()> {
+    /// Looks at the segment whose file is named after that entry.
+    fn segment(&mut self, named: u64, source: &Source, is_last: bool) -> io::Result<()> {
         let length = source.length()?;
         if self.shortened.is_some() {
             let readable = readable(source, 0, length)?;
@@ -253,6 +270,10 @@ impl Look {
             Ok(header) => header,
             Err(error) => return self.end_before(source, length, error.into()),
         };
+        if header.first != named {
+            // A copy under another name: what the name promises is elsewhere, or nowhere.
+            return self.end_before(source, length, Damage::Order);
+        }
         if header.first > self.chain.next() {
             let first = self.chain.next();
             return self.end_before(source, length, Damage::Missing { first });

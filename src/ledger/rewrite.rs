@@ -99,7 +99,17 @@ impl Upkeep {
     /// [`RewriteError`]; the segment is as it was.
     pub fn pack(&self, first: u64, go_on: GoOn<'_>) -> Result<Rewritten, RewriteError> {
         let segment = self.segment(first)?;
-        self.rewrite(&segment, &mut |_| false, go_on)
+        self.rewrite(&segment, &mut |_| false, go_on, || Some(()))
+    }
+
+    /// Whether the disk has room for packing that segment, should it not become smaller, and for that
+    /// many bytes more. What the system does not tell is room enough: packing finds out.
+    pub fn has_room(&self, first: u64, more: u64) -> bool {
+        let plain = path(&self.0.dir, first, SEGMENT).metadata().map_or(0, |meta| meta.len());
+        let disk = rustix::fs::statvfs(&self.0.dir);
+        disk.map_or(true, |disk| {
+            disk.f_bavail.saturating_mul(disk.f_frsize) >= plain.saturating_add(more)
+        })
     }
 
     /// The sealed segment that starts with that entry.
@@ -164,20 +174,24 @@ impl Upkeep {
         Ok(())
     }
 
-    /// Rewrites a segment, packed, and pruned of the entries that `choose` names.
-    pub(super) fn rewrite(
+    /// Rewrites a segment, packed, and pruned of the entries that `choose` names. `last_look` is asked
+    /// when all is written and nothing is replaced yet, which may be minutes after the beginning:
+    /// with `None` it stays so. What it gives is kept until the new file is in its place.
+    pub(super) fn rewrite<G>(
         &self,
         segment: &Segment,
         choose: &mut dyn FnMut(&EntryRef<'_>) -> bool,
         go_on: GoOn<'_>,
+        last_look: impl FnOnce() -> Option<G>,
     ) -> Result<Rewritten, RewriteError> {
         let (dir, first) = (&self.0.dir, segment.first);
         let new = path(dir, first, UNFINISHED);
         // Not one that a reader has open: what is compared below is what is on disk.
         let old = Source::open(dir, first).map_err(|error| segment.io(error))?;
         let written = write(segment, &old, &new, choose, go_on)
-            .and_then(|done| compare(segment, &old, &new, done.pruned, go_on).map(|()| done));
-        let Written { pruned, bytes } = written.inspect_err(|_| {
+            .and_then(|done| compare(segment, &old, &new, done.pruned, go_on).map(|()| done))
+            .and_then(|done| Ok((done, last_look().ok_or(RewriteError::Stopped)?)));
+        let (Written { pruned, bytes }, guard) = written.inspect_err(|_| {
             // What is left of it is removed at the next start at the latest.
             let _ = std::fs::remove_file(&new);
         })?;
@@ -186,6 +200,7 @@ impl Upkeep {
         std::fs::rename(&new, &packed).map_err(io_error("rename", &new))?;
         // IMPORTANT: the plain file goes only when the packed one cannot.
         sync_dir(dir).map_err(io_error("make durable the name of", &packed))?;
+        drop(guard);
         if !old.is_packed() {
             std::fs::remove_file(&plain).map_err(io_error("remove", &plain))?;
             sync_dir(dir).map_err(io_error("make durable the end of", &plain))?;

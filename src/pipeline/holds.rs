@@ -3,6 +3,9 @@
 //! `holds.json` in the data folder, changed by commands under a lock. A server that runs reads it
 //! before it prunes anything, so a hold is in effect when its command returns; it puts each hold and
 //! each release on record, at the latest at its next start.
+//!
+//! What is on record is copied to the folder of the keys: a hold that is lost from `holds.json`
+//! without a release on record is put back before anything is pruned.
 
 use crate::access::Tenant;
 use crate::access::files::give_to_owner;
@@ -96,12 +99,19 @@ pub enum HoldsError {
 #[derive(Debug, Clone)]
 pub struct Holds {
     data: PathBuf,
+    /// The holds that are on record, elsewhere: for the server.
+    copy: Option<PathBuf>,
 }
 
 impl Holds {
     /// Those of that data folder.
     pub fn of(data: &Path) -> Self {
-        Self { data: data.to_owned() }
+        Self { data: data.to_owned(), copy: None }
+    }
+
+    /// The same, with a copy of what is on record in that file.
+    pub(super) fn with_copy(self, path: PathBuf) -> Self {
+        Self { copy: Some(path), ..self }
     }
 
     /// All holds, and the released ones whose release is not on record yet.
@@ -109,15 +119,48 @@ impl Holds {
     /// # Errors
     /// [`HoldsError`]. No file is no holds.
     pub fn read(&self) -> Result<Vec<Hold>, HoldsError> {
-        let path = self.data.join(FILE);
-        match std::fs::read(&path) {
-            Ok(bytes) => {
-                let read = serde_json::from_slice(&bytes);
-                read.map_err(|source| HoldsError::Damaged { path, source })
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-            Err(source) => Err(HoldsError::Io { doing: "read", path, source }),
+        read(self.data.join(FILE))
+    }
+
+    /// All holds, as [`Holds::read`] gives them, once those are put back that are on record, were not
+    /// released on record, and are not there or are others now.
+    pub(super) fn whole(&self) -> Result<Vec<Hold>, HoldsError> {
+        let holds = self.read()?;
+        if self.missing(&holds)?.is_empty() {
+            return Ok(holds);
         }
+        self.change(|holds| self.put_back(holds))?;
+        self.read()
+    }
+
+    /// Takes the lock that every change takes, if these are still the holds: nobody holds or releases
+    /// anything until it is let go of.
+    pub(super) fn lock_if(&self, holds: &[Hold]) -> Result<Option<File>, HoldsError> {
+        let lock = self.lock()?;
+        Ok((self.read()? == holds).then_some(lock))
+    }
+
+    /// Those of the copy that are not among `holds` as they are on record.
+    fn missing(&self, holds: &[Hold]) -> Result<Vec<Hold>, HoldsError> {
+        let mut missing = self.copy.clone().map_or(Ok(Vec::new()), read)?;
+        missing.retain(|known| {
+            !holds.iter().any(|hold| {
+                // What is released and on record is never written here.
+                let is_released = hold.released.as_ref().is_some_and(|act| act.recorded);
+                let of = |hold: &Hold| (hold.id.clone(), hold.tenant.clone(), hold.trace.clone());
+                of(hold) == of(known) && !is_released
+            })
+        });
+        Ok(missing)
+    }
+
+    fn put_back(&self, holds: &mut Vec<Hold>) -> Result<(), HoldsError> {
+        for hold in self.missing(holds)? {
+            tracing::warn!(hold = hold.id, "a hold was lost without a release; it is put back");
+            holds.retain(|it| it.id != hold.id);
+            holds.push(hold);
+        }
+        Ok(())
     }
 
     /// Holds everything of a tenant, or the story of an id. It is durable when this returns.
@@ -165,6 +208,7 @@ impl Holds {
     /// Notes what is on record now. What was released and is on record is forgotten here.
     pub(super) fn recorded(&self, ids: &HashSet<String>) -> Result<(), HoldsError> {
         self.change(|holds| {
+            self.put_back(holds)?;
             for hold in holds.iter_mut() {
                 let acts = std::iter::once(&mut hold.added).chain(&mut hold.released);
                 for (act, name) in acts.zip(["added", "released"]) {
@@ -172,7 +216,12 @@ impl Holds {
                 }
             }
             holds.retain(|hold| !hold.released.as_ref().is_some_and(|act| act.recorded));
-            Ok(())
+            let Some(copy) = &self.copy else { return Ok(()) };
+            // A release that is not on record yet is not in the copy either.
+            let on_record = holds.iter().filter(|hold| hold.added.recorded);
+            let on_record: Vec<_> =
+                on_record.map(|hold| Hold { released: None, ..hold.clone() }).collect();
+            write(copy, &on_record)
         })
     }
 
@@ -180,6 +229,20 @@ impl Holds {
         &self,
         change: impl FnOnce(&mut Vec<Hold>) -> Result<(), HoldsError>,
     ) -> Result<(), HoldsError> {
+        // Let go of when it is dropped.
+        let _lock = self.lock()?;
+        let mut holds = self.read()?;
+        change(&mut holds)?;
+        let path = self.data.join(FILE);
+        write(&path, &holds)?;
+        give_to_owner(&self.data, &path).map_err(|source| HoldsError::Io {
+            doing: "give to the server",
+            path,
+            source,
+        })
+    }
+
+    fn lock(&self) -> Result<File, HoldsError> {
         let path = self.data.join(LOCK);
         let lock = || {
             let lock = File::options().create(true).truncate(false).write(true).open(&path)?;
@@ -187,24 +250,26 @@ impl Holds {
             give_to_owner(&self.data, &path)?;
             lock.lock().map(|()| lock)
         };
-        // Let go of when it is dropped.
-        let _lock = lock().map_err(|source| HoldsError::Io {
-            doing: "lock",
-            path: path.clone(),
-            source,
-        })?;
-        let mut holds = self.read()?;
-        change(&mut holds)?;
-        let path = self.data.join(FILE);
-        let bytes = serde_json::to_vec_pretty(&holds);
-        let bytes = bytes.map_err(|source| HoldsError::Damaged { path: path.clone(), source })?;
-        write_file(&path, &bytes)?;
-        give_to_owner(&self.data, &path).map_err(|source| HoldsError::Io {
-            doing: "give to the server",
-            path,
-            source,
-        })
+        lock().map_err(|source| HoldsError::Io { doing: "lock", path: path.clone(), source })
     }
+}
+
+/// The holds in a file; none without one.
+fn read(path: PathBuf) -> Result<Vec<Hold>, HoldsError> {
+    match std::fs::read(&path) {
+        Ok(bytes) => {
+            let read = serde_json::from_slice(&bytes);
+            read.map_err(|source| HoldsError::Damaged { path, source })
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(source) => Err(HoldsError::Io { doing: "read", path, source }),
+    }
+}
+
+fn write(path: &Path, holds: &[Hold]) -> Result<(), HoldsError> {
+    let bytes = serde_json::to_vec_pretty(holds);
+    let bytes = bytes.map_err(|source| HoldsError::Damaged { path: path.to_owned(), source })?;
+    Ok(write_file(path, &bytes)?)
 }
 
 /// How an act on a hold is named among those that are on record.
@@ -291,5 +356,49 @@ mod tests {
         std::fs::write(dir.path().join(FILE), "[{").unwrap();
         let error = Holds::of(dir.path()).read().unwrap_err();
         assert!(error.to_string().contains("nothing is pruned"), "{error}");
+    }
+
+    #[test]
+    fn who_prunes_keeps_others_from_holding_more_and_learns_of_what_was_held_meanwhile() {
+        let dir = tempfile::tempdir().unwrap();
+        let holds = Holds::of(dir.path());
+        let add = || {
+            let tenant = Tenant::new("acme").unwrap();
+            holds.add(tenant, None, "os:anna".into(), "case 7".into()).unwrap();
+        };
+        let before = holds.read().unwrap();
+        add();
+        assert!(holds.lock_if(&before).unwrap().is_none());
+        let now = holds.read().unwrap();
+        let held = holds.lock_if(&now).unwrap().unwrap();
+        let other = File::options().write(true).open(dir.path().join(LOCK)).unwrap();
+        assert!(other.try_lock().is_err(), "a command waits");
+        drop(held);
+        other.try_lock().unwrap();
+    }
+
+    #[test]
+    fn a_hold_that_is_lost_from_the_file_without_a_release_on_record_is_put_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let holds = Holds::of(dir.path()).with_copy(dir.path().join("copy.json"));
+        let tenant = Tenant::new("acme").unwrap();
+        let hold = holds.add(tenant, None, "os:anna".into(), "case 7".into()).unwrap();
+        let recorded = |act| holds.recorded(&HashSet::from([record_name(&hold.id, act)])).unwrap();
+        recorded("added");
+        let known = holds.read().unwrap();
+        let file = dir.path().join(FILE);
+        let text = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(&file, text.replace("acme", "nobody")).unwrap();
+        assert_eq!(holds.whole().unwrap(), known);
+        std::fs::remove_file(&file).unwrap();
+        assert_eq!(holds.whole().unwrap(), known);
+        assert_eq!(holds.read().unwrap(), known, "also for the commands");
+        holds.release(&hold.id, "os:ben".into(), "closed".into()).unwrap();
+        std::fs::remove_file(&file).unwrap();
+        assert_eq!(holds.whole().unwrap(), known, "a release that is not on record is none");
+        holds.release(&hold.id, "os:ben".into(), "closed".into()).unwrap();
+        assert_eq!(holds.whole().unwrap().len(), 1);
+        recorded("released");
+        assert_eq!(holds.whole().unwrap(), []);
     }
 }

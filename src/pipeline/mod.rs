@@ -159,6 +159,7 @@ impl Opened {
             consumers: progress.iter().filter(|(name, _)| *name != INDEX).map(of).collect(),
             exporter: exporter.clone(),
             is_one_missing: not_exported.is_some(),
+            found: recovery.head.size,
         };
         let upkeep = Keeping::start(config, &ledger, work).map_err(PipelineError::Consumer)?;
         let publisher = Publisher::start(Parts {

@@ -125,6 +125,9 @@ pub async fn repair(
     repair.build(&new)?;
     let (origin, entries) = record(config, mappings, &new, repair.findings(), by).await?;
     give_away(&config.data, &new).map_err(io_error("give to the server", &new))?;
+    // IMPORTANT: held until all is put aside, so that no server starts on the new ledger with the
+    // cursors and the key of the old one.
+    let _lock = Repair::lock(&new)?;
     // IMPORTANT: one step, so that there is never no ledger, which would be begun anew.
     let exchanged = rustix::fs::renameat_with(CWD, &new, CWD, &dir, RenameFlags::EXCHANGE);
     exchanged.map_err(|error| io_error("exchange the ledger with", &new)(error.into()))?;

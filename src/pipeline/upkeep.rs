@@ -13,8 +13,11 @@ use crate::elasticsearch::{Client, DeadLetterError, Exporter};
 use crate::entry::{Kind, format_ns};
 use crate::export::{ConsumerStatus, thread};
 use crate::intake::{Fact, Intake, IntakeError, LedgerAct, OperatorAction};
-use crate::ledger::{Due, Expiry, Ledger, PublicLog, PublicLogError, RewriteError, Upkeep};
+use crate::ledger::{
+    Due, Expiry, Ledger, PublicLog, PublicLogError, ReadError, RewriteError, Upkeep,
+};
 use crate::store::{AuditStore, StoreError};
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -38,6 +41,11 @@ const LONGEST_REST: Duration = Duration::from_millis(250);
 const RETRY: Duration = Duration::from_mins(10);
 
 const DAY_NS: u64 = 24 * 60 * 60 * 1_000_000_000;
+
+/// How much later than the newest entry of before the start the clock may be, in days, the time
+/// since the start not counted. Nothing is pruned by a clock that is later still: one that starts in
+/// another decade would end the time of every body at once.
+const MAX_PAUSE_DAYS: u64 = 14;
 
 /// Who prunes, as the entries say.
 const ACTOR: &str = "spanledger:retention";
@@ -85,6 +93,14 @@ enum UpkeepError {
     Store(#[from] StoreError),
     #[error("nothing is pruned: dead letters cannot be read")]
     Letters(#[from] DeadLetterError),
+    #[error("nothing is pruned: the newest entry cannot be read, so the clock cannot be judged")]
+    Newest(#[from] ReadError),
+    #[error(
+        "nothing is pruned: the clock says {now}, more than {MAX_PAUSE_DAYS} days after the newest \
+         entry of before the start ({newest}); put the clock right, or, if it is right, restart when \
+         new entries have come"
+    )]
+    Clock { now: String, newest: String },
     #[error("what was to be done could not be put on record")]
     Record(#[from] IntakeError),
 }
@@ -98,6 +114,8 @@ pub(super) struct Work {
     pub(super) exporter: Option<Exporter<Client>>,
     /// Whether one of them could not be started, so that nobody knows how far it is.
     pub(super) is_one_missing: bool,
+    /// Entries that were there before this start.
+    pub(super) found: u64,
 }
 
 /// The running upkeep. Dropped, it ends in its own time.
@@ -117,7 +135,10 @@ impl Keeping {
         let keeper = Keeper {
             upkeep: ledger.upkeep(),
             work,
-            holds: Holds::of(&config.data),
+            holds: Holds::of(&config.data).with_copy(config.keys.join("holds.json")),
+            ledger: ledger.clone(),
+            reserve_bytes: config.ledger.reserve_bytes,
+            started: (now_ns(), Instant::now()),
             log: log_dir(&config.data),
             compress_after: config.compress_after,
             retention: config.retention.clone(),
@@ -161,6 +182,10 @@ struct Keeper {
     upkeep: Upkeep,
     work: Work,
     holds: Holds,
+    ledger: Ledger,
+    reserve_bytes: u64,
+    /// When, by the clock of the day and by one that nobody sets.
+    started: (u64, Instant),
     log: PathBuf,
     compress_after: Option<Duration>,
     retention: Retention,
@@ -175,6 +200,7 @@ impl Keeper {
         let look = look.clamp(SHORTEST_LOOK, LOOK);
         let (mut pack_at, mut prune_at) = (Instant::now(), Instant::now());
         let (mut pack_trouble, mut prune_trouble) = (None, None);
+        let mut announced = HashSet::new();
         while self.rest(look) {
             let hold_trouble = self.told(self.record_holds());
             if Instant::now() >= pack_at {
@@ -184,7 +210,7 @@ impl Keeper {
                 pack_trouble = self.told(packed);
             }
             if self.retention.prune && Instant::now() >= prune_at {
-                let pruned = self.prune();
+                let pruned = self.prune(&mut announced);
                 prune_at = later(match &pruned {
                     Ok(true) => self.retention.every,
                     Ok(false) => Duration::ZERO,
@@ -226,12 +252,20 @@ impl Keeper {
         }
     }
 
-    /// Packs what is old enough. What is damaged keeps no other segment waiting.
+    /// Packs what is old enough. What is damaged keeps no other segment waiting. A disk that is nearly
+    /// full is left to the entries that come: both forms of a segment are there for a while.
     fn pack(&self) -> Result<(), UpkeepError> {
+        if self.ledger.status().disk_full.is_some() {
+            return Ok(());
+        }
         let since = self.compress_after.and_then(|after| SystemTime::now().checked_sub(after));
         let Some(since) = since else { return Ok(()) };
         let mut failed = None;
         for first in self.upkeep.unpacked(since) {
+            if !self.upkeep.has_room(first, self.reserve_bytes) {
+                tracing::debug!(first, "not enough room to pack a segment");
+                continue;
+            }
             match self.upkeep.pack(first, &mut self.pace()) {
                 Ok(done) => {
                     self.status.packed.fetch_add(1, Ordering::Relaxed);
@@ -264,9 +298,22 @@ impl Keeper {
         Ok(settled.unwrap_or(u64::MAX).min(signed).min(letter))
     }
 
+    /// The time by which bodies are judged, nanoseconds since 1970.
+    fn now(&self) -> Result<u64, UpkeepError> {
+        let (started_ns, started) = self.started;
+        let newest = match self.work.found.checked_sub(1) {
+            Some(last) => self.ledger.reader().get(last)?.map(|entry| entry.received_ns),
+            None => None,
+        };
+        let (now, newest) = (now_ns(), newest.unwrap_or(started_ns));
+        if is_plausible(now, newest, started.elapsed()) {
+            return Ok(now);
+        }
+        Err(UpkeepError::Clock { now: format_ns(now), newest: format_ns(newest) })
+    }
+
     /// Bodies of a class go when they were received before that.
-    fn expiries(&self) -> Vec<Expiry> {
-        let now = now_ns();
+    fn expiries(&self, now: u64) -> Vec<Expiry> {
         let classes = self.retention.classes.iter();
         let finite = classes.filter_map(|(class, it)| Some((*class, it.days?)));
         finite
@@ -277,30 +324,62 @@ impl Keeper {
             .collect()
     }
 
-    /// Prunes what is due. `false` when there was nothing that may be looked at yet.
-    fn prune(&self) -> Result<bool, UpkeepError> {
+    /// Prunes what is due. `false` when there was nothing that may be looked at yet. What is damaged
+    /// keeps no other segment waiting.
+    fn prune(&self, announced: &mut HashSet<(u64, u8, u64)>) -> Result<bool, UpkeepError> {
         let limit = self.limit()?;
         if limit == 0 {
             return Ok(false);
         }
+        let expiries = self.expiries(self.now()?);
         let (holds, held) = self.held()?;
         let has = |entry: &crate::ledger::EntryRef<'_>| held.has(entry);
-        for due in self.upkeep.due(limit, &self.expiries(), &has, &mut self.pace())? {
+        let mut failed = None;
+        for due in self.upkeep.due(limit, &expiries, &has, &mut self.pace()) {
+            let due = match due {
+                Ok(due) => due,
+                Err(stopped @ RewriteError::Stopped) => return Err(stopped.into()),
+                Err(error) => {
+                    failed = Some(error);
+                    continue;
+                }
+            };
             if self.holds.read()? != holds {
                 // Somebody holds something else now: what is due is found anew.
                 return Ok(false);
             }
-            self.runtime.block_on(self.work.intake.record_act(&self.act(&due)))?;
-            let done = self.upkeep.prune(&due, &has, &mut self.pace())?;
-            self.status.pruned.fetch_add(done.pruned, Ordering::Relaxed);
-            self.freed(done.before_bytes, done.after_bytes);
-            tracing::info!(first = due.first, entries = done.pruned, "pruned a segment");
+            // Said once, however often it is tried: such an entry stays for ever.
+            let name = (due.first, due.expiry.class, due.entries);
+            if !announced.contains(&name) {
+                self.runtime.block_on(self.work.intake.record_act(&self.act(&due)))?;
+                announced.insert(name);
+            }
+            let mut last_look = None;
+            let done = self.upkeep.prune(&due, &has, &mut self.pace(), || {
+                let lock = self.holds.lock_if(&holds);
+                let (lock, looked) = lock.map_or_else(|e| (None, Err(e)), |lock| (lock, Ok(())));
+                last_look = Some(looked);
+                lock
+            });
+            match (done, last_look) {
+                (Ok(done), _) => {
+                    announced.remove(&name);
+                    self.status.pruned.fetch_add(done.pruned, Ordering::Relaxed);
+                    self.freed(done.before_bytes, done.after_bytes);
+                    tracing::info!(first = due.first, entries = done.pruned, "pruned a segment");
+                }
+                (Err(_), Some(Err(error))) => return Err(error.into()),
+                // Somebody held something else meanwhile.
+                (Err(RewriteError::Stopped), Some(Ok(()))) => return Ok(false),
+                (Err(stopped @ RewriteError::Stopped), None) => return Err(stopped.into()),
+                (Err(error), _) => failed = Some(error),
+            }
         }
-        Ok(true)
+        failed.map_or(Ok(true), |error| Err(error.into()))
     }
 
     fn held(&self) -> Result<(Vec<super::holds::Hold>, Held), UpkeepError> {
-        let holds = self.holds.read()?;
+        let holds = self.holds.whole()?;
         // In a store that several ledgers share the sequences would not be ours.
         let store = self.work.store.followed().unwrap_or(&*self.work.store);
         let held = Held::find(&holds, store)?;
@@ -338,8 +417,8 @@ impl Keeper {
 
     /// Puts on record what was held and released and is not on record yet.
     fn record_holds(&self) -> Result<(), UpkeepError> {
-        let mut recorded = std::collections::HashSet::new();
-        for hold in self.holds.read()? {
+        let mut recorded = HashSet::new();
+        for hold in self.holds.whole()? {
             let acts = [("added", Some(&hold.added)), ("released", hold.released.as_ref())];
             for (name, act) in acts {
                 let Some(act) = act.filter(|act| !act.recorded) else { continue };
@@ -372,6 +451,14 @@ impl Keeper {
     }
 }
 
+/// Whether a clock can be right that says `now`, that long after a start before which the newest entry
+/// was received at `newest`; nanoseconds since 1970.
+fn is_plausible(now: u64, newest: u64, since_start: Duration) -> bool {
+    let since_start = u64::try_from(since_start.as_nanos()).unwrap_or(u64::MAX);
+    let pause = MAX_PAUSE_DAYS.saturating_mul(DAY_NS);
+    now <= newest.saturating_add(pause).saturating_add(since_start)
+}
+
 fn later(time: Duration) -> Instant {
     let now = Instant::now();
     now.checked_add(time).unwrap_or(now)
@@ -380,4 +467,23 @@ fn later(time: Duration) -> Instant {
 fn now_ns() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_far_behind_the_newest_entry_prunes_nothing() {
+        let newest = 1_795_241_529_000_000_000;
+        let in_days = |days: u64| newest + days * DAY_NS;
+        let days = |days: u64| Duration::from_hours(24 * days);
+        assert!(is_plausible(in_days(14), newest, Duration::ZERO));
+        assert!(!is_plausible(in_days(15), newest, Duration::ZERO), "2036 at boot is one of them");
+        // A server that runs for a year sees a year pass.
+        assert!(is_plausible(in_days(365), newest, days(352)));
+        assert!(!is_plausible(in_days(365), newest, days(350)));
+        // A clock that is behind keeps everything anyway.
+        assert!(is_plausible(0, newest, Duration::ZERO));
+    }
 }

@@ -28,6 +28,15 @@ fn yes() -> bool {
     true
 }
 
+/// Nothing is held that was not held before.
+fn same() -> Option<()> {
+    Some(())
+}
+
+fn all_due(found: Vec<Result<Due, RewriteError>>) -> Vec<Due> {
+    found.into_iter().collect::<Result<_, _>>().unwrap()
+}
+
 fn pack_all(ledger: &Ledger) -> Vec<Rewritten> {
     let upkeep = ledger.upkeep();
     let firsts = upkeep.unpacked(SystemTime::now());
@@ -182,12 +191,12 @@ async fn pruning_takes_the_bodies_of_one_class_and_leaves_every_proof() {
     let upkeep = ledger.upkeep();
     let expiry = Expiry { class: 1, before_ns: u64::MAX };
     let third = |entry: &EntryRef<'_>| entry.sequence == 3;
-    let due = upkeep.due(30, &[expiry], &third, &mut yes).unwrap();
+    let due = all_due(upkeep.due(30, &[expiry], &third, &mut yes));
     assert!(due.iter().all(|due| due.end <= 30 && due.entries > 0), "{due:?}");
     let end = due.last().unwrap().end;
     let announced: u64 = due.iter().map(|due| due.entries).sum();
     let pruned: u64 =
-        due.iter().map(|due| upkeep.prune(due, &third, &mut yes).unwrap().pruned).sum();
+        due.iter().map(|due| upkeep.prune(due, &third, &mut yes, same).unwrap().pruned).sum();
     assert_eq!(announced, pruned);
     for (old, new) in before.iter().zip(each(&ledger.reader())) {
         let goes = old.retention_class == 1 && old.sequence < end && old.sequence != 3;
@@ -196,9 +205,9 @@ async fn pruning_takes_the_bodies_of_one_class_and_leaves_every_proof() {
         assert_eq!(new.as_ref().leaf_record(), old.as_ref().leaf_record());
     }
     // It is done once: what is left of the class is held, or above the limit.
-    assert_eq!(upkeep.due(30, &[expiry], &third, &mut yes).unwrap(), []);
+    assert_eq!(all_due(upkeep.due(30, &[expiry], &third, &mut yes)), []);
     let nobody = |_: &EntryRef<'_>| false;
-    let released = upkeep.due(30, &[expiry], &nobody, &mut yes).unwrap();
+    let released = all_due(upkeep.due(30, &[expiry], &nobody, &mut yes));
     assert_eq!(released.iter().map(|due| due.entries).collect::<Vec<_>>(), [1]);
     ledger.close().await.unwrap();
     let report = verify_against(dir.path(), &[head], None, |_| {}).unwrap();
@@ -214,8 +223,8 @@ async fn nothing_of_a_pruned_body_is_left_in_any_file() {
     let nobody = |_: &EntryRef<'_>| false;
     let all = [0, 1].map(|class| Expiry { class, before_ns: u64::MAX });
     // From plain files: pruning packs them.
-    for due in upkeep.due(u64::MAX, &all, &nobody, &mut yes).unwrap() {
-        upkeep.prune(&due, &nobody, &mut yes).unwrap();
+    for due in all_due(upkeep.due(u64::MAX, &all, &nobody, &mut yes)) {
+        upkeep.prune(&due, &nobody, &mut yes, same).unwrap();
     }
     let reader = ledger.reader();
     let left: Vec<_> = each(&reader).into_iter().filter(|entry| !entry.pruned).collect();
@@ -240,7 +249,7 @@ async fn a_body_stays_until_its_time_is_over() {
     let nobody = |_: &EntryRef<'_>| false;
     let due = |class, before_ns| {
         let expiry = [Expiry { class, before_ns }];
-        ledger.upkeep().due(u64::MAX, &expiry, &nobody, &mut yes).unwrap()
+        all_due(ledger.upkeep().due(u64::MAX, &expiry, &nobody, &mut yes))
     };
     assert_eq!(due(0, received), []);
     assert_eq!(due(7, u64::MAX), []);
@@ -250,6 +259,67 @@ async fn a_body_stays_until_its_time_is_over() {
     assert_eq!(due(0, received + newest), []);
     assert_eq!(due(0, received + newest + 1).len(), 1);
     let forever = Expiry { class: 0, before_ns: u64::MAX };
-    let below = ledger.upkeep().due(all[0].end - 1, &[forever], &nobody, &mut yes).unwrap();
+    let below = all_due(ledger.upkeep().due(all[0].end - 1, &[forever], &nobody, &mut yes));
     assert_eq!(below, [], "a segment that reaches beyond the limit is left alone");
+}
+
+#[tokio::test]
+async fn what_is_held_while_a_segment_is_rewritten_stops_it_before_anything_is_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = filled(dir.path()).await;
+    let before = each(&ledger.reader());
+    let upkeep = ledger.upkeep();
+    let nobody = |_: &EntryRef<'_>| false;
+    let expiry = [Expiry { class: 1, before_ns: u64::MAX }];
+    let due = all_due(upkeep.due(u64::MAX, &expiry, &nobody, &mut yes));
+    let new = path(dir.path(), due[0].first, "packed.new");
+    let stopped = upkeep.prune(&due[0], &nobody, &mut yes, || {
+        assert!(new.exists(), "it is asked when all is written");
+        None::<()>
+    });
+    assert!(matches!(stopped, Err(RewriteError::Stopped)), "{stopped:?}");
+    assert_eq!(each(&ledger.reader()), before);
+    assert_eq!(files(dir.path(), ".new").len() + files(dir.path(), ".packed").len(), 0);
+
+    /// Tells when it is given up whether the new file was in its place.
+    struct Guard<'a>(&'a std::cell::Cell<bool>, std::path::PathBuf);
+    impl Drop for Guard<'_> {
+        fn drop(&mut self) {
+            self.0.set(self.1.exists());
+        }
+    }
+    let in_place = std::cell::Cell::new(false);
+    let packed = path(dir.path(), due[0].first, PACKED);
+    upkeep.prune(&due[0], &nobody, &mut yes, || Some(Guard(&in_place, packed))).unwrap();
+    assert!(in_place.get());
+}
+
+#[tokio::test]
+async fn a_damaged_segment_keeps_no_other_one_from_being_pruned() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = filled(dir.path()).await;
+    let upkeep = ledger.upkeep();
+    let nobody = |_: &EntryRef<'_>| false;
+    let expiry = [Expiry { class: 1, before_ns: u64::MAX }];
+    let sound = all_due(upkeep.due(u64::MAX, &expiry, &nobody, &mut yes));
+    let oldest = path(dir.path(), 0, SEGMENT);
+    let mut bytes = std::fs::read(&oldest).unwrap();
+    let at = bytes.len() / 2;
+    bytes[at] ^= 1;
+    std::fs::write(&oldest, bytes).unwrap();
+    let found = upkeep.due(u64::MAX, &expiry, &nobody, &mut yes);
+    assert!(matches!(found[0], Err(RewriteError::Read(_))), "{found:?}");
+    let others: Vec<_> = found.into_iter().filter_map(Result::ok).collect();
+    assert!(!others.is_empty());
+    assert_eq!(others, sound[sound.len() - others.len()..]);
+    let stopped = upkeep.due(u64::MAX, &expiry, &nobody, &mut || false);
+    assert!(matches!(stopped[..], [Err(RewriteError::Stopped)]), "{stopped:?}");
+}
+
+#[tokio::test]
+async fn packing_asks_for_the_room_of_the_segment_and_of_the_reserve() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = filled(dir.path()).await;
+    assert!(ledger.upkeep().has_room(0, 0));
+    assert!(!ledger.upkeep().has_room(0, u64::MAX));
 }
