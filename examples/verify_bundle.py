@@ -6,7 +6,11 @@
 A second implementation of what docs/evidence.md describes: Python's standard library and, for
 Ed25519, the package `cryptography`. It fetches nothing and asks nobody.
 
-Exit codes: 0 everything is proved, 1 the bundle cannot be read, 3 something is false or unproved.
+Exit codes: 0 everything is proved; 1 the bundle cannot be read; 3 something is false or unproved;
+4 partial: nothing is false, and the bundle has no body of some entries (it says that they were
+pruned; nothing but the ledger can show that), or says itself that the story has more entries.
+
+Not checked, and said so: report.html and INSTRUCTIONS.txt, which `spanledger verify` compares.
 """
 
 import argparse
@@ -22,6 +26,8 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 FORMAT = "spanledger-evidence/1"
+FIXED = {"manifest.json", "INSTRUCTIONS.txt", "report.html", "checkpoint", "keys"}
+PARTIAL = 4  # exit code
 RECORD = struct.Struct("<B16s16sQQ8sBB32sB")  # docs/evidence.md draws it
 ED25519 = 1  # algorithm byte of a key, c2sp.org/signed-note
 
@@ -104,6 +110,7 @@ def check_entry(sequence, proof, body, size, root):
     leaf = sha256(b"\x00", record)
     demand(leaf.hex() == proof["leaf_hash"], "the leaf hash is not that of the leaf record")
     if proof["pruned"]:
+        demand(proof["pruned"] is True, "pruned is neither true nor false")
         demand(body is None, "there is a body of a pruned entry")
     else:
         demand(body is not None, "the body is not there")
@@ -130,7 +137,7 @@ def check_commitments(record, salts, body):
 
 
 def check(file, key):
-    """Everything that the bundle says and a signature can show. Gives its manifest."""
+    """Everything that a signature can show. Gives manifest, size, root and entries without body."""
     with zipfile.ZipFile(file) as bundle:
         names = bundle.namelist()
         demand(len(set(names)) == len(names), "a file is there twice")
@@ -143,9 +150,10 @@ def check(file, key):
     for name, stated in manifest["files"].items():
         demand(sha256(files[name]).hex() == stated, f"{name} is not the file of the manifest")
     demand("checkpoint" in files, "nothing is signed")
+    demand(manifest["entries"] or manifest["elsewhere"], "the bundle has no entry")
     origin, size, root = read_checkpoint(files["checkpoint"].decode(), key)
     demand(origin == manifest["origin"], "the checkpoint is another log's")
-    seen = []
+    seen, bodiless, expected = [], 0, set(FIXED)
     for sequence in manifest["entries"]:
         name = f"{sequence:020}.json"
         demand(f"proofs/{name}" in files, f"proofs/{name} is not there")
@@ -155,11 +163,15 @@ def check(file, key):
         except False_ as error:
             raise False_(f"entry {sequence}: {error}") from None
         seen.append((sequence, *place))
+        bodiless += proof["pruned"]
+        expected |= {f"proofs/{name}"} | (set() if proof["pruned"] else {f"entries/{name}"})
+    for name in sorted(set(files) ^ expected):
+        raise False_(f"{name} " + ("belongs to no entry" if name in files else "is not there"))
     seen.sort()
     for (before, tenant, number), (after, other, later) in zip(seen, seen[1:]):
         demand(before < after and number < later, f"entry {after} stands in the wrong place")
         demand(tenant == other, f"entry {after} is another tenant's")
-    return manifest, size, root
+    return manifest, size, root, bodiless
 
 
 def main():
@@ -168,16 +180,24 @@ def main():
     parser.add_argument("--key", required=True, help="NAME+ID+BASE64, as the operator published it")
     arguments = parser.parse_args()
     try:
-        manifest, size, root = check(arguments.bundle, read_key(arguments.key))
+        manifest, size, root, bodiless = check(arguments.bundle, read_key(arguments.key))
     except False_ as error:
         print(f"compromised: {error}")
         return 3
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         print(f"cannot be read: {error!r}", file=sys.stderr)
         return 1
-    print(f"ok: {len(manifest['entries'])} entries of {manifest['asked']!r}")
+    partial = bodiless or manifest["elsewhere"] or manifest["truncated"]
+    entries = len(manifest["entries"])
+    print(f"{'partial' if partial else 'ok'}: {entries} entries of {manifest['asked']!r}")
     print(f"  in the tree of {size} entries with the root {root.hex()}")
-    return 0
+    print(f"  the bundle says: tenant {manifest['tenant']!r}, asked {manifest['asked']!r}")
+    if bodiless:
+        print(f"  the bundle has no body of {bodiless} of them; it says that they were pruned")
+    if manifest["elsewhere"] or manifest["truncated"]:
+        print("  the story has entries that are not in the bundle")
+    print("  not checked: report.html and INSTRUCTIONS.txt; spanledger verify --bundle compares them")
+    return PARTIAL if partial else 0
 
 
 if __name__ == "__main__":

@@ -190,6 +190,7 @@ async fn whoever_makes_a_bundle_anew_is_found_by_both_implementations() {
     if let Some((code, said)) = python(&sound) {
         assert_eq!(code, 0, "{said}");
         assert!(said.starts_with("ok: 9 entries of 'run-1'"), "{said}");
+        assert!(said.contains("not checked: report.html"), "{said}");
     }
     // With the keys that came with it nobody can say who signed.
     let trusting = check_bundle(&sound, &[]);
@@ -205,12 +206,63 @@ async fn whoever_makes_a_bundle_anew_is_found_by_both_implementations() {
         if code == Code::RetentionTrimmed {
             // Its hash still proves it, so nobody can give it another body later.
             assert_eq!(checked.verdict(), Verdict::Partial, "{what}: {findings:?}");
+            let said = findings.iter().find(|it| it.code == code).unwrap();
+            assert!(said.message.contains("it says that it was pruned"), "{said:?}");
+            if let Some((exit, said)) = python(&bundle) {
+                assert_eq!(exit, 4, "{what}: {said}");
+                assert!(said.starts_with("partial: ") && said.contains("no body of 1"), "{said}");
+            }
             continue;
         }
         assert_eq!(checked.verdict(), Verdict::Compromised, "{what}: {findings:?}");
         if let Some((exit, said)) = python(&bundle) {
             assert!(exit == 3 || (exit == 1 && what.contains("hash of a path")), "{what}: {said}");
         }
+    }
+}
+
+/// Writes a bundle anew around its entries, with a manifest that has the right hashes.
+const REWRITE: &str = r#"
+import hashlib, json, sys, zipfile
+_, source, target, change = sys.argv
+files = {name: zipfile.ZipFile(source).read(name) for name in zipfile.ZipFile(source).namelist()}
+manifest = json.loads(files.pop("manifest.json"))
+exec(change)
+manifest["files"] = {name: hashlib.sha256(bytes).hexdigest() for name, bytes in files.items()}
+with zipfile.ZipFile(target, "w") as bundle:
+    bundle.writestr("manifest.json", json.dumps(manifest))
+    for name, bytes in files.items():
+        bundle.writestr(name, bytes)
+"#;
+
+#[tokio::test]
+async fn the_other_implementation_takes_no_file_that_no_entry_needs_and_no_bundle_without_entries()
+{
+    if clients::is_skipped("evidence") {
+        return;
+    }
+    let small = Small::of(6).await;
+    let dir = tempfile::tempdir().unwrap();
+    let (source, target) = (dir.path().join("source.zip"), dir.path().join("target.zip"));
+    std::fs::write(&source, small.bundle()).unwrap();
+    let changes = [
+        ("pass", 0, "ok: "),
+        ("files['entries/99.json'] = b'{}'", 3, "entries/99.json belongs to no entry"),
+        ("files['proof-of-innocence.html'] = b'x'", 3, "belongs to no entry"),
+        ("del files['keys']", 3, "keys is not there"),
+        (
+            "manifest['entries'] = []; files = {k: v for k, v in files.items() if '/' not in k}",
+            3,
+            "the bundle has no entry",
+        ),
+        ("manifest['truncated'] = True", 4, "the story has entries that are not in the bundle"),
+    ];
+    for (change, expected, why) in changes {
+        let mut rewrite = Command::new("python3");
+        let rewritten = rewrite.args(["-c", REWRITE]).arg(&source).arg(&target).arg(change);
+        assert!(rewritten.status().unwrap().success(), "{change}");
+        let (code, said) = python(&target, &small.verifier().to_string());
+        assert!(code == expected && said.contains(why), "{change}: {code} {said}");
     }
 }
 

@@ -199,7 +199,8 @@ async fn the_entry_says_who_erased_what_and_why_and_names_nobody() {
     assert!(!body.contains("alice-1964"), "{body}");
     let entry: Entry<'_> = serde_json::from_str(&body).unwrap();
     assert_eq!(entry.audit.kind, Kind::Erasure);
-    assert_eq!(entry.audit.actor.id.as_deref(), Some("ada"));
+    assert_eq!(entry.audit.actor.id.as_deref(), Some("local"));
+    assert_eq!(entry.user.name.as_deref(), Some("ada"), "his own word is a claim");
     assert_eq!(entry.audit.actor.source.as_deref(), Some("asserted"));
     assert_eq!(entry.event.reason.as_deref(), Some("request 17 of 2026"));
     assert_eq!(entry.audit.target.kind.as_deref(), Some("subject"));

@@ -109,7 +109,7 @@ pub(super) async fn erase(
 
 fn not_erased(error: &ErasureError) -> Problem {
     match error {
-        ErasureError::Invalid(_) | ErasureError::NamesSubject => {
+        ErasureError::Invalid(_) | ErasureError::NamesSubject(_) => {
             Problem::parameter(format!("{error}."))
         }
         ErasureError::Keys(_) | ErasureError::Record(_) => {

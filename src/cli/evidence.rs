@@ -7,7 +7,11 @@ use super::verify_args::EvidenceArgs;
 use crate::evidence::{Verdict, check_bundle};
 use std::fs::OpenOptions;
 use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
+
+/// Permissions of a file that is made: its owner's alone.
+const FILE_MODE: u32 = 0o600;
 
 /// Standard output, where a file is asked for.
 const STDOUT: &str = "-";
@@ -57,6 +61,23 @@ pub(super) fn write(path: &Path, force: bool, bytes: &[u8]) -> Result<(), Comman
     let failed = |source| CommandError::Write { path: path.to_owned(), source };
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true).create_new(!force);
+    // Evidence is what people and agents said: for others to read once its owner says so.
+    options.mode(FILE_MODE);
     let mut file = options.open(path).map_err(failed)?;
     file.write_all(bytes).and_then(|()| file.sync_all()).map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    #[test]
+    fn a_bundle_is_made_for_its_owner_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("evidence.zip");
+        write(&path, false, b"x").unwrap();
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, FILE_MODE);
+    }
 }

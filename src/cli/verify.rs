@@ -263,7 +263,9 @@ fn bundle_text(checked: &Checked) -> String {
     if let Some(manifest) = &checked.manifest {
         let entries = checked.items.len();
         let (asked, tenant) = (clean(&manifest.asked), clean(&manifest.tenant));
-        let _ = writeln!(text, "  {entries} entries of {asked} (tenant {tenant})");
+        let _ = writeln!(text, "  {entries} entries");
+        // No signature covers these.
+        let _ = writeln!(text, "  the bundle says: tenant {tenant}, asked {asked}");
         let _ =
             writeln!(text, "  made {} by {}", clean(&manifest.made_at), clean(&manifest.made_by));
     }

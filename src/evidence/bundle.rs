@@ -9,6 +9,7 @@ use super::format::{
 use super::report::report;
 use super::verdict::{Code, Findings, Place, Verdict};
 use super::zip::{self, Member, TooLarge};
+use crate::convert::ids::further_forms;
 use crate::ledger::checkpoint::{SignedCheckpoint, VerifierKey};
 use crate::ledger::{LeafRecord, TreeHead, merkle};
 use sha2::{Digest as _, Sha256};
@@ -43,8 +44,7 @@ impl Parts {
         let head = checkpoint.as_ref().map(|it| it.checkpoint.head);
         manifest.checkpoint = head.map(|it| Covered { size: it.size, root: hex(&it.root) });
         manifest.entries = items.iter().map(|item| item.proof.sequence).collect();
-        let versions: BTreeSet<_> = items.iter().map(|it| hex(&it.leaf.mapping_version)).collect();
-        manifest.mapping_versions = versions.into_iter().collect();
+        manifest.mapping_versions = mapping_versions(&items);
         manifest.verdict = Some(findings.verdict());
         manifest.findings = findings.listed().to_vec();
         let mut files: Vec<(String, Vec<u8>)> = vec![
@@ -67,6 +67,12 @@ impl Parts {
         members.extend(files.iter().map(|(name, bytes)| Member { name, bytes }));
         zip::write(&members)
     }
+}
+
+/// Versions of the mappings that made the bodies.
+fn mapping_versions(items: &[Item]) -> Vec<String> {
+    let versions: BTreeSet<_> = items.iter().map(|it| hex(&it.leaf.mapping_version)).collect();
+    versions.into_iter().collect()
 }
 
 /// JSON as a person reads it.
@@ -101,6 +107,9 @@ fn judge(
         }
         None => findings.add(Code::Unsigned, place, "there is no signed checkpoint"),
     }
+    if items.is_empty() && manifest.elsewhere.is_empty() {
+        findings.add(Code::Missing, Place::file(MANIFEST), "the bundle has no entry");
+    }
     check_items(items, checkpoint.map(|it| &it.checkpoint.head), findings);
     for id in &manifest.elsewhere {
         let text = format!("entry {id} of the story is in another ledger");
@@ -126,6 +135,8 @@ pub struct Checked {
     pub signers: Vec<String>,
     /// What was found.
     pub findings: Findings,
+    /// The keys that were asked for.
+    trust: Trust,
 }
 
 /// Checks a bundle. Nothing else is looked at, and nothing is fetched. With no key given the one
@@ -138,6 +149,7 @@ pub fn check_bundle(file: &[u8], given: &[VerifierKey]) -> Checked {
         head: None,
         signers: Vec::new(),
         findings,
+        trust: Trust { keys: Vec::new(), from: KeySource::Given },
     };
     let members = match zip::read(file) {
         Ok(members) => members,
@@ -194,40 +206,109 @@ impl Checked {
                 None
             }
         });
-        let trust = if given.is_empty() {
-            let lines = files.get(KEYS).map(|it| String::from_utf8_lossy(it)).unwrap_or_default();
-            let keys = lines.lines().filter_map(|line| VerifierKey::parse(line).ok()).collect();
-            Trust { keys, from: KeySource::Bundled }
+        let lines = files.get(KEYS).map(|it| String::from_utf8_lossy(it)).unwrap_or_default();
+        let beside: Vec<_> =
+            lines.lines().filter_map(|line| VerifierKey::parse(line).ok()).collect();
+        self.trust = if given.is_empty() {
+            Trust { keys: beside.clone(), from: KeySource::Bundled }
         } else {
             Trust { keys: given.to_vec(), from: KeySource::Given }
         };
-        self.signers = judge(manifest, &self.items, signed.as_ref(), &trust, &mut self.findings);
+        self.signers =
+            judge(manifest, &self.items, signed.as_ref(), &self.trust, &mut self.findings);
+        let whole = self.items.len() == manifest.entries.len();
+        if whole && manifest.made_by == PROGRAM {
+            // What the bundle says of itself follows from what is in it, by the keys in it.
+            let mut again = Findings::default();
+            let trust = Trust { keys: beside, from: KeySource::Beside };
+            judge(manifest, &self.items, signed.as_ref(), &trust, &mut again);
+            self.told(manifest, files, &again);
+        } else if whole {
+            let text = format!(
+                "it says that {:?} made it, and this is {PROGRAM:?}: report.html, INSTRUCTIONS.txt and the verdict \
+                 that it tells were not checked; draw the report anew with --report FILE",
+                manifest.made_by
+            );
+            self.findings.weigh(Code::FieldMismatch, Verdict::Partial, Place::file(REPORT), text);
+        }
+        self.asked(manifest);
         self.head = signed.map(|it| it.checkpoint.head);
         let covered = self.head.map(|it| Covered { size: it.size, root: hex(&it.root) });
         if covered != manifest.checkpoint {
             let text = "it names another tree than the checkpoint";
             self.findings.add(Code::FieldMismatch, Place::file(MANIFEST), text);
         }
-        // Another version may draw it in another way.
-        let drawn = manifest.made_by == PROGRAM && self.items.len() == manifest.entries.len();
-        let shown = files.get(REPORT).copied().unwrap_or_default();
-        if drawn && report(manifest, &self.items).as_bytes() != shown {
-            let text = "the report is not what these entries make";
-            self.findings.add(Code::FieldMismatch, Place::file(REPORT), text);
+        if whole && manifest.mapping_versions != mapping_versions(&self.items) {
+            let text = "the versions of the mappings are not those of the entries";
+            self.findings.add(Code::FieldMismatch, Place::file(MANIFEST), text);
+        }
+    }
+
+    /// What a person reads first, for a bundle of this version: another may say it in another way.
+    fn told(&mut self, manifest: &Manifest, files: &BTreeMap<&str, &[u8]>, again: &Findings) {
+        let shown = |name| files.get(name).copied().unwrap_or_default();
+        let mut differs = |name, text: &str| {
+            self.findings.add(Code::FieldMismatch, Place::file(name), text);
+        };
+        if report(manifest, &self.items).as_bytes() != shown(REPORT) {
+            differs(REPORT, "the report is not what these entries make");
+        }
+        if TEXT.as_bytes() != shown(INSTRUCTIONS) {
+            differs(INSTRUCTIONS, "the instructions are not those of the program");
+        }
+        if manifest.verdict != Some(again.verdict()) || manifest.findings != again.listed() {
+            differs(MANIFEST, "the verdict that it tells is not the one of these entries");
+        }
+    }
+
+    /// Whether an entry carries the id that was asked for. No signature covers that name, and in a
+    /// body that was pruned it may have stood.
+    fn asked(&mut self, manifest: &Manifest) {
+        let plain = |text: &str| -> String {
+            let plain = text.chars().filter(|c| c.is_alphanumeric());
+            plain.flat_map(char::to_lowercase).collect()
+        };
+        let forms: Vec<String> = std::iter::once(manifest.asked.clone())
+            .chain(further_forms(&manifest.asked))
+            .map(|form| plain(&form))
+            .filter(|form| !form.is_empty())
+            .collect();
+        let carries = |item: &Item| {
+            let body = item.body.as_deref().map(|it| plain(&String::from_utf8_lossy(it)));
+            let all = body.iter().chain([&item.proof.id]);
+            item.body.is_none()
+                || all.into_iter().any(|it| forms.iter().any(|form| it.contains(form)))
+        };
+        if !self.items.is_empty() && !self.items.iter().any(carries) {
+            let text = format!(
+                "no entry carries the id {:?} that the bundle says was asked for",
+                manifest.asked
+            );
+            self.findings.weigh(Code::FieldMismatch, Verdict::Partial, Place::file(MANIFEST), text);
         }
     }
 
     /// Compares its checkpoint with one that somebody kept: of one size there is one tree. Other
-    /// sizes cannot be compared without the log.
+    /// sizes cannot be compared without the log, which is told.
     pub fn compare(&mut self, kept: &Kept) {
         let theirs = &kept.signed.checkpoint;
         let place = Place::file(&kept.name);
+        signers(&kept.signed, &self.trust, &place, &mut self.findings);
+        let size = self.head.map(|it| it.size);
         if self.manifest.as_ref().is_some_and(|it| it.origin != theirs.origin) {
             let text = format!("it is of the log {:?}", theirs.origin);
             self.findings.add(Code::WrongOrigin, place, text);
         } else if self.head.is_some_and(|it| it.size == theirs.head.size && it != theirs.head) {
             let text = "the bundle has another tree of the same size";
             self.findings.add(Code::Equivocation, place, text);
+        } else if size != Some(theirs.head.size) {
+            let text = format!(
+                "it is of {} entries and the bundle's of {}: not comparable without the log; ask the operator for the \
+                 consistency proof between the two",
+                theirs.head.size,
+                size.unwrap_or(0)
+            );
+            self.findings.weigh(Code::RootMismatch, Verdict::Partial, place, text);
         }
     }
 
@@ -255,6 +336,11 @@ fn listed(manifest: &Manifest, files: &BTreeMap<&str, &[u8]>, findings: &mut Fin
         .flat_map(|sequence| [entry_name(*sequence), proof_name(*sequence)])
         .chain([INSTRUCTIONS, REPORT, MANIFEST, CHECKPOINT, KEYS].map(str::to_owned))
         .collect();
+    for name in [INSTRUCTIONS, REPORT, KEYS] {
+        if !manifest.files.contains_key(name) {
+            findings.add(Code::Missing, Place::file(name), "the manifest does not name the file");
+        }
+    }
     for name in files.keys() {
         let known = *name == MANIFEST || manifest.files.contains_key(*name);
         if !known || !expected.contains(*name) {
@@ -294,3 +380,7 @@ fn read_item(
     }
     Ok(Item { leaf, leaf_hash: merkle::leaf_hash(&record), proof, body })
 }
+
+#[cfg(test)]
+#[path = "bundle_tests.rs"]
+mod tests;

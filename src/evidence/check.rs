@@ -108,7 +108,7 @@ fn check_item(item: &Item, head: Option<&TreeHead>, findings: &mut Findings) {
         }
         Some(body) => commitments(item, body, findings),
         None => {
-            let text = "the body was taken out when the time for which it is kept was over";
+            let text = "the bundle has no body of this entry; it says that it was pruned";
             findings.add(Code::RetentionTrimmed, entry(), text);
         }
     }

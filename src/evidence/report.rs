@@ -306,8 +306,8 @@ fn entry(out: &mut String, item: &Item) -> fmt::Result {
     let Some(body) = &item.body else {
         return writeln!(
             out,
-            "<p class=\"dim\">entry {sequence}: its body was taken out when the time for which it is kept was \
-             over; leaf <code>{}</code> still proves it</p>",
+            "<p class=\"dim\">entry {sequence}: the bundle has no body of it; it says that it was pruned. Leaf \
+             <code>{}</code> proves that it was there</p>",
             Text(&item.proof.leaf_hash)
         );
     };

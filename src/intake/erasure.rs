@@ -21,7 +21,7 @@ pub const MAX_SUBJECT_BYTES: usize = 1024;
 /// Longest reason, bytes: a sentence and the number of a request.
 pub const MAX_REASON_BYTES: usize = 1024;
 
-/// Shortest name of a subject that is looked for in the reason, characters: a shorter one stands in
+/// Shortest name of a subject that is looked for in reason and actor, characters: a shorter one stands in
 /// any sentence.
 const MIN_NAMED: usize = 3;
 
@@ -46,11 +46,12 @@ pub enum ErasureError {
     /// What is asked for cannot be.
     #[error("{0}")]
     Invalid(&'static str),
-    /// The reason would put the subject's name on record for good.
+    /// The reason, or who orders it, would put the subject's name on record for good.
     #[error(
-        "the reason names the subject, and the ledger never forgets: give the number of the request instead"
+        "`{0}` names the subject, and the ledger never forgets: give the number of the request as the reason, and \
+         the name of whoever carries it out as the actor"
     )]
-    NamesSubject,
+    NamesSubject(&'static str),
     /// The keys cannot be read or written.
     #[error("the keys cannot be destroyed now")]
     Keys(#[from] SubjectKeyError),
@@ -83,9 +84,14 @@ impl ErasureRequest {
                 "`subject` is the id of a person as it was sent, 1 to 1024 bytes",
             ));
         }
-        let named = subject.chars().count() >= MIN_NAMED
-            && self.reason.to_lowercase().contains(&subject.to_lowercase());
-        if named { Err(ErasureError::NamesSubject) } else { Ok(()) }
+        let names = |text: &str| text.to_lowercase().contains(&subject.to_lowercase());
+        if subject.chars().count() < MIN_NAMED {
+            return Ok(());
+        }
+        if names(&self.reason) {
+            return Err(ErasureError::NamesSubject("reason"));
+        }
+        if names(&self.by.name) { Err(ErasureError::NamesSubject("actor")) } else { Ok(()) }
     }
 }
 
@@ -162,13 +168,12 @@ fn entry(order: &ErasureOrder) -> Entry<'_> {
         dataset: Some("spanledger".into()),
         ..EventPart::default()
     };
-    entry.audit.actor.id = Some(by.id().into());
+    entry.audit.actor.id = Some(by.actor.as_str().into());
     entry.audit.actor.kind = Some("user".into());
-    let source = if by.authenticated { "authenticated" } else { "asserted" };
+    let source = if by.is_known() { "authenticated" } else { "asserted" };
     entry.audit.actor.source = Some(source.into());
-    if by.authenticated {
-        entry.user.name = Some(by.name.as_str().into());
-    }
+    // What he calls himself stands beside who he is, and is a claim.
+    entry.user.name = Some(by.name.as_str().into());
     entry.audit.target.id = Some(Cow::Owned(subject.to_string()));
     entry.audit.target.kind = Some("subject".into());
     let keys = keys.iter().map(|key| Json::Text(Cow::Owned(key.to_string()))).collect();
@@ -197,9 +202,35 @@ mod tests {
     #[test]
     fn a_reason_that_would_put_the_subject_on_record_is_refused() {
         let refused = request("alice@example.org", "Alice@example.org asked for it").check();
-        assert!(matches!(refused, Err(ErasureError::NamesSubject)), "{refused:?}");
+        assert!(matches!(refused, Err(ErasureError::NamesSubject("reason"))), "{refused:?}");
+        let mut by_herself = request("alice@example.org", "request 17 of 2026");
+        by_herself.by.name = "Alice@Example.org".to_owned();
+        let refused = by_herself.check();
+        assert!(matches!(refused, Err(ErasureError::NamesSubject("actor"))), "{refused:?}");
         assert!(request("alice", "request 17 of 2026").check().is_ok());
         assert!(request("17", "request 17 of 2026").check().is_ok(), "too short to be told apart");
+    }
+
+    #[test]
+    fn whoever_orders_it_is_who_the_system_says_and_his_own_word_is_a_claim() {
+        let mut by = request("alice", "why").by;
+        let order = |by: &OrderedBy| ErasureOrder {
+            tenant: Tenant::default(),
+            subject: crate::protect::Pseudonym([7; 16]),
+            whole: false,
+            keys: Vec::new(),
+            at_ns: 1,
+            by: by.clone(),
+            reason: "why".to_owned(),
+        };
+        for (actor, source) in [("local", "asserted"), ("os:root", "authenticated")] {
+            actor.clone_into(&mut by.actor);
+            let order = order(&by);
+            let entry = entry(&order);
+            assert_eq!(entry.audit.actor.id.as_deref(), Some(actor));
+            assert_eq!(entry.audit.actor.source.as_deref(), Some(source));
+            assert_eq!(entry.user.name.as_deref(), Some("ada"));
+        }
     }
 
     #[test]

@@ -30,14 +30,14 @@ pub struct OrderedBy {
     pub actor: String,
     /// Whether a credential says so.
     pub authenticated: bool,
-    /// The name that he gave.
+    /// The name that he gave: a claim.
     pub name: String,
 }
 
 impl OrderedBy {
-    /// Who did it: his credential, else the name that he gave.
-    pub fn id(&self) -> &str {
-        if self.authenticated { &self.actor } else { &self.name }
+    /// Whether somebody else than himself says who he is: a credential, or the operating system.
+    pub fn is_known(&self) -> bool {
+        self.authenticated || self.actor.starts_with("os:")
     }
 }
 
@@ -55,11 +55,7 @@ pub struct Destroyed {
 impl ErasureOrder {
     /// What stays known of its keys.
     pub fn destroyed(&self) -> impl Iterator<Item = Destroyed> + '_ {
-        let by = self.by.id();
-        self.keys.iter().map(move |key| Destroyed {
-            key: *key,
-            at_ns: self.at_ns,
-            by: by.to_owned(),
-        })
+        let by = &self.by.actor;
+        self.keys.iter().map(move |key| Destroyed { key: *key, at_ns: self.at_ns, by: by.clone() })
     }
 }

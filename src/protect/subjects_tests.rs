@@ -51,7 +51,7 @@ fn is_here(store: &SubjectKeys, subject: Pseudonym, key: KeyId) -> bool {
 }
 
 fn is_erased(store: &SubjectKeys, subject: Pseudonym, key: KeyId) -> bool {
-    matches!(store.find(&subject, key).unwrap(), FoundKey::Erased(it) if it.by == "ada" && it.at_ns == 7)
+    matches!(store.find(&subject, key).unwrap(), FoundKey::Erased(it) if it.by == "local" && it.at_ns == 7)
 }
 
 #[test]
