@@ -348,7 +348,7 @@ async fn what_was_pruned_on_different_days_is_on_record_and_what_somebody_emptie
     let dir = ledger_dir(&data);
     let day = Duration::from_hours(24);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    let ago = |days: u32| u64::try_from((now - day * days).as_nanos()).unwrap();
+    let ago = |days: u32| u64::try_from(now.saturating_sub(day * days).as_nanos()).unwrap();
     old_data_of(&data, u64::MAX, |n| if n < 3_000 { ago(500) } else { ago(300) }).await;
     Holds::of(&data)
         .add(Tenant::new("held").unwrap(), None, "os:anna".into(), "case 10".into())
