@@ -2,6 +2,7 @@
 
 mod crash;
 mod faults;
+mod repair;
 mod signed;
 mod simulated;
 mod upkeep;
