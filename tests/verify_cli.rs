@@ -86,6 +86,35 @@ async fn a_program_reads_verdict_and_findings() {
 }
 
 #[tokio::test]
+async fn a_bundle_is_checked_also_where_the_environment_names_a_data_folder() {
+    let small = Small::of(6).await;
+    let file = small.dir.path().join("b.zip");
+    std::fs::write(&file, small.bundle()).unwrap();
+    let key = small.verifier().to_string();
+    let checked = std::process::Command::new(env!("CARGO_BIN_EXE_spanledger"))
+        .args(["verify", "--key", &key, "--bundle"])
+        .arg(&file)
+        .env("SPANLEDGER_DATA", small.dir.path())
+        .output()
+        .unwrap();
+    assert_eq!(checked.status.code(), Some(0), "{}", String::from_utf8_lossy(&checked.stderr));
+    let text = String::from_utf8_lossy(&checked.stdout);
+    assert!(text.contains("the bundle says: tenant acme, asked run-1"), "{text}");
+}
+
+#[test]
+fn comparing_the_copy_refuses_what_would_check_the_ledger() {
+    let given =
+        ["--key=k", "--keys=k", "--checkpoint=c", &format!("--expect=3:{}", "a".repeat(64))];
+    for flag in given {
+        let line = ["spanledger", "verify", "--elasticsearch", "http://localhost:9200", flag];
+        let refused = Cli::try_parse_from(line).unwrap_err();
+        assert_eq!(refused.exit_code(), 2, "{flag}");
+        assert!(refused.to_string().contains("--elasticsearch"), "{flag}: {refused}");
+    }
+}
+
+#[tokio::test]
 async fn a_bundle_is_checked_and_its_report_drawn_anew_without_anything_else() {
     let small = Small::of(6).await;
     let (file, page) = (small.dir.path().join("b.zip"), small.dir.path().join("r.html"));

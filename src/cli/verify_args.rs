@@ -7,7 +7,7 @@ use std::path::PathBuf;
 /// `verify`.
 #[derive(Debug, Clone, Args)]
 #[command(
-    after_help = "Examples:\n  spanledger verify\n  spanledger verify --data /var/lib/spanledger --json --key operator.vkey\n  spanledger verify --checkpoint kept-in-march --checkpoint kept-in-april\n  spanledger verify --expect 1024:8f14e45fceea167a5a36dedd4bea2543f1a4c1b6d0b1d0c2c1f4f3a2b1c0d9e8\n  spanledger verify --bundle evidence.zip --key operator.vkey\n  spanledger verify --elasticsearch http://localhost:9200 --config spanledger.yaml\n\nWithout --key the key is taken from the same machine: whoever could write the ledger anew could\nreplace it too. A checkpoint that was kept elsewhere must be the beginning of this log: that shows\nalso that nobody replaced the whole of it.\nVerdicts: ok; partial, when nothing is known to be changed and not everything can be shown;\ncompromised. docs/evidence.md lists the findings.\nExit codes: 0 ok or partial, 1 could not be read, 2 usage, 3 compromised, with --strict also partial."
+    after_help = "Examples:\n  spanledger verify\n  spanledger verify --data /var/lib/spanledger --json --key operator.vkey\n  spanledger verify --checkpoint kept-in-march --checkpoint kept-in-april\n  spanledger verify --expect 1024:8f14e45fceea167a5a36dedd4bea2543f1a4c1b6d0b1d0c2c1f4f3a2b1c0d9e8\n  spanledger verify --bundle evidence.zip --key operator.vkey\n  spanledger verify --elasticsearch http://localhost:9200 --config spanledger.yaml\n\nWithout --key the key is taken from the same machine: whoever could write the ledger anew could\nreplace it too. A checkpoint that was kept elsewhere must be the beginning of this log: that shows\nalso that nobody replaced the whole of it.\nVerdicts: ok; partial, when nothing is known to be changed and not everything can be shown;\ncompromised. docs/evidence.md lists the findings.\n--elasticsearch compares the copy alone and takes no --keys, --key, --checkpoint or --expect: for the\nledger itself run verify a second time without --elasticsearch, and give them there.\nExit codes: 0 ok or partial, 1 could not be read, 2 usage, 3 compromised, with --strict also partial."
 )]
 pub struct VerifyArgs {
     /// Data folder whose ledger is checked
@@ -38,7 +38,7 @@ pub struct VerifyArgs {
     pub expect: Vec<ExpectedRoot>,
 
     /// Check this bundle of evidence instead, which needs nothing else
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["data", "keys"])]
+    #[arg(long, value_name = "FILE", conflicts_with = "keys")]
     pub bundle: Option<PathBuf>,
 
     /// Write the report of the bundle anew, from what is proved, to this file
@@ -46,8 +46,14 @@ pub struct VerifyArgs {
     pub report: Option<PathBuf>,
 
     /// Compare the documents of this cluster with the ledger instead, several nodes separated by
-    /// commas; credentials and TLS are in the configuration file
-    #[arg(long, value_name = "URL", value_delimiter = ',', conflicts_with = "bundle")]
+    /// commas; credentials and TLS are in the configuration file. The ledger itself is not checked
+    /// then: run verify once more without this, with --key and --checkpoint
+    #[arg(
+        long,
+        value_name = "URL",
+        value_delimiter = ',',
+        conflicts_with_all = ["bundle", "keys", "key", "checkpoint", "expect"]
+    )]
     pub elasticsearch: Vec<String>,
 
     /// Configuration file (YAML) whose elasticsearch block says who asks the cluster

@@ -7,6 +7,9 @@ use serde_json::{Value, json};
 
 const BODY: &str = r#"{"schema_version":1,"@timestamp":"2026-11-21T08:00:00Z","trace_id":["run-1"],"audit":{"kind":"span"}}"#;
 
+/// What somebody does to it.
+type Change = fn(&mut BTreeMap<String, Vec<u8>>, &mut Value);
+
 /// The key of a log with one entry, and a bundle of it.
 fn sound() -> (LogKey, Vec<u8>) {
     let key = LogKey::generate("example/log").unwrap();
@@ -73,7 +76,6 @@ fn a_bundle_of_this_version_is_exactly_what_its_entries_make() {
     assert_eq!(said(&checked(&key, &bundle)), (Verdict::Ok, String::new()));
     let same = rewritten(&bundle, |_, _| {});
     assert_eq!(said(&checked(&key, &same)), (Verdict::Ok, String::new()));
-    type Change = fn(&mut BTreeMap<String, Vec<u8>>, &mut Value);
     let changes: [(&str, Change); 8] = [
         ("report", |files, _| *files.get_mut(REPORT).unwrap() = b"<p>all is well</p>".to_vec()),
         ("instructions", |files, _| *files.get_mut(INSTRUCTIONS).unwrap() = b"ask me".to_vec()),

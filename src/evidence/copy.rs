@@ -2,12 +2,13 @@
 //!
 //! ```text
 //! ledger, a chunk ─► documents of these sequences ─► compared field by field ─► findings
-//!        behind the last entry ─► documents that no entry has
+//!        behind the last entry, without a place, of another name ─► copy_strangers.rs
 //! ```
 //!
 //! By value and not by bytes: an update writes the source anew. `audit.correlation` is left out:
 //! ids that became known later stand there, and belong to no single entry. What the exporter has
-//! not reached yet, dead letters and pruned entries are not looked for.
+//! not reached yet, dead letters and pruned entries are not looked for; what is there is compared
+//! all the same, and documents of pruned entries are told.
 
 use super::format::hex;
 use super::verdict::{Code, Findings, Place, Verdict};
@@ -15,11 +16,12 @@ use crate::elasticsearch::search::{
     Filter, FoundDoc, MAX_HITS, Scope, SearchError, SearchRequest, Source, search,
 };
 use crate::elasticsearch::{Method, Request, Transport};
-use crate::ledger::{EntryRef, ReadError, Reader};
+use crate::ledger::{EntryRef, OpenError, ReadError, Reader};
 use crate::store::EntryView;
 use crate::store::projection::{Origin, write_document};
 use serde_json::{Map, Value};
 use std::collections::{BTreeSet, HashMap};
+use std::path::Path;
 use std::time::Duration;
 
 /// Bytes of the ledger that are compared at once: some thousand small entries, fewer than
@@ -33,7 +35,7 @@ const TIMEOUT: Duration = Duration::from_mins(1);
 const MAX_LOOKED_UP: usize = 1_000;
 
 /// Where the field with the sequence is.
-const SEQUENCE: &str = "event.sequence";
+pub(super) const SEQUENCE: &str = "event.sequence";
 
 /// Why a copy could not be compared.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +43,9 @@ pub enum CopyError {
     /// The ledger cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// The ledger cannot be opened once more.
+    #[error(transparent)]
+    Open(#[from] OpenError),
     /// The cluster does not answer.
     #[error("the copy cannot be compared")]
     Search(#[from] SearchError),
@@ -51,6 +56,8 @@ pub enum CopyError {
 pub struct Copy<'a> {
     /// The ledger.
     pub reader: &'a Reader,
+    /// Its folder: what a running server adds meanwhile is looked up there.
+    pub folder: &'a Path,
     /// Name of the ledger in the documents.
     pub origin: &'a str,
     /// Sequence after the last entry that should be there.
@@ -87,30 +94,47 @@ impl Copy<'_> {
         let _ =
             cluster.send(Request { method: Method::Post, path, query, body: None, timeout }).await;
         let mut compared = Compared::default();
-        let mut scan = self.reader.scan_once(0);
-        while scan.position() < self.until {
+        let (mut scan, end) = (self.reader.scan_once(0), self.reader.watermark());
+        let mut pruned = 0_u64;
+        while scan.position() < end {
             let Some(chunk) = scan.next_chunk(CHUNK_BYTES)? else { break };
             let (first, next) = (chunk.first_sequence(), chunk.next_sequence());
-            let mut documents = self.documents(cluster, first, next.saturating_sub(1)).await?;
+            let mut documents =
+                self.documents(cluster, first, next.saturating_sub(1), findings).await?;
             let mut missing = Vec::new();
-            for entry in chunk.entries().filter(|entry| entry.sequence < self.until) {
+            for entry in chunk.entries() {
                 let found = documents.remove(&entry.sequence).unwrap_or_default();
-                if entry.pruned || self.letters.contains(&entry.sequence) {
+                if entry.pruned {
                     compared.left_out = compared.left_out.saturating_add(1);
+                    let id = hex(&entry.id.0);
+                    let (own, more): (Vec<_>, Vec<_>) =
+                        found.into_iter().partition(|it| it.id == id);
+                    pruned = pruned.saturating_add(own.len() as u64);
+                    extra(&more, findings);
                 } else if let Some((own, more)) = split(found, &entry) {
                     self.same(&entry, &own, &mut compared, findings);
                     extra(&more, findings);
-                } else {
+                } else if self.letters.contains(&entry.sequence) {
+                    compared.left_out = compared.left_out.saturating_add(1);
+                } else if entry.sequence < self.until {
                     missing.push(entry);
                 }
             }
+            // Their place is found by the cluster, and is not written as the ledger writes it.
+            documents.values().for_each(|more| extra(more, findings));
             self.missing(cluster, &missing, &mut compared, findings).await?;
             scan.recycle(chunk);
         }
-        let beyond = self.reader.watermark();
-        let behind = self.documents(cluster, beyond, i64::MAX.unsigned_abs()).await?;
-        for documents in behind.values() {
-            extra(documents, findings);
+        if pruned > 0 {
+            let text = format!(
+                "{pruned} documents of entries whose bodies were pruned are still there, and cannot be compared"
+            );
+            findings.add(Code::RetentionTrimmed, Place::default(), text);
+        }
+        self.strangers(cluster, end, findings).await?;
+        if compared.same == 0 && compared.elsewhere == 0 && findings.verdict() == Verdict::Ok {
+            let text = "no document was compared, so the copy shows nothing";
+            findings.weigh(Code::MissingDocument, Verdict::Partial, Place::default(), text);
         }
         Ok(compared)
     }
@@ -121,13 +145,21 @@ impl Copy<'_> {
         cluster: &T,
         first: u64,
         last: u64,
+        findings: &mut Findings,
     ) -> Result<HashMap<u64, Vec<FoundDoc>>, SearchError> {
         let filter = Filter::and([
             Filter::Term("audit.ledger.origin", self.origin.to_owned()),
             Filter::Numbers(SEQUENCE, first, last),
         ]);
         let mut by_sequence: HashMap<u64, Vec<FoundDoc>> = HashMap::new();
-        for document in find(cluster, filter).await? {
+        let found = find(cluster, filter, Source::All).await?;
+        if found.len() >= MAX_HITS {
+            let text = format!(
+                "{MAX_HITS} documents or more name the places {first} to {last}: not all were read"
+            );
+            findings.add(Code::ExtraDocument, Place::entry(first), text);
+        }
+        for document in found {
             let source = parsed(&document);
             let sequence = source.pointer("/event/sequence").and_then(Value::as_u64);
             by_sequence.entry(sequence.unwrap_or(u64::MAX)).or_default().push(document);
@@ -181,7 +213,7 @@ impl Copy<'_> {
             return Ok(());
         }
         let ids = looked_up.iter().map(|entry| entry.id.to_string()).collect();
-        let found = find(cluster, Filter::Ids(ids)).await?;
+        let found = find(cluster, Filter::Ids(ids), Source::All).await?;
         for entry in looked_up {
             let id = entry.id.to_string();
             let Some(document) = found.iter().find(|document| document.id == id) else {
@@ -243,14 +275,18 @@ impl Copy<'_> {
     }
 }
 
-async fn find<T: Transport>(cluster: &T, filter: Filter) -> Result<Vec<FoundDoc>, SearchError> {
+pub(super) async fn find<T: Transport>(
+    cluster: &T,
+    filter: Filter,
+    source: Source,
+) -> Result<Vec<FoundDoc>, SearchError> {
     let request = SearchRequest {
         scope: Scope::Streams,
         filter,
         sort: Vec::new(),
         search_after: None,
         size: MAX_HITS,
-        source: Source::All,
+        source,
         versions: false,
         timeout: TIMEOUT,
     };
@@ -269,10 +305,10 @@ fn split(mut found: Vec<FoundDoc>, entry: &EntryRef<'_>) -> Option<(FoundDoc, Ve
     Some((own, found))
 }
 
-fn extra(documents: &[FoundDoc], findings: &mut Findings) {
+pub(super) fn extra(documents: &[FoundDoc], findings: &mut Findings) {
     for document in documents {
         let sequence = parsed(document).pointer("/event/sequence").and_then(Value::as_u64);
-        let place = place(document, sequence.unwrap_or(u64::MAX));
+        let place = Place { sequence, ..place(document, 0) };
         findings.add(Code::ExtraDocument, place, "no entry of the ledger belongs to the document");
     }
 }
@@ -281,7 +317,7 @@ fn place(document: &FoundDoc, sequence: u64) -> Place {
     Place::file(format!("{}/{}", document.index, document.id)).of_entry(sequence)
 }
 
-fn parsed(document: &FoundDoc) -> Value {
+pub(super) fn parsed(document: &FoundDoc) -> Value {
     let source = document.source.as_ref();
     source.and_then(|source| serde_json::from_str(source.get()).ok()).unwrap_or_default()
 }

@@ -12,7 +12,7 @@
 //! | `zip.rs` | the file: a ZIP of one exact form |
 //! | `folder.rs`, `tiles.rs`, `own.rs` | a data folder: ledger, public log, checkpoints against each other; what our own entries say |
 //! | `gone.rs` | bodies that are gone against what is on record about them |
-//! | `copy.rs` | the copy in Elasticsearch against the ledger |
+//! | `copy.rs`, `copy_strangers.rs` | the copy in Elasticsearch against the ledger; documents at no entry's place |
 //!
 //! ```text
 //! story ─► Prover: entry ─ leaf record ─ inclusion proof ─► signed checkpoint ─► Parts ─► one file
@@ -23,6 +23,7 @@
 mod bundle;
 mod check;
 mod copy;
+mod copy_strangers;
 mod folder;
 mod format;
 mod gone;

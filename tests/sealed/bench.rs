@@ -72,7 +72,7 @@ impl Bench {
     }
 
     pub(super) fn is_erased(&self, sequence: u64) -> bool {
-        matches!(self.open(sequence), Err(SealError::Erased { by, .. }) if by == "ada")
+        matches!(self.open(sequence), Err(SealError::Erased { by, .. }) if by == "local" || by.starts_with("os:"))
     }
 
     pub(super) async fn erase(&self, subject: Option<&str>) -> Result<usize, ErasureError> {

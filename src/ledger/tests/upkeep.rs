@@ -29,8 +29,18 @@ fn yes() -> bool {
 }
 
 /// Nothing is held that was not held before.
+#[allow(clippy::unnecessary_wraps)] // what is asked may say that something is
 fn same() -> Option<()> {
     Some(())
+}
+
+/// Tells when it is given up whether the new file was in its place.
+struct Guard<'a>(&'a std::cell::Cell<bool>, std::path::PathBuf);
+
+impl Drop for Guard<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.1.exists());
+    }
 }
 
 fn all_due(found: Vec<Result<Due, RewriteError>>) -> Vec<Due> {
@@ -281,13 +291,6 @@ async fn what_is_held_while_a_segment_is_rewritten_stops_it_before_anything_is_r
     assert_eq!(each(&ledger.reader()), before);
     assert_eq!(files(dir.path(), ".new").len() + files(dir.path(), ".packed").len(), 0);
 
-    /// Tells when it is given up whether the new file was in its place.
-    struct Guard<'a>(&'a std::cell::Cell<bool>, std::path::PathBuf);
-    impl Drop for Guard<'_> {
-        fn drop(&mut self) {
-            self.0.set(self.1.exists());
-        }
-    }
     let in_place = std::cell::Cell::new(false);
     let packed = path(dir.path(), due[0].first, PACKED);
     upkeep.prune(&due[0], &nobody, &mut yes, || Some(Guard(&in_place, packed))).unwrap();
