@@ -245,7 +245,9 @@ impl TileWriter {
         if synced.is_err() {
             // IMPORTANT: the system now takes pages for written that never reached the disk, and
             // the next sync of the same file would succeed.
-            written.iter().for_each(|path| renew(path));
+            for path in &written {
+                renew(path);
+            }
         }
         synced
     }

@@ -123,7 +123,9 @@ impl Driver {
         drop(self.look());
         loop {
             // At least a tenth of it: a look that always takes longer leaves room for others.
-            let wait = interval.saturating_sub(self.looked.elapsed()).max(interval / 10);
+            let wait = interval
+                .saturating_sub(self.looked.elapsed())
+                .max(interval.checked_div(10).unwrap_or_default());
             match asked.recv_timeout(wait) {
                 Ok(Command::Publish(reply)) => {
                     let done = self.look();
