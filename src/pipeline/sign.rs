@@ -123,14 +123,9 @@ impl Driver {
         drop(self.look());
         loop {
             // At least a tenth of it: a look that always takes longer leaves room for others.
-<<<<<<< HEAD
-            let least = interval.checked_div(10).unwrap_or_default();
-            let wait = interval.saturating_sub(self.looked.elapsed()).max(least);
-=======
             let wait = interval
                 .saturating_sub(self.looked.elapsed())
                 .max(interval.checked_div(10).unwrap_or_default());
->>>>>>> q-pub
             match asked.recv_timeout(wait) {
                 Ok(Command::Publish(reply)) => {
                     let done = self.look();
