@@ -121,7 +121,9 @@ impl Copy<'_> {
                 }
             }
             // Their place is found by the cluster, and is not written as the ledger writes it.
-            documents.values().for_each(|more| extra(more, findings));
+            for more in documents.values() {
+                extra(more, findings);
+            }
             self.missing(cluster, &missing, &mut compared, findings).await?;
             scan.recycle(chunk);
         }
