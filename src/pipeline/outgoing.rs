@@ -552,7 +552,7 @@ mod tests {
         drop(latest);
         tokio::time::timeout(TIMEOUT, kept).await.unwrap().unwrap();
         // One that takes its time.
-        let (latest, _status, kept) = start(Duration::from_secs(3600));
+        let (latest, _status, kept) = start(Duration::from_hours(1));
         latest.send_replace(Some(log.grow(2)));
         until(|| sizes(&path) == [1, 2]).await;
         latest.send_replace(Some(log.grow(3)));
