@@ -453,8 +453,8 @@ mod tests {
     #[test]
     fn no_new_key_takes_the_place_of_one_that_signed_and_is_lost() {
         let (dir, other) = (folder(), folder());
-        let signed = open(other.path()).unwrap().sign(&checkpoint(1)).unwrap();
-        let lost = LogKeys::open(dir.path(), "spanledger", ORIGIN, Some(&signed)).unwrap_err();
+        let before = open(other.path()).unwrap().sign(&checkpoint(1)).unwrap();
+        let lost = LogKeys::open(dir.path(), "spanledger", ORIGIN, Some(&before)).unwrap_err();
         assert!(matches!(lost, LogKeyError::Lost { .. }), "{lost}");
         assert!(!dir.path().join(KEY).exists());
         // Nor when only the folder of keys tells.
