@@ -29,9 +29,7 @@ fn yes() -> bool {
 }
 
 /// Nothing is held that was not held before.
-fn same() -> Option<()> {
-    Some(())
-}
+const SAME: fn() -> Option<()> = || Some(());
 
 fn all_due(found: Vec<Result<Due, RewriteError>>) -> Vec<Due> {
     found.into_iter().collect::<Result<_, _>>().unwrap()
@@ -196,7 +194,7 @@ async fn pruning_takes_the_bodies_of_one_class_and_leaves_every_proof() {
     let end = due.last().unwrap().end;
     let announced: u64 = due.iter().map(|due| due.entries).sum();
     let pruned: u64 =
-        due.iter().map(|due| upkeep.prune(due, &third, &mut yes, same).unwrap().pruned).sum();
+        due.iter().map(|due| upkeep.prune(due, &third, &mut yes, SAME).unwrap().pruned).sum();
     assert_eq!(announced, pruned);
     for (old, new) in before.iter().zip(each(&ledger.reader())) {
         let goes = old.retention_class == 1 && old.sequence < end && old.sequence != 3;
@@ -224,7 +222,7 @@ async fn nothing_of_a_pruned_body_is_left_in_any_file() {
     let all = [0, 1].map(|class| Expiry { class, before_ns: u64::MAX });
     // From plain files: pruning packs them.
     for due in all_due(upkeep.due(u64::MAX, &all, &nobody, &mut yes)) {
-        upkeep.prune(&due, &nobody, &mut yes, same).unwrap();
+        upkeep.prune(&due, &nobody, &mut yes, SAME).unwrap();
     }
     let reader = ledger.reader();
     let left: Vec<_> = each(&reader).into_iter().filter(|entry| !entry.pruned).collect();
@@ -263,6 +261,15 @@ async fn a_body_stays_until_its_time_is_over() {
     assert_eq!(below, [], "a segment that reaches beyond the limit is left alone");
 }
 
+/// Tells when it is given up whether the new file was in its place.
+struct Guard<'a>(&'a std::cell::Cell<bool>, std::path::PathBuf);
+
+impl Drop for Guard<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.1.exists());
+    }
+}
+
 #[tokio::test]
 async fn what_is_held_while_a_segment_is_rewritten_stops_it_before_anything_is_replaced() {
     let dir = tempfile::tempdir().unwrap();
@@ -281,13 +288,6 @@ async fn what_is_held_while_a_segment_is_rewritten_stops_it_before_anything_is_r
     assert_eq!(each(&ledger.reader()), before);
     assert_eq!(files(dir.path(), ".new").len() + files(dir.path(), ".packed").len(), 0);
 
-    /// Tells when it is given up whether the new file was in its place.
-    struct Guard<'a>(&'a std::cell::Cell<bool>, std::path::PathBuf);
-    impl Drop for Guard<'_> {
-        fn drop(&mut self) {
-            self.0.set(self.1.exists());
-        }
-    }
     let in_place = std::cell::Cell::new(false);
     let packed = path(dir.path(), due[0].first, PACKED);
     upkeep.prune(&due[0], &nobody, &mut yes, || Some(Guard(&in_place, packed))).unwrap();
