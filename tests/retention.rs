@@ -380,7 +380,7 @@ async fn what_was_pruned_on_different_days_is_on_record_and_what_somebody_emptie
     let expiry = Expiry { class: 0, before_ns: ago(400) };
     let due = Due { first: 0, end: firsts(&dir)[1], expiry, entries: 1 };
     let held = |entry: &EntryRef<'_>| entry.sequence != 0;
-    ledger.upkeep().prune(&due, &held, &mut || true).unwrap();
+    ledger.upkeep().prune(&due, &held, &mut || true, || Some(())).unwrap();
     ledger.close().await.unwrap();
     let report = check(&data);
     assert!(report.ledger.is_ok(), "no hash tells it");

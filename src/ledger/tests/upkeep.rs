@@ -29,19 +29,7 @@ fn yes() -> bool {
 }
 
 /// Nothing is held that was not held before.
-#[allow(clippy::unnecessary_wraps)] // what is asked may say that something is
-fn same() -> Option<()> {
-    Some(())
-}
-
-/// Tells when it is given up whether the new file was in its place.
-struct Guard<'a>(&'a std::cell::Cell<bool>, std::path::PathBuf);
-
-impl Drop for Guard<'_> {
-    fn drop(&mut self) {
-        self.0.set(self.1.exists());
-    }
-}
+const SAME: fn() -> Option<()> = || Some(());
 
 fn all_due(found: Vec<Result<Due, RewriteError>>) -> Vec<Due> {
     found.into_iter().collect::<Result<_, _>>().unwrap()
@@ -206,7 +194,7 @@ async fn pruning_takes_the_bodies_of_one_class_and_leaves_every_proof() {
     let end = due.last().unwrap().end;
     let announced: u64 = due.iter().map(|due| due.entries).sum();
     let pruned: u64 =
-        due.iter().map(|due| upkeep.prune(due, &third, &mut yes, same).unwrap().pruned).sum();
+        due.iter().map(|due| upkeep.prune(due, &third, &mut yes, SAME).unwrap().pruned).sum();
     assert_eq!(announced, pruned);
     for (old, new) in before.iter().zip(each(&ledger.reader())) {
         let goes = old.retention_class == 1 && old.sequence < end && old.sequence != 3;
@@ -234,7 +222,7 @@ async fn nothing_of_a_pruned_body_is_left_in_any_file() {
     let all = [0, 1].map(|class| Expiry { class, before_ns: u64::MAX });
     // From plain files: pruning packs them.
     for due in all_due(upkeep.due(u64::MAX, &all, &nobody, &mut yes)) {
-        upkeep.prune(&due, &nobody, &mut yes, same).unwrap();
+        upkeep.prune(&due, &nobody, &mut yes, SAME).unwrap();
     }
     let reader = ledger.reader();
     let left: Vec<_> = each(&reader).into_iter().filter(|entry| !entry.pruned).collect();
@@ -271,6 +259,15 @@ async fn a_body_stays_until_its_time_is_over() {
     let forever = Expiry { class: 0, before_ns: u64::MAX };
     let below = all_due(ledger.upkeep().due(all[0].end - 1, &[forever], &nobody, &mut yes));
     assert_eq!(below, [], "a segment that reaches beyond the limit is left alone");
+}
+
+/// Tells when it is given up whether the new file was in its place.
+struct Guard<'a>(&'a std::cell::Cell<bool>, std::path::PathBuf);
+
+impl Drop for Guard<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.1.exists());
+    }
 }
 
 #[tokio::test]
