@@ -299,8 +299,8 @@ async fn nothing_goes_that_no_checkpoint_covers_or_when_pruning_is_off() {
         let listed = report.findings.listed().iter();
         let uncovered = listed.filter(|it| it.message.contains("no checkpoint covers the last"));
         let weights: Vec<_> = uncovered.map(|it| it.weight).collect();
-        let expected: &[_] = if signed == 100 { &[Verdict::Partial] } else { &[] };
-        assert_eq!(weights, expected, "{:?}", report.findings);
+        // At least the entry of now came after what was signed.
+        assert_eq!(weights, [Verdict::Partial], "{:?}", report.findings);
         pipeline.stop().await.unwrap();
         assert_eq!(status.pruned.load(Ordering::Relaxed), 0);
         assert!(entries(&reader).iter().all(|entry| !entry.pruned), "{text}");
