@@ -22,6 +22,7 @@ use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
 use support::export::{post, setup};
+use support::files::each_file;
 use support::requests::text;
 use support::search_node::{Engine, SearchNode};
 use support::server::{DEADLINE, Server, look_until};
@@ -241,21 +242,6 @@ fn assert_clean(what: &str, bytes: &[u8]) {
     }
 }
 
-/// Every file below a folder. Returns how many there were.
-fn assert_files_clean(folder: &Path) -> usize {
-    let mut files = 0;
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            files += assert_files_clean(&path);
-        } else {
-            assert_clean(&path.display().to_string(), &fs::read(&path).unwrap());
-            files += 1;
-        }
-    }
-    files
-}
-
 async fn send_all(server: &Server) {
     let grpc = format!("http://{}", server.grpc());
     let mut trace_client = TraceServiceClient::connect(grpc.clone()).await.unwrap();
@@ -353,5 +339,5 @@ async fn no_secret_that_was_sent_is_found_anywhere_afterwards() {
     assert_clean("the log", server.stderr().as_bytes());
     assert_clean("the output", server.stdout().as_bytes());
     server.terminate().await;
-    assert!(assert_files_clean(data.path()) > 5);
+    assert!(each_file(data.path(), &assert_clean) > 5);
 }

@@ -16,6 +16,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 use support::export::{post, setup};
+use support::files::each_file;
 use support::requests::{START_NS, request, span, text};
 use support::search_node::{Engine, SearchNode};
 use support::server::{DEADLINE, Server, binary, look_until};
@@ -111,24 +112,9 @@ fn assert_clean(what: &str, bytes: &[u8]) {
     }
 }
 
-/// Every file below a folder; gives their number.
-fn assert_files_clean(folder: &Path) -> usize {
-    let mut files = 0;
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            files += assert_files_clean(&path);
-        } else {
-            assert_clean(&path.display().to_string(), &fs::read(&path).unwrap());
-            files += 1;
-        }
-    }
-    files
-}
-
 /// Everything that the process shows or writes without being asked for payloads.
 async fn assert_nothing_readable(server: &Server, node: &SearchNode) {
-    assert!(assert_files_clean(server.data()) > 5);
+    assert!(each_file(server.data(), &assert_clean) > 5);
     let shown = server.get("/api/v1/entries?limit=1000").await;
     assert_clean("the API", shown.to_string().as_bytes());
     for number in 0..CANARIES {
@@ -258,7 +244,7 @@ async fn payloads_are_readable_for_their_auditor_alone_and_after_erasure_for_nob
         said(&verified),
         String::from_utf8_lossy(&verified.stderr)
     );
-    assert!(assert_files_clean(data.path()) > 5);
+    assert!(each_file(data.path(), &assert_clean) > 5);
 }
 
 #[tokio::test]

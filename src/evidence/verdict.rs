@@ -82,7 +82,7 @@ codes! {
     UnknownKey = "unknown_key", Partial;
     /// A signature does not fit what it stands under.
     BadSignature = "bad_signature", Compromised;
-    /// No checkpoint is signed, so somebody who wrote everything anew would not be found.
+    /// No signed checkpoint covers it, so somebody who wrote it anew would not be found.
     Unsigned = "unsigned", Partial;
     /// There is less than a checkpoint says that there was.
     Rollback = "rollback", Compromised;

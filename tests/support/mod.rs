@@ -8,6 +8,7 @@
 //! | `converted.rs` | what records become, without a server |
 //! | `export.rs` | whether what is in the ledger is in the cluster, counted |
 //! | `fault_proxy.rs` | a proxy that does to bulk requests what networks do |
+//! | `files.rs` | each file below a folder |
 //! | `governed.rs` | a server that was told stories |
 //! | `keys.rs` | credentials of a data folder |
 //! | `numbers.rs` | numbers that look random and are the same for the same seed |
@@ -27,6 +28,7 @@ pub mod collector;
 pub mod converted;
 pub mod export;
 pub mod fault_proxy;
+pub mod files;
 pub mod governed;
 pub mod keys;
 pub mod numbers;
