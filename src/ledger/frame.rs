@@ -10,6 +10,7 @@
 
 use super::bytes::{crc32c, field, put, u16_at, u32_at, u64_at};
 use super::leaf::Leaf;
+use super::merkle;
 use super::types::{
     COMMITMENT_LEN, Commitments, EntryId, EntryRef, Hash, NewEntry, SALT, TreeHead,
 };
@@ -235,12 +236,14 @@ fn has_key(frame: &[u8]) -> Option<bool> {
     Some(u16_at(frame, FLAGS)? & SOURCE_KEY != 0)
 }
 
-/// Gives a frame its place: the writer's part. Returns the leaf's hash.
+/// Gives a frame its place: the writer's part. Appends the leaf's record to `record`; returns its
+/// hash.
 pub(super) fn place(
     frame: &mut [u8],
     sequence: u64,
     tenant_sequence: u64,
     conflict: bool,
+    record: &mut Vec<u8>,
 ) -> Option<Hash> {
     if conflict {
         let flags = u16_at(frame, FLAGS)? | CONFLICT;
@@ -249,7 +252,9 @@ pub(super) fn place(
     put(frame, SEQUENCE, &sequence.to_le_bytes());
     put(frame, TENANT_SEQUENCE, &tenant_sequence.to_le_bytes());
     let head = Head::read(frame).ok()?;
-    let hash = head.leaf(frame)?.hash();
+    let start = record.len();
+    head.leaf(frame)?.write(record);
+    let hash = merkle::leaf_hash(record.get(start..)?);
     put(frame, LEAF_HASH, &hash);
     close_head(frame, head.len);
     Some(hash)

@@ -54,7 +54,7 @@ impl Given {
         lay_out(&entry, &mut bytes);
         assert_eq!(bytes.len(), length_of(&entry));
         let (sequence, tenant_sequence, conflict) = self.place;
-        place(&mut bytes, sequence, tenant_sequence, conflict).expect("laid out");
+        place(&mut bytes, sequence, tenant_sequence, conflict, &mut Vec::new()).expect("laid out");
         bytes
     }
 }

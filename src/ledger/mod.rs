@@ -11,6 +11,7 @@
 //! | `window.rs` | duplicates and conflicts among the last entries |
 //! | `recover.rs`, `survey.rs` | opening: what is there, what is torn, where to go on |
 //! | `frame.rs`, `leaf.rs`, `segment.rs`, `sidecar.rs` | the bytes on disk |
+//! | `leaves.rs` | the leaves written last, in memory |
 //! | `merkle.rs`, `chain.rs` | the tree, and what follows from the entries before |
 //! | `proof.rs` | proofs that an entry is in a tree, and that a tree continues another |
 //! | `checkpoint.rs`, `note.rs` | what the log signs and with which keys |
@@ -90,6 +91,7 @@ mod frame;
 mod group;
 mod handle;
 mod leaf;
+mod leaves;
 pub mod merkle;
 mod note;
 mod options;
@@ -128,6 +130,7 @@ pub use error::{AppendError, CloseError, Damage, OpenError, ReadError};
 pub use frame::{FrameError, MAX_BODY_BYTES, MAX_COMMITMENTS, MAX_SEALED_BYTES, MAX_TENANT_BYTES};
 pub use handle::Ledger;
 pub use leaf::{LEAF_VERSION, LeafRecord};
+pub use leaves::Leaves;
 #[cfg(test)]
 pub(crate) use note::TestWitness;
 pub use options::Options;

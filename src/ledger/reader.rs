@@ -2,6 +2,7 @@
 
 use super::bytes::to_usize;
 use super::frame::{self, Frame, FrameError};
+use super::leaves::Leaves;
 use super::segment::HEADER_LEN;
 use super::source::Source;
 use super::types::{EntryRef, StoredEntry, TreeHead};
@@ -100,6 +101,12 @@ impl Reader {
     /// [`ReadError`] when the file cannot be read or is damaged there.
     pub fn get(&self, sequence: u64) -> Result<Option<StoredEntry>, ReadError> {
         self.view.get(sequence)
+    }
+
+    /// The leaves of the group that has the entry `from`, when they are still in memory. For the
+    /// one who follows the log: they are given once.
+    pub fn take_leaves(&self, from: u64) -> Option<Leaves> {
+        self.view.recent_leaves.take(from)
     }
 
     /// Reads all entries from `from` on, in order.

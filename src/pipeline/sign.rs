@@ -406,12 +406,21 @@ impl Driver {
         Ok(writer)
     }
 
-    /// Reads the ledger up to that size.
+    /// Follows the ledger up to that size: what is no longer in memory is read.
     fn follow(&self, writer: &mut TileWriter, size: u64) -> Result<(), PublishError> {
         let mut scan = self.parts.reader.scan_once(writer.size());
         while writer.size() < size {
             if self.cancelled.load(Ordering::Acquire) {
                 return Err(PublishError::Cancelled);
+            }
+            if let Some(leaves) = self.parts.reader.take_leaves(writer.size()) {
+                for (record, hash) in leaves.from(writer.size()) {
+                    writer.push(record, hash)?;
+                }
+                continue;
+            }
+            if scan.position() != writer.size() {
+                scan = self.parts.reader.scan_once(writer.size());
             }
             let Some(chunk) = scan.next_chunk(CHUNK_BYTES)? else { break };
             for entry in chunk.entries().take_while(|entry| entry.sequence < size) {
