@@ -3,11 +3,12 @@
 use super::display::clean;
 use super::evidence::write;
 use super::exit::{CommandError, Exit, with_causes};
-use super::trust::{TrustError, given_keys, kept, trust};
+use super::trust::{TrustError, cosigned, given_keys, kept, trust, witnesses};
 use super::verify_args::VerifyArgs;
 use crate::access::Tenant;
 use crate::evidence::{
-    Checked, Findings, Folder, FolderReport, KeySource, Verdict, check_bundle, hex, report,
+    Checked, Findings, Folder, FolderReport, KeySource, Verdict, Witnessed, check_bundle, hex,
+    report,
 };
 use crate::ledger::{Progress, Pseudonyms, PublicLog, TreeHead};
 use crate::pipeline::{ledger_dir, log_dir};
@@ -64,7 +65,12 @@ fn folder(args: &VerifyArgs) -> Result<(Verdict, String), CommandError> {
     let log = PublicLog::open(&log_dir(&args.data));
     let head = |kept: &super::ExpectedRoot| TreeHead { size: kept.size, root: kept.root };
     let expected: Vec<TreeHead> = args.expect.iter().map(head).collect();
-    let kept = kept(&args.checkpoint)?;
+    let mut kept = kept(&args.checkpoint)?;
+    let quorum = witnesses(&args.witness, args.quorum)?;
+    if quorum.is_some() {
+        // Compared with the ledger as if somebody had kept them elsewhere: the witnesses have.
+        kept.extend(cosigned(&log)?);
+    }
     let trust = trust(&args.key, &log, &folder)?;
     let check = Folder {
         ledger: &ledger_dir(&args.data),
@@ -76,9 +82,14 @@ fn folder(args: &VerifyArgs) -> Result<(Verdict, String), CommandError> {
     };
     let terminal = std::io::stderr().is_terminal() && !args.json;
     let mut bar = Bar { shown: Instant::now(), terminal };
-    let report = check.verify(&mut |_| {}, |progress| bar.show(progress))?;
+    let mut report = check.verify(&mut |_| {}, |progress| bar.show(progress))?;
     bar.end();
-    let text = if args.json { folder_json(&report) } else { folder_text(&report) };
+    let witnessed = quorum.and_then(|it| it.check(&kept, &mut report.findings));
+    let text = if args.json {
+        folder_json(&report, witnessed.as_ref())
+    } else {
+        folder_text(&report, witnessed.as_ref())
+    };
     Ok((report.verdict(), text))
 }
 
@@ -116,7 +127,7 @@ pub(super) fn findings_json(findings: &Findings) -> (Value, Value) {
     (listed, findings.more().into())
 }
 
-fn folder_json(report: &FolderReport) -> String {
+fn folder_json(report: &FolderReport, witnessed: Option<&Witnessed>) -> String {
     let ledger = &report.ledger;
     let tail = ledger.tail.as_ref().map(|tail| {
         json!({
@@ -154,6 +165,10 @@ fn folder_json(report: &FolderReport) -> String {
         "closed": ledger.closed,
         "tail": tail,
         "checkpoint": checkpoint,
+        "witnessed": witnessed.map(|it| json!({
+            "size": it.size,
+            "signers": it.by.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        })),
         "findings": findings,
         "more_findings": more,
     });
@@ -182,7 +197,7 @@ pub(super) fn headline(findings: &Findings, intact: &str) -> String {
     text
 }
 
-fn folder_text(report: &FolderReport) -> String {
+fn folder_text(report: &FolderReport, witnessed: Option<&Witnessed>) -> String {
     let mut text = headline(&report.findings, "nothing was changed");
     if report.verdict() == Verdict::Compromised {
         let _ = writeln!(
@@ -215,6 +230,9 @@ fn folder_text(report: &FolderReport) -> String {
         if report.uncovered() > 0 {
             let _ = writeln!(text, "  {} entries came after that checkpoint", report.uncovered());
         }
+    }
+    if let Some(witnessed) = witnessed {
+        let _ = writeln!(text, "  witnessed: {}", clean(&witnessed.to_string()));
     }
     if head.size > 0 {
         let _ = writeln!(text, "\nKeep this elsewhere, and check against it later:");

@@ -11,6 +11,8 @@
 //! | `instructions.txt` | what stands in the bundle for who has never heard of us |
 //! | `zip.rs` | the file: a ZIP of one exact form |
 //! | `folder.rs`, `tiles.rs`, `own.rs` | a data folder: ledger, public log, checkpoints against each other; what our own entries say |
+//! | `kept_trees.rs` | checkpoints that a sink kept against a ledger that is read once |
+//! | `witnesses.rs` | whether enough of the witnesses signed that somebody trusts |
 //! | `gone.rs` | bodies that are gone against what is on record about them |
 //! | `copy.rs`, `copy_strangers.rs` | the copy in Elasticsearch against the ledger; documents at no entry's place |
 //!
@@ -27,12 +29,14 @@ mod copy_strangers;
 mod folder;
 mod format;
 mod gone;
+mod kept_trees;
 mod own;
 mod prover;
 mod report;
 mod tiles;
 mod timeline;
 mod verdict;
+mod witnesses;
 mod zip;
 
 pub use bundle::{Checked, Parts, check_bundle};
@@ -40,7 +44,9 @@ pub use check::{KeySource, Trust};
 pub use copy::{Compared, Copy, CopyError};
 pub use folder::{Folder, FolderError, FolderReport, Kept};
 pub use format::{Covered, FORMAT, Item, MAX_BODY_BYTES, MAX_ENTRIES, Manifest, Proof, hex, unhex};
+pub use kept_trees::KeptTrees;
 pub use prover::{ProveError, Prover, Story};
 pub use report::report;
 pub use verdict::{Code, Finding, Findings, MAX_FINDINGS, Place, Verdict};
+pub use witnesses::{Witnessed, Witnesses};
 pub use zip::TooLarge;

@@ -17,8 +17,9 @@
 //! | `repair.rs` | exchanging a damaged ledger for what can be kept of it |
 //! | `upkeep.rs` | packing and pruning of old segments |
 //! | `publish.rs` | [`Published`]: the public log, and how publishing goes |
-//! | `sign.rs`, `log_keys.rs` | the thread that makes tiles and signs checkpoints, and its key |
-//! | `outgoing.rs` | checkpoints on their way to witnesses and sinks |
+//! | `sign.rs`, `log_keys/` | the thread that makes tiles and signs checkpoints, and its key |
+//! | `cosigning.rs` | what witnesses signed, put together |
+//! | `outgoing/` | checkpoints on their way to witnesses and sinks |
 //! | `health.rs` | [`Vitals`]: what is in the way of each part |
 //! | `error.rs` | [`PipelineError`] |
 //!
@@ -27,6 +28,7 @@
 
 mod alerts;
 mod answering;
+mod cosigning;
 mod error;
 mod export;
 mod folders;
@@ -46,6 +48,7 @@ pub use folders::{index_dir, ledger_dir, ledger_name, log_dir};
 pub use health::Vitals;
 pub use holds::{Hold, HoldAct, Holds, HoldsError, MAX_HOLDS};
 pub use log_keys::{LogKeyError, ask_for_rotation, log_key};
+pub use outgoing::{Outlet, Outlets};
 pub use publish::{PublishStatus, Published};
 pub use repair::{Mandate, RepairError, Repaired, plan_repair, put_aside, repair};
 pub use upkeep::UpkeepStatus;
@@ -277,6 +280,7 @@ impl Pipeline {
             consumers: self.progress.clone(),
             exporter: self.exporter.clone(),
             publishing: Arc::clone(self.publisher.published().status()),
+            upkeep: Arc::clone(self.upkeep.status()),
         }
     }
 
