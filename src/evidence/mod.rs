@@ -11,7 +11,7 @@
 //! | `instructions.txt` | what stands in the bundle for who has never heard of us |
 //! | `zip.rs` | the file: a ZIP of one exact form |
 //! | `folder.rs`, `tiles.rs`, `own.rs` | a data folder: ledger, public log, checkpoints against each other; what our own entries say |
-//! | `gone.rs` | bodies that are gone against what is on record about them |
+//! | `gone.rs`, `unbound.rs` | bodies that are gone against what is on record about them; sealed bytes that no leaf commits to |
 //! | `copy.rs`, `copy_strangers.rs` | the copy in Elasticsearch against the ledger; documents at no entry's place |
 //!
 //! ```text
@@ -32,6 +32,7 @@ mod prover;
 mod report;
 mod tiles;
 mod timeline;
+mod unbound;
 mod verdict;
 mod zip;
 

@@ -5,6 +5,7 @@
 //! names it. Whoever empties bodies by hand is found by this: [`gone`](super::gone).
 
 use super::gone::{Again, Gone, Pruning};
+use super::unbound::Unbound;
 use super::verdict::{Code, Findings, Place};
 use crate::access::Tenant;
 use crate::entry::parse_ns;
@@ -36,6 +37,7 @@ pub(super) struct Own {
     more_repairs: u64,
     more_erasures: u64,
     gone: Gone,
+    unbound: Unbound,
 }
 
 #[derive(Deserialize)]
@@ -103,6 +105,7 @@ impl Own {
         if entry.pruned {
             self.gone.push(entry, segment);
         }
+        self.unbound.look(entry);
         if MARK.find(entry.body).is_none() {
             return;
         }
@@ -161,6 +164,7 @@ impl Own {
     /// Says what was seen. `again` shows entries once more, where it depends on single ones.
     pub(super) fn finish(self, again: Again<'_>, findings: &mut Findings) {
         self.gone.finish(again, findings);
+        self.unbound.finish(findings);
         for (sequence, code, text) in self.told {
             findings.add(code, Place::entry(sequence), text);
         }

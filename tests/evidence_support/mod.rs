@@ -43,16 +43,34 @@ pub(crate) fn pseudonym(tenant: &str) -> [u8; 16] {
 
 /// Entries of two tenants in groups of two.
 pub(crate) async fn append(ledger: &Ledger, numbers: std::ops::Range<u64>) {
+    append_with(ledger, numbers, |_| Vec::new()).await;
+}
+
+async fn append_with(
+    ledger: &Ledger,
+    numbers: std::ops::Range<u64>,
+    sealed: impl Fn(u64) -> Vec<u8>,
+) {
     for first in numbers.clone().step_by(2) {
         let mut batch = Batch::new();
         for n in (first..first + 2).filter(|n| numbers.contains(n)) {
-            push(&mut batch, n, &body(n));
+            push_with(&mut batch, n, &body(n), &sealed(n));
         }
         ledger.append(batch).await.unwrap();
     }
 }
 
+/// What is sealed beside an entry: of every third one nothing, and of the others not as much.
+fn sealed(n: u64) -> Vec<u8> {
+    let bytes = if n.is_multiple_of(3) { 0 } else { 20 + n % 4 };
+    (0..bytes).map(|at| (n * 31 + at * 7 + 1).to_le_bytes()[0]).collect()
+}
+
 pub(crate) fn push(batch: &mut Batch, n: u64, body: &str) {
+    push_with(batch, n, body, &[]);
+}
+
+fn push_with(batch: &mut Batch, n: u64, body: &str, sealed: &[u8]) {
     let tenant = if n % 4 == 3 { "rival" } else { "acme" };
     let commitment = Commitment { kind: 1, value: [n.to_le_bytes()[0]; 32], salt: [0; 32] };
     let entry = NewEntry {
@@ -64,7 +82,7 @@ pub(crate) fn push(batch: &mut Batch, n: u64, body: &str) {
         mapping_version: *b"mapping1",
         source_key: None,
         commitments: &[commitment],
-        sealed: &[],
+        sealed,
         body: body.as_bytes(),
     };
     batch.push(&entry).unwrap();
@@ -79,9 +97,18 @@ pub(crate) struct Small {
 impl Small {
     /// A ledger of so many entries that was closed, and its public log.
     pub(crate) async fn of(entries: u64) -> Self {
+        Self::filled(entries, |_| Vec::new()).await
+    }
+
+    /// The same with bytes sealed beside two of three entries.
+    pub(crate) async fn with_sealed(entries: u64) -> Self {
+        Self::filled(entries, sealed).await
+    }
+
+    async fn filled(entries: u64, sealed: impl Fn(u64) -> Vec<u8>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (ledger, _) = Ledger::open(&dir.path().join("ledger"), options()).unwrap();
-        append(&ledger, 0..entries).await;
+        append_with(&ledger, 0..entries, sealed).await;
         ledger.close().await.unwrap();
         let reader = Reader::open(&dir.path().join("ledger")).unwrap();
         let key = LogKey::generate(&format!("spanledger/{}", hex(&reader.origin()))).unwrap();
