@@ -61,7 +61,7 @@ fn crc32c(bytes: &[u8]) -> u32 {
 pub(crate) struct Frames {
     path: PathBuf,
     header: Vec<u8>,
-    frames: Vec<Vec<u8>>,
+    all: Vec<Vec<u8>>,
 }
 
 impl Frames {
@@ -70,7 +70,7 @@ impl Frames {
         let places = places(&bytes);
         let header = bytes[..places[0].start].to_vec();
         let frames = places.into_iter().map(|place| bytes[place].to_vec()).collect();
-        Self { path: path.to_owned(), header, frames }
+        Self { path: path.to_owned(), header, all: frames }
     }
 
     /// Name of the file.
@@ -80,40 +80,40 @@ impl Frames {
 
     /// Places of the entries among the frames.
     pub(crate) fn entries(&self) -> Vec<usize> {
-        (0..self.frames.len()).filter(|nth| self.frames[*nth][KIND] == ENTRY).collect()
+        (0..self.all.len()).filter(|nth| self.all[*nth][KIND] == ENTRY).collect()
     }
 
     /// Sequence of the entry at that place.
     pub(crate) fn sequence(&self, nth: usize) -> u64 {
-        u64::from_le_bytes(self.frames[nth][SEQUENCE..SEQUENCE + 8].try_into().unwrap())
+        u64::from_le_bytes(self.all[nth][SEQUENCE..SEQUENCE + 8].try_into().unwrap())
     }
 
     /// What is sealed beside the entry at that place.
     pub(crate) fn sealed(&self, nth: usize) -> Vec<u8> {
-        self.frames[nth][self.place(nth)].to_vec()
+        self.all[nth][self.place(nth)].to_vec()
     }
 
     /// Seals something else beside the entry at that place.
     pub(crate) fn set_sealed(&mut self, nth: usize, sealed: &[u8]) {
         let place = self.place(nth);
-        self.frames[nth].splice(place, sealed.iter().copied());
-        put(&mut self.frames[nth], SEALED_LEN, sealed.len());
+        self.all[nth].splice(place, sealed.iter().copied());
+        put(&mut self.all[nth], SEALED_LEN, sealed.len());
     }
 
     /// Takes sealed bytes and body of the entry at that place out as retention does.
     pub(crate) fn prune(&mut self, nth: usize) {
         let head = self.place(nth).start;
-        self.frames[nth][head..].fill(0);
-        self.frames[nth][FLAGS] |= PRUNED;
+        self.all[nth][head..].fill(0);
+        self.all[nth][FLAGS] |= PRUNED;
     }
 
     /// Writes the segment, with every length and checksum as it belongs.
     pub(crate) fn write(mut self) {
         let mut group = 0_u64;
-        for nth in 0..self.frames.len() {
-            let is_entry = self.frames[nth][KIND] == ENTRY;
-            let head = if is_entry { self.place(nth).start } else { self.frames[nth].len() };
-            let frame = &mut self.frames[nth];
+        for nth in 0..self.all.len() {
+            let is_entry = self.all[nth][KIND] == ENTRY;
+            let head = if is_entry { self.place(nth).start } else { self.all[nth].len() };
+            let frame = &mut self.all[nth];
             let length = frame.len();
             put(frame, LENGTH, length);
             if is_entry {
@@ -127,12 +127,12 @@ impl Frames {
             let crc = crc32c(&frame[KIND..head]);
             put(frame, CRC, crc as usize);
         }
-        std::fs::write(&self.path, [self.header, self.frames.concat()].concat()).unwrap();
+        std::fs::write(&self.path, [self.header, self.all.concat()].concat()).unwrap();
     }
 
     /// Where the sealed bytes are in the frame at that place.
     fn place(&self, nth: usize) -> Range<usize> {
-        let frame = &self.frames[nth];
+        let frame = &self.all[nth];
         let commitments = usize::from(frame[TENANT_LEN + 1]) * COMMITMENT_LEN;
         let start = HEAD_LEN + usize::from(frame[TENANT_LEN]) + commitments;
         start..start + number(frame, SEALED_LEN)
