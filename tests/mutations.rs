@@ -118,7 +118,7 @@ fn all_sealed(small: &Small) -> (Vec<Frames>, Vec<(usize, usize)>) {
 /// Changes the sealed bytes of one entry after the other, in each way that `change` makes, with every
 /// checksum mended. Exactly that entry is found, as `code`. Gives the number of changes.
 fn each_sealed(small: &Small, change: impl Fn(&[u8]) -> Vec<Vec<u8>>, code: Code) -> usize {
-    let mut changes = 0;
+    let mut count = 0;
     let (sound, places) = all_sealed(small);
     for (file, nth) in places {
         for sealed in change(&sound[file].sealed(nth)) {
@@ -126,12 +126,12 @@ fn each_sealed(small: &Small, change: impl Fn(&[u8]) -> Vec<Vec<u8>>, code: Code
             changed.set_sealed(nth, &sealed);
             changed.write();
             only(small, &[(&sound[file], nth)], code);
-            changes += 1;
+            count += 1;
         }
         sound[file].clone().write();
     }
     assert_eq!(small.check(small.dir.path()).findings.listed(), []);
-    changes
+    count
 }
 
 /// These entries are found, by file and number, and nothing else is.
@@ -217,9 +217,9 @@ async fn sealed_payloads_without_a_commitment_are_valid_and_told_and_later_ones_
 
     // Behind entries that have it, somebody may have put them there.
     let small = Small::with_sealed(ENTRIES).await;
-    let all = segments(small.dir.path()).into_iter().map(|path| Frames::read(&path));
+    let mut all = segments(small.dir.path()).into_iter().map(|path| Frames::read(&path));
     let third = |frames: &Frames| frames.entries().into_iter().find(|it| frames.sequence(*it) == 3);
-    let (mut frames, nth) = all.filter_map(|it| third(&it).map(|nth| (it, nth))).next().unwrap();
+    let (mut frames, nth) = all.find_map(|it| third(&it).map(|nth| (it, nth))).unwrap();
     assert!(frames.sealed(nth).is_empty());
     frames.set_sealed(nth, b"put there by somebody");
     frames.write();
