@@ -1,6 +1,6 @@
 //! What a verification is made with: keys and checkpoints that somebody kept.
 
-use crate::evidence::{Kept, KeySource, Trust};
+use crate::evidence::{Kept, KeySource, NoProof, Trust};
 use crate::ledger::PublicLog;
 use crate::ledger::checkpoint::{CheckpointError, KeyError, SignedCheckpoint, VerifierKey};
 use std::io::Read as _;
@@ -41,6 +41,14 @@ pub enum TrustError {
         path: PathBuf,
         /// Why.
         source: KeyError,
+    },
+    /// The file is no proof.
+    #[error("{} cannot be checked", .path.display())]
+    Proof {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: NoProof,
     },
     /// The file is no checkpoint.
     #[error("{} is no checkpoint", .path.display())]

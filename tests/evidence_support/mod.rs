@@ -3,7 +3,9 @@
 #![allow(dead_code, reason = "each test file uses its part of it")]
 
 use spanledger::access::Tenant;
-use spanledger::evidence::{Folder, FolderReport, Kept, KeySource, Prover, Story, Trust, hex};
+use spanledger::evidence::{
+    Folder, FolderReport, Kept, KeySource, Prover, Spool, Story, Trust, hex,
+};
 use spanledger::ledger::checkpoint::{Checkpoint, LogKey, SignedCheckpoint, VerifierKey};
 use spanledger::ledger::proof::root_of;
 use spanledger::ledger::{
@@ -88,6 +90,23 @@ fn push_with(batch: &mut Batch, n: u64, body: &str, sealed: &[u8]) {
     batch.push(&entry).unwrap();
 }
 
+/// An entry of the log about itself.
+pub(crate) fn push_own(batch: &mut Batch, n: u64, tenant: &str, body: &str) {
+    let entry = NewEntry {
+        id: EntryId((u128::from(n) + 1).to_be_bytes()),
+        tenant,
+        tenant_pseudonym: pseudonym(tenant),
+        retention_class: 255,
+        received_ns: RECEIVED_NS + n,
+        mapping_version: *b"mapping1",
+        source_key: None,
+        commitments: &[],
+        sealed: &[],
+        body: body.as_bytes(),
+    };
+    batch.push(&entry).unwrap();
+}
+
 /// A data folder.
 pub(crate) struct Small {
     pub(crate) dir: tempfile::TempDir,
@@ -113,6 +132,20 @@ impl Small {
         let reader = Reader::open(&dir.path().join("ledger")).unwrap();
         let key = LogKey::generate(&format!("spanledger/{}", hex(&reader.origin()))).unwrap();
         let small = Self { dir, key };
+        small.publish(&small.key);
+        small
+    }
+
+    /// The same with entries of the log about itself behind those.
+    pub(crate) async fn with_own(entries: u64, own: &[(&str, String)], key: LogKey) -> Self {
+        let small = Self { key, ..Self::of(entries).await };
+        let (ledger, _) = Ledger::open(&small.ledger(), options()).unwrap();
+        for (n, (tenant, body)) in (entries..).zip(own) {
+            let mut batch = Batch::new();
+            push_own(&mut batch, n, tenant, body);
+            ledger.append(batch).await.unwrap();
+        }
+        ledger.close().await.unwrap();
         small.publish(&small.key);
         small
     }
@@ -157,15 +190,21 @@ impl Small {
     /// A bundle of the tenant's entries.
     pub(crate) fn bundle(&self) -> Vec<u8> {
         let reader = self.reader();
-        let all = (0..reader.watermark()).map(|n| reader.get(n).unwrap().unwrap());
-        let mine = all.filter(|entry| entry.tenant == "acme");
+        let of = |tenant: &str| -> Vec<(u64, [u8; 16])> {
+            let all = (0..reader.watermark()).map(|n| reader.get(n).unwrap().unwrap());
+            let mine = all.filter(|entry| entry.tenant == tenant);
+            mine.map(|entry| (entry.sequence, entry.id.0)).collect()
+        };
         let story = Story {
-            entries: mine.map(|entry| (entry.sequence, entry.id.0)).collect(),
+            entries: of("acme"),
+            acts: of("_spanledger"),
             trace_ids: vec!["run-1".to_owned()],
             truncated: false,
         };
         let tenant = Tenant::new("acme").unwrap();
-        self.prover().bundle("run-1", &tenant, &story, RECEIVED_NS).unwrap()
+        let mut spool = Spool::in_memory();
+        self.prover().bundle("run-1", &tenant, &story, RECEIVED_NS, &mut spool).unwrap();
+        spool.into_bytes().unwrap()
     }
 }
 
