@@ -6,7 +6,9 @@ mod support;
 
 use evidence_support::Small;
 use serde_json::{Value, json};
-use spanledger::evidence::{Code, Item, Manifest, Parts, Verdict, check_bundle, report};
+use spanledger::evidence::{
+    Code, Item, Manifest, Parts, Verdict, check_bundle, read_bundle, report,
+};
 use spanledger::ledger::PublicLog;
 use spanledger::ledger::checkpoint::{Checkpoint, LogKey, SignedCheckpoint};
 use std::path::Path;
@@ -42,13 +44,11 @@ fn remade(
     small: &Small,
     change: impl FnOnce(&mut Vec<Item>, &mut Option<SignedCheckpoint>),
 ) -> Vec<u8> {
-    let checked = check_bundle(&small.bundle(), &[small.verifier()]);
-    let mut items = checked.items;
+    let (manifest, mut items, acts) = read_bundle(&small.bundle()).unwrap();
     let mut checkpoint = PublicLog::open(&small.log()).checkpoint().unwrap();
     change(&mut items, &mut checkpoint);
-    let manifest = checked.manifest.unwrap();
     let manifest = Manifest { findings: Vec::new(), verdict: None, ..manifest };
-    Parts { manifest, items, checkpoint, keys: vec![small.verifier()] }.write().unwrap()
+    Parts { manifest, items, acts, checkpoint, keys: vec![small.verifier()] }.write().unwrap()
 }
 
 /// What somebody does to a bundle.
@@ -269,13 +269,11 @@ async fn the_other_implementation_takes_no_file_that_no_entry_needs_and_no_bundl
 #[tokio::test]
 async fn the_report_shows_what_sources_sent_as_text_and_runs_nothing() {
     let small = Small::of(4).await;
-    let checked = check_bundle(&small.bundle(), &[small.verifier()]);
-    let mut manifest = checked.manifest.unwrap();
+    let (mut manifest, mut items, acts) = read_bundle(&small.bundle()).unwrap();
     manifest.asked = "<script>alert(1)</script>\u{202e}\"'".to_owned();
-    let mut items = checked.items;
     let hostile = r#"{"schema_version":1,"@timestamp":"2026-11-21T08:00:01Z","message":"</pre><img src=x onerror=alert(1)>","event":{"action":"<svg onload=x>"},"audit":{"kind":"decision","decision":{"outcome":"block","reason":"javascript:<b>"}}}"#;
     items[0].body = Some(hostile.as_bytes().to_vec());
-    let page = report(&manifest, &items);
+    let page = report(&manifest, &items, &acts);
     for forbidden in ["<script", "<img", "<svg", "<b>j", "\u{202e}", "onerror=alert(1)>"] {
         assert!(!page.contains(forbidden), "{forbidden} in {page}");
     }

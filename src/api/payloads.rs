@@ -75,8 +75,8 @@ pub struct ShownPayload {
     /// HMAC-SHA256 of the exact text under the tenant's key, hexadecimal: what the entry has in
     /// its place.
     pub hash: String,
-    /// Salt of its commitment in the leaf, hexadecimal; absent where the hash in the entry is the
-    /// proof.
+    /// Its salt, hexadecimal: HMAC-SHA256 with it of the exact text is the text's mark in the list that
+    /// the leaf commits to (docs/log.md). Absent in entries of before there was such a list.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub salt: Option<String>,
     /// Whether the ledger proves that this is what was sent.

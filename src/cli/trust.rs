@@ -1,6 +1,6 @@
 //! What a verification is made with: keys and checkpoints that somebody kept.
 
-use crate::evidence::{Kept, KeySource, Trust, Witnesses};
+use crate::evidence::{Kept, KeySource, NoProof, Trust, Witnesses};
 use crate::ledger::checkpoint::{
     Algorithm, CheckpointError, KeyError, SignedCheckpoint, VerifierKey,
 };
@@ -66,6 +66,13 @@ pub enum TrustError {
         path: PathBuf,
         /// Its number, from 1.
         line: u64,
+    /// The file is no proof.
+    #[error("{} cannot be checked", .path.display())]
+    Proof {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: NoProof,
     },
     /// The file is no checkpoint.
     #[error("{} is no checkpoint", .path.display())]

@@ -4,12 +4,17 @@
 //! again and compare. Everything that a source sent is text, made harmless twice: characters that
 //! direct a reader's eye elsewhere are spelled out, and what HTML would obey is escaped.
 
-use super::format::{Item, Manifest, entry_name};
+use super::acts::{Acts, ranges};
+use super::format::{Brief, Item, Manifest, entry_name, hex};
 use super::timeline::line;
-use super::verdict::Verdict;
+use super::verdict::{Findings, Verdict};
 use crate::cli::clean;
+use crate::entry::format_ns;
 use crate::story::{Action, Approval, Record, Severity, Study};
+use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
+use std::io;
+use std::ops::Range;
 
 /// Most bytes of a body that are shown; its file has all of it.
 const MAX_SHOWN_BYTES: usize = 8 * 1_024;
@@ -37,32 +42,106 @@ impl fmt::Display for Text<'_> {
     }
 }
 
-/// Makes the page. The entries come in the order of the story.
-pub fn report(manifest: &Manifest, items: &[Item]) -> String {
-    let documents: Vec<(Record, &Item)> =
-        items.iter().filter_map(|item| record(manifest, item)).collect();
-    let study = Study::of(documents.iter().map(|(record, _)| record.clone()).collect());
-    let mut page = String::with_capacity(16 * 1_024);
+/// The same for text of several lines, which stay lines.
+struct Lines<'a>(&'a str);
+
+impl fmt::Display for Lines<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.lines().try_for_each(|line| writeln!(f, "{}", Text(line)))
+    }
+}
+
+/// Where the bodies of a report come from and where the page goes, piece by piece: a story can be
+/// large, and of its bodies one at a time is in memory.
+pub(super) trait Desk {
+    /// The body of the entry with that place in the story, which stands there in the bundle.
+    fn body(&mut self, index: usize, range: &Range<u64>) -> io::Result<Vec<u8>>;
+
+    /// The next piece of the page.
+    fn put(&mut self, text: &str) -> io::Result<()>;
+}
+
+/// Entries that are in memory, and so is their page.
+struct InMemory<'i> {
+    items: &'i [Item],
+    page: String,
+}
+
+impl Desk for InMemory<'_> {
+    fn body(&mut self, index: usize, _: &Range<u64>) -> io::Result<Vec<u8>> {
+        Ok(self.items.get(index).and_then(|item| item.body.clone()).unwrap_or_default())
+    }
+
+    fn put(&mut self, text: &str) -> io::Result<()> {
+        self.page.push_str(text);
+        Ok(())
+    }
+}
+
+/// The page of a story that is in memory: its entries in its order, and the entries of the log about
+/// itself that explain them.
+pub fn report(manifest: &Manifest, items: &[Item], acts: &[Item]) -> String {
+    let briefs: Vec<Brief> =
+        items.iter().map(|item| item.brief(item.body.as_ref().map(|_| 0..0))).collect();
+    let mut desk = InMemory { items, page: String::new() };
+    // Memory does not fail to be read or written.
+    let _ = write_report(manifest, &briefs, acts, &mut desk);
+    desk.page
+}
+
+/// Writes the page of a story: its entries in its order, and the entries of the log about itself that
+/// explain them.
+pub(super) fn write_report(
+    manifest: &Manifest,
+    entries: &[Brief],
+    acts: &[Item],
+    desk: &mut dyn Desk,
+) -> io::Result<()> {
+    let mut records = Vec::with_capacity(entries.len());
+    // Of what was pruned nothing is known that a story is told by.
+    for (index, entry) in entries.iter().enumerate().filter(|(_, entry)| entry.body.is_some()) {
+        records.extend(record(manifest, entry, &body_of(desk, index, entry)?));
+    }
+    let study = Study::of(records);
+    // What is wrong with them is told elsewhere.
+    let told = Acts::read(acts, &mut Findings::default());
+    let mut piece = String::with_capacity(16 * 1_024);
     // Writing into a text cannot fail.
-    let _ = write_page(&mut page, manifest, items, &documents, &study);
-    page
+    let _ = beginning(&mut piece, manifest, entries, &study, &told);
+    desk.put(&piece)?;
+    for (index, entry) in entries.iter().enumerate() {
+        piece.clear();
+        let body = body_of(desk, index, entry)?;
+        let record = record(manifest, entry, &body);
+        let _ = line_of(&mut piece, entry, record.as_ref(), &body);
+        desk.put(&piece)?;
+    }
+    piece.clear();
+    let _ = end(&mut piece, manifest);
+    desk.put(&piece)
+}
+
+/// The body of an entry; nothing when it was pruned.
+fn body_of(desk: &mut dyn Desk, index: usize, entry: &Brief) -> io::Result<Vec<u8>> {
+    entry.body.as_ref().map_or(Ok(Vec::new()), |range| desk.body(index, range))
 }
 
 /// The entry as a story reads it.
-fn record<'i>(manifest: &Manifest, item: &'i Item) -> Option<(Record, &'i Item)> {
+fn record(manifest: &Manifest, entry: &Brief, body: &[u8]) -> Option<Record> {
     use crate::store::projection::{Origin, write_document};
-    let view = item.view(&manifest.tenant);
+    let view = entry.view(&manifest.tenant, body);
     let mut document = Vec::new();
     write_document(&view, Origin { name: &manifest.origin }, &mut document);
-    Some((Record::read(&document, view.event_ns())?, item))
+    Record::read(&document, view.event_ns())
 }
 
-fn write_page(
+/// Everything before the timeline.
+fn beginning(
     out: &mut String,
     manifest: &Manifest,
-    items: &[Item],
-    documents: &[(Record, &Item)],
+    entries: &[Brief],
     study: &Study,
+    acts: &Acts,
 ) -> fmt::Result {
     write!(
         out,
@@ -73,18 +152,28 @@ fn write_page(
          <style>\n{STYLE}</style>\n</head>\n<body>\n",
         Text(&manifest.asked)
     )?;
-    heading(out, manifest, items)?;
+    heading(out, manifest, entries)?;
     verdict(out, manifest)?;
-    counts(out, items, study)?;
+    counts(out, entries, study)?;
     findings(out, study)?;
     actions(out, &study.actions)?;
     approvals(out, &study.approvals)?;
-    timeline(out, documents)?;
+    gone(out, entries, acts)?;
+    keys(out, acts)?;
+    writeln!(
+        out,
+        "<h2>What happened</h2>\n<p class=\"dim\">Times are UTC.</p>\n<ol class=\"timeline\">"
+    )
+}
+
+/// Everything behind it.
+fn end(out: &mut String, manifest: &Manifest) -> fmt::Result {
+    writeln!(out, "</ol>")?;
     footer(out, manifest)?;
     out.write_str("</body>\n</html>\n")
 }
 
-fn heading(out: &mut String, manifest: &Manifest, items: &[Item]) -> fmt::Result {
+fn heading(out: &mut String, manifest: &Manifest, entries: &[Brief]) -> fmt::Result {
     writeln!(out, "<header>\n<p class=\"kicker\">Evidence of an agent run</p>")?;
     writeln!(out, "<h1>{}</h1>", Text(&manifest.asked))?;
     writeln!(out, "<dl>")?;
@@ -97,8 +186,8 @@ fn heading(out: &mut String, manifest: &Manifest, items: &[Item]) -> fmt::Result
     row("Log", &manifest.origin, true)?;
     match &manifest.checkpoint {
         Some(tree) => {
-            let covered = items.iter().filter(|item| item.proof.inclusion.is_some()).count();
-            let all = items.len();
+            let covered = entries.iter().filter(|entry| entry.is_proved).count();
+            let all = entries.len();
             row("Checkpoint", &format!("tree of {} entries, root {}", tree.size, tree.root), true)?;
             row("Proved", &format!("{covered} of {all} entries are in that tree"), false)?;
         }
@@ -145,11 +234,11 @@ fn verdict(out: &mut String, manifest: &Manifest) -> fmt::Result {
     )
 }
 
-fn counts(out: &mut String, items: &[Item], study: &Study) -> fmt::Result {
-    let pruned = items.iter().filter(|item| item.proof.pruned).count();
+fn counts(out: &mut String, entries: &[Brief], study: &Study) -> fmt::Result {
+    let pruned = entries.iter().filter(|entry| entry.body.is_none()).count();
     let open = study.findings.iter().filter(|it| it.severity != Severity::Note).count();
     let all = [
-        ("entries", items.len()),
+        ("entries", entries.len()),
         ("actions", study.actions.len()),
         ("approvals", study.approvals.len()),
         ("warnings", open),
@@ -261,35 +350,94 @@ fn approvals(out: &mut String, approvals: &[Approval]) -> fmt::Result {
     writeln!(out, "</tbody>\n</table>")
 }
 
-fn timeline(out: &mut String, documents: &[(Record, &Item)]) -> fmt::Result {
+/// Bodies that are gone, and what is on record about it.
+fn gone(out: &mut String, entries: &[Brief], acts: &Acts) -> fmt::Result {
+    let mut of: BTreeMap<Option<u64>, (Vec<u64>, String)> = BTreeMap::new();
+    for entry in entries.iter().filter(|entry| entry.body.is_none()) {
+        let act = acts.prune_of(entry.sequence, &entry.leaf);
+        let (sequences, why) = of.entry(act.map(|act| act.sequence)).or_default();
+        sequences.push(entry.sequence);
+        *why = act.map(ToString::to_string).unwrap_or_default();
+    }
+    if of.is_empty() {
+        return Ok(());
+    }
     writeln!(
         out,
-        "<h2>What happened</h2>\n<p class=\"dim\">Times are UTC.</p>\n<ol class=\"timeline\">"
+        "<h2>What is no longer kept</h2>\n<table>\n<thead><tr><th>Entries</th><th>Taken out by</th>\
+         </tr></thead>\n<tbody>"
     )?;
-    for (record, item) in documents {
-        let line = line(record);
-        let sequence = item.proof.sequence;
-        let time = short_time(record.doc.timestamp.as_deref().unwrap_or_default());
-        let loud = if line.is_loud { " loud" } else { "" };
+    for (act, (sequences, why)) in of {
+        let why = if act.is_some() { why } else { "no entry of the log says so".to_owned() };
+        writeln!(out, "<tr><td>{}</td><td>{}</td></tr>", ranges(&sequences), Text(&why))?;
+    }
+    writeln!(
+        out,
+        "</tbody>\n</table>\n<p class=\"dim\">Their leaves prove that they were there, when they were received, \
+         and the hash of what they said.</p>"
+    )
+}
+
+/// Keys of the log that handed over.
+fn keys(out: &mut String, acts: &Acts) -> fmt::Result {
+    let handovers = acts.rotations();
+    if handovers.is_empty() {
+        return Ok(());
+    }
+    writeln!(
+        out,
+        "<h2>Keys of the log that handed over</h2>\n<table>\n<thead><tr><th>Entry</th><th>When</th><th>By</th>\
+         <th>Statement</th></tr></thead>\n<tbody>"
+    )?;
+    for (told, statement) in handovers {
+        let at = short_time(told.at.as_deref().unwrap_or_default());
+        let by = told.by.as_deref().unwrap_or_default();
         writeln!(
             out,
-            "<li id=\"entry-{sequence}\"><time>{}</time><span class=\"mark {}\">{}</span><div>\
-             <span class=\"{}{loud}\">{}</span> {} <span class=\"dim\">{}</span>",
-            Text(&time),
-            line.class,
-            line.mark,
-            line.class,
-            Text(&line.headline),
-            Text(&line.subject),
-            Text(&line.who),
+            "<tr><td>{}</td><td>{}</td><td>{}</td><td><pre>{}</pre></td></tr>",
+            told.sequence,
+            Text(&at),
+            Text(by),
+            Lines(statement)
         )?;
-        if let Some(reason) = &record.doc.audit.decision.reason {
-            writeln!(out, "<p>{}</p>", Text(reason))?;
-        }
-        entry(out, item)?;
-        writeln!(out, "</div></li>")?;
     }
-    writeln!(out, "</ol>")
+    writeln!(out, "</tbody>\n</table>")
+}
+
+/// An entry in the timeline.
+fn line_of(out: &mut String, entry: &Brief, record: Option<&Record>, body: &[u8]) -> fmt::Result {
+    let sequence = entry.sequence;
+    let Some(record) = record.filter(|_| entry.body.is_some()) else {
+        return writeln!(
+            out,
+            "<li id=\"entry-{sequence}\"><time>{}</time><span class=\"mark dim\">–</span><div><span \
+             class=\"dim\">{} {sequence}, received then. Leaf <code>{}</code> proves that it was there</span>\
+             </div></li>",
+            Text(&short_time(&format_ns(entry.leaf.received_ns))),
+            if entry.body.is_none() { "no longer kept: entry" } else { "cannot be shown: entry" },
+            hex(&entry.leaf_hash)
+        );
+    };
+    let line = line(record);
+    let time = short_time(record.doc.timestamp.as_deref().unwrap_or_default());
+    let loud = if line.is_loud { " loud" } else { "" };
+    writeln!(
+        out,
+        "<li id=\"entry-{sequence}\"><time>{}</time><span class=\"mark {}\">{}</span><div>\
+         <span class=\"{}{loud}\">{}</span> {} <span class=\"dim\">{}</span>",
+        Text(&time),
+        line.class,
+        line.mark,
+        line.class,
+        Text(&line.headline),
+        Text(&line.subject),
+        Text(&line.who),
+    )?;
+    if let Some(reason) = &record.doc.audit.decision.reason {
+        writeln!(out, "<p>{}</p>", Text(reason))?;
+    }
+    folded(out, entry, body)?;
+    writeln!(out, "</div></li>")
 }
 
 /// A time as a person reads it: to the millisecond; the entry has all of it.
@@ -301,16 +449,8 @@ fn short_time(time: &str) -> String {
 }
 
 /// The entry itself, folded away.
-fn entry(out: &mut String, item: &Item) -> fmt::Result {
-    let sequence = item.proof.sequence;
-    let Some(body) = &item.body else {
-        return writeln!(
-            out,
-            "<p class=\"dim\">entry {sequence}: the bundle has no body of it; it says that it was pruned. Leaf \
-             <code>{}</code> proves that it was there</p>",
-            Text(&item.proof.leaf_hash)
-        );
-    };
+fn folded(out: &mut String, entry: &Brief, body: &[u8]) -> fmt::Result {
+    let sequence = entry.sequence;
     let shown = String::from_utf8_lossy(body.get(..MAX_SHOWN_BYTES).unwrap_or(body));
     let name = entry_name(sequence);
     let rest = if body.len() > MAX_SHOWN_BYTES { " … (the rest is in that file)" } else { "" };
@@ -318,7 +458,7 @@ fn entry(out: &mut String, item: &Item) -> fmt::Result {
         out,
         "<details><summary>entry {sequence}, <code>{name}</code></summary><p class=\"dim\">leaf \
          <code>{}</code></p><pre>{}{rest}</pre></details>",
-        Text(&item.proof.leaf_hash),
+        hex(&entry.leaf_hash),
         Text(&shown)
     )
 }

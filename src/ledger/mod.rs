@@ -12,6 +12,7 @@
 //! | `recover.rs`, `survey.rs` | opening: what is there, what is torn, where to go on |
 //! | `frame.rs`, `leaf.rs`, `segment.rs`, `sidecar.rs` | the bytes on disk |
 //! | `leaves.rs` | the leaves written last, in memory |
+//! | `sealed.rs` | what the leaf says of sealed bytes |
 //! | `merkle.rs`, `chain.rs` | the tree, and what follows from the entries before |
 //! | `proof.rs` | proofs that an entry is in a tree, and that a tree continues another |
 //! | `checkpoint.rs`, `note.rs` | what the log signs and with which keys |
@@ -73,7 +74,8 @@
 //!
 //! Flags: bit 0 the conflict mark (`w`), bit 1 whether there is a source key, bit 2 that the
 //! entry was pruned: sealed bytes, body and salts are zeros, and the rest is as it was written. The
-//! sealed bytes belong to whoever made them; the ledger looks at none of them.
+//! sealed bytes belong to whoever made them; the ledger looks at none of them, and the last of an entry's
+//! commitments is its own, to these bytes: `sealed.rs`.
 //!
 //! # The tree
 //!
@@ -105,6 +107,7 @@ mod repair;
 mod reserve;
 mod retention;
 mod rewrite;
+mod sealed;
 mod segment;
 mod sidecar;
 mod signed;
@@ -141,6 +144,7 @@ pub use recover::{Recovery, Torn};
 pub use repair::{Repair, RepairPlan, Shortened};
 pub use retention::{Due, Expiry};
 pub use rewrite::{GoOn, RewriteError, Rewritten, Upkeep};
+pub use sealed::{SEALED_KIND, SealedState};
 pub use segment::{FORMAT_VERSION, HeaderError};
 pub(crate) use signed::origin_of;
 pub use status::{Counters, Status};
