@@ -324,6 +324,89 @@ async fn a_repair_that_was_interrupted_is_finished_by_the_next_one() {
     assert_ne!(signed.checkpoint.origin, it.signed.checkpoint.origin);
 }
 
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    std::fs::set_permissions(to, from.metadata().unwrap().permissions()).unwrap();
+    for file in from.read_dir().unwrap().map(Result::unwrap) {
+        let to = to.join(file.file_name());
+        if file.path().is_dir() {
+            copy(&file.path(), &to);
+        } else {
+            std::fs::copy(file.path(), to).unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_of_data_and_keys_from_one_backup_goes_on_as_another_log_when_somebody_says_so() {
+    let it = folder(true).await;
+    let backup = it.data.with_file_name("backup");
+    copy(&it.data, &backup);
+    // The log goes on after the backup, and somebody keeps what it signed.
+    let (ledger, _) = Ledger::open(&ledger_dir(&it.data), config(&it.data).ledger).unwrap();
+    let mut batch = Batch::new();
+    let last = it.entries.last().unwrap();
+    batch.push(&NewEntry { id: EntryId([7; 16]), ..new_like(last) }).unwrap();
+    ledger.append(batch).await.unwrap();
+    ledger.close().await.unwrap();
+    let (lost, kept) = run(&it.data).await;
+    assert!(lost.size > it.head.size);
+
+    std::fs::remove_dir_all(&it.data).unwrap();
+    copy(&backup, &it.data);
+    assert_eq!(check(&it.data).verdict(), Verdict::Ok, "nothing in it shows what is lost");
+    let (code, said) = repair(&it.data, &[]);
+    assert_eq!(code, 0, "{said}");
+    let (code, said) = repair(&it.data, &["--restored"]);
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains("restored from a backup") && said.contains("another log"), "{said}");
+    assert_eq!(entries(&it.data), it.entries, "nothing was changed");
+    let (code, said) = repair(&it.data, &[&["--restored"], &CONFIRM[..]].concat());
+    assert_eq!(code, 0, "{said}");
+
+    let told = told(&it.data);
+    assert_eq!(told["attributes"]["spanledger.repair.restored"], it.head.size);
+    assert!(told["message"].as_str().unwrap().contains("restored from a backup"), "{told}");
+    assert!(told["audit"]["actor"]["id"].as_str().unwrap().starts_with("os:"));
+    assert_eq!(told["event"]["reason"], CONFIRM[2]);
+    let (head, signed) = run(&it.data).await;
+    assert_ne!(signed.checkpoint.origin, it.signed.checkpoint.origin);
+    assert_ne!(signed.signers(), it.signed.signers());
+    let now = entries(&it.data);
+    assert_eq!(now[..it.entries.len()], it.entries);
+    is_ok(&it.data, &[it.head, head]);
+    let report = check(&it.data);
+    assert_eq!(report.verdict(), Verdict::Partial, "{:?}", report.findings);
+    assert!(report.findings.has(Code::Repaired));
+    // Whoever has a checkpoint of the old log sees that this one is another.
+    let log = PublicLog::open(&log_dir(&it.data));
+    let trust = Trust { keys: log.keys().unwrap(), from: KeySource::Beside };
+    let kept = [evidence::Kept { name: "kept".into(), signed: kept }];
+    let ledger = &ledger_dir(&it.data);
+    let folder =
+        evidence::Folder { ledger, log, trust, kept: &kept, expected: &[], pseudonyms: None };
+    let report = folder.verify(&mut |_| {}, |_| {}).unwrap();
+    assert!(report.findings.has(Code::WrongOrigin), "{:?}", report.findings);
+    let (code, said) = repair(&it.data, &[]);
+    assert_eq!(code, 0, "{said}");
+}
+
+/// An entry that is to be appended, like one that is there.
+fn new_like(entry: &StoredEntry) -> NewEntry<'_> {
+    NewEntry {
+        id: entry.id,
+        tenant: &entry.tenant,
+        tenant_pseudonym: entry.tenant_pseudonym,
+        retention_class: entry.retention_class,
+        received_ns: entry.received_ns,
+        mapping_version: entry.mapping_version,
+        source_key: None,
+        commitments: &[],
+        sealed: &[],
+        body: &entry.body,
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_repaired_under_a_running_server() {
     let it = folder(false).await;

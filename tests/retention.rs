@@ -276,7 +276,7 @@ async fn kills_while_segments_are_rewritten_lose_nothing_and_leave_nothing_undon
     pipeline.stop().await.unwrap();
     let told = told(&now, "prune");
     let told = told.iter().map(|it| it["attributes"]["spanledger.prune.entries"].as_u64().unwrap());
-    assert!(told.sum::<u64>() >= expected, "no body went without an entry");
+    assert_eq!(told.sum::<u64>(), expected, "each body that went was announced, once");
     assert_eq!(files(&dir, "packed.new"), 0);
 }
 
@@ -378,7 +378,7 @@ async fn what_was_pruned_on_different_days_is_on_record_and_what_somebody_emptie
     // Somebody empties what is held: an entry that speaks of others does not excuse it.
     let (ledger, _) = Ledger::open(&dir, config(&data, CONFIG).ledger).unwrap();
     let expiry = Expiry { class: 0, before_ns: ago(400) };
-    let due = Due { first: 0, end: firsts(&dir)[1], expiry, entries: 1 };
+    let due = Due { first: 0, end: firsts(&dir)[1], expiry, entries: 1, gone: 0 };
     let held = |entry: &EntryRef<'_>| entry.sequence != 0;
     ledger.upkeep().prune(&due, &held, &mut || true, || Some(())).unwrap();
     ledger.close().await.unwrap();
@@ -389,6 +389,52 @@ async fn what_was_pruned_on_different_days_is_on_record_and_what_somebody_emptie
     let missing: Vec<_> = listed.filter(|it| it.code == Code::Missing).collect();
     assert_eq!(missing.len(), 1, "{missing:?}");
     assert!(missing[0].message.contains("bodies of 1 entries of the class 0"), "{missing:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repair_tells_again_what_was_pruned_when_it_cuts_off_what_told_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let dir = ledger_dir(&data);
+    old_data(&data, u64::MAX).await;
+    let active = firsts(&dir).pop().unwrap();
+    let expected = (0..active).filter(|n| facts(*n).1 == 0).count() as u64;
+    let pipeline = start(&data, CONFIG);
+    let status = pipeline.upkeep().clone();
+    wait_until("all is pruned", || status.pruned.load(Ordering::Relaxed) >= expected).await;
+    pipeline.stop().await.unwrap();
+    assert_eq!(check(&data).verdict(), Verdict::Partial);
+    // The segment that is written to goes, and with it every entry that says what was pruned.
+    let last = dir.join(format!("{active:020}.segment"));
+    std::fs::File::options().write(true).open(last).unwrap().set_len(116).unwrap();
+    assert_eq!(check(&data).verdict(), Verdict::Compromised);
+    let mut program = Command::cargo_bin("spanledger").unwrap();
+    let file = data.with_extension("yaml");
+    let repair = program.arg("repair").arg("--data").arg(&data).arg("--config").arg(file);
+    repair.args(["--confirm", "--reason", "disk sda died"]).assert().success();
+
+    let mut sums = Vec::new();
+    for _ in 0..2 {
+        let report = check(&data);
+        assert_eq!(report.verdict(), Verdict::Partial, "{:?}", report.findings);
+        assert!(report.findings.has(Code::RetentionTrimmed) && report.findings.has(Code::Repaired));
+        assert_eq!(report.ledger.pruned, expected);
+        let now = entries(&Reader::open(&dir).unwrap());
+        let told = told(&now, "prune");
+        for act in &told {
+            assert!(act["audit"]["actor"]["id"].as_str().unwrap().starts_with("os:"), "{act}");
+            assert_eq!(act["event"]["reason"], "disk sda died");
+        }
+        let count =
+            |act: &serde_json::Value| act["attributes"]["spanledger.prune.entries"].as_u64();
+        sums.push(told.iter().map(count).sum::<Option<u64>>().unwrap());
+        // And a server that goes on says nothing more about them.
+        let pipeline = start(&data, CONFIG);
+        let published = pipeline.published();
+        published.publish().await.unwrap();
+        pipeline.stop().await.unwrap();
+    }
+    assert_eq!(sums, [expected; 2]);
 }
 
 /// Keeps the segment size of the tests and of the configuration in one place.

@@ -18,7 +18,7 @@ const SHOWN: usize = 20;
 /// `repair`.
 #[derive(Debug, Clone, Args)]
 #[command(
-    after_help = "Examples:\n  spanledger repair --data /var/lib/spanledger\n  spanledger repair --data /var/lib/spanledger --confirm --reason 'disk sda died, ticket 4711'\n\nFirst it shows what would be done, and changes nothing. Restoring the damaged file from a copy is\nalways better. A body that is damaged goes as if its time were over: the tree stays the same. For\nany other damage the log ends before it and goes on as another log, with a new random number and a\nnew key, for what was signed can never be signed again. The damaged ledger stays beside it. An entry\ntells what was done, by whom and why, and `verify` says partial ever after.\nExit codes: 0 nothing to repair, or repaired; 1 there is something to repair, or it failed; 2 usage."
+    after_help = "Examples:\n  spanledger repair --data /var/lib/spanledger\n  spanledger repair --data /var/lib/spanledger --confirm --reason 'disk sda died, ticket 4711'\n  spanledger repair --data /var/lib/spanledger --restored --confirm --reason 'backup of Sunday'\n\nFirst it shows what would be done, and changes nothing. Restoring the damaged file from a copy is\nalways better. A body that is damaged goes as if its time were over: the tree stays the same. For\nany other damage the log ends before it and goes on as another log, with a new random number and a\nnew key, for what was signed can never be signed again. After a restore of data and keys from one\nbackup nothing shows that the log was longer: say --restored, before the server starts. The damaged ledger stays beside it. An entry\ntells what was done, by whom and why, and `verify` says partial ever after.\nExit codes: 0 nothing to repair, or repaired; 1 there is something to repair, or it failed; 2 usage."
 )]
 pub struct RepairArgs {
     /// Data folder of the ledger; no server may run on it
@@ -28,6 +28,10 @@ pub struct RepairArgs {
     /// Configuration file (YAML) of the server
     #[arg(long, value_name = "FILE", env = "SPANLEDGER_CONFIG", hide_env_values = true)]
     pub config: Option<PathBuf>,
+
+    /// The data folder was restored from a backup: go on as another log, whatever it looks like
+    #[arg(long)]
+    pub restored: bool,
 
     /// Do it
     #[arg(long, requires = "reason")]
@@ -52,7 +56,10 @@ pub async fn repair(args: &RepairArgs, out: &mut impl Write) -> Result<Exit, Com
             return Ok(Exit::Usage);
         }
     };
-    let planned = plan_repair(&config)?;
+    let mut planned = plan_repair(&config)?;
+    if args.restored {
+        planned = planned.of_restored();
+    }
     let plan = planned.findings().clone();
     if !plan.is_needed() {
         // The ledger stays locked meanwhile.
@@ -117,6 +124,14 @@ fn describe(plan: &RepairPlan) -> String {
             text,
             "a checkpoint was signed that the ledger does not contain ({signed}): it was set back, \
              or is another one"
+        );
+    }
+    if plan.restored {
+        let _ = writeln!(
+            text,
+            "it was restored from a backup: {} entries are there, and what was written or signed after \
+             the backup is lost",
+            plan.kept.size
         );
     }
     if plan.needs_new_origin() {

@@ -66,6 +66,7 @@ pub enum TrustError {
         path: PathBuf,
         /// Its number, from 1.
         line: u64,
+    },
     /// The file is no proof.
     #[error("{} cannot be checked", .path.display())]
     Proof {

@@ -9,6 +9,7 @@
 
 use super::check::{KeySource, Trust, signers};
 use super::format::hex;
+use super::gone::Pruning;
 use super::own::Own;
 use super::tiles::Tiles;
 use super::verdict::{Code, Findings, Place, Verdict};
@@ -225,6 +226,21 @@ impl Folder<'_> {
         }
         signers(signed, &self.trust, &own_place(), findings)
     }
+}
+
+/// Bodies that are gone from the ledger in `dir` and that no entry of it speaks of: what a repair has
+/// to tell again when it cuts off the entries that told it. `lost` are those that the repair itself
+/// names: `3,7-9`.
+///
+/// # Errors
+/// [`VerifyError`] when the ledger cannot be read.
+pub(crate) fn unsaid(dir: &Path, lost: &str) -> Result<Vec<Pruning>, VerifyError> {
+    let mut own = Own::default();
+    own.lost(lost);
+    let mut observe = |entry: &EntryRef<'_>, _: &Hash, segment: u64| own.look(entry, segment);
+    verify_observed(dir, &[], None, &mut observe, |_| {})?;
+    let reader = Reader::open(dir).ok();
+    Ok(own.unsaid(&|range, see| again(reader.as_ref(), range, see)))
 }
 
 /// Shows entries again. `false` when not all of them can be read.

@@ -21,16 +21,16 @@ const MAX_LOST: usize = 1 << 20;
 pub(super) type Again<'a> = &'a dyn Fn(Range<u64>, &mut dyn FnMut(&EntryRef<'_>)) -> bool;
 
 /// What an entry of kind `prune` says.
-#[derive(Debug)]
-pub(super) struct Pruning {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Pruning {
     /// The segment.
-    pub(super) range: Range<u64>,
+    pub(crate) range: Range<u64>,
     /// Of which class.
-    pub(super) class: u8,
+    pub(crate) class: u8,
     /// Received before that time.
-    pub(super) before_ns: u64,
+    pub(crate) before_ns: u64,
     /// How many.
-    pub(super) entries: u64,
+    pub(crate) entries: u64,
 }
 
 /// Bodies of one class that are gone from one segment.
@@ -134,11 +134,7 @@ impl Gone {
         self.merge_lost();
         let (mut pruned, mut first) = (0_u64, None);
         for ((_, class), piece) in &self.pieces {
-            let mut gone = piece.gone.clone();
-            if piece.said.leaves(&gone) > 0 && self.has_lost(&gone.range) {
-                gone = self.not_lost(&gone, *class, again).unwrap_or(gone);
-            }
-            let missing = piece.said.leaves(&gone);
+            let (gone, missing) = self.missing(piece, *class, again);
             if missing > 0 {
                 let (start, last) = (gone.range.start, gone.range.end.saturating_sub(1));
                 let text = format!(
@@ -166,6 +162,32 @@ impl Gone {
             );
             findings.add(Code::RetentionTrimmed, Place::entry(first), text);
         }
+    }
+
+    /// What is gone and nothing says, as entries of kind `prune` would say it.
+    pub(super) fn unsaid(mut self, again: Again<'_>) -> Vec<Pruning> {
+        self.merge_lost();
+        let pieces = self.pieces.iter().filter_map(|((segment, class), piece)| {
+            let (gone, entries) = self.missing(piece, *class, again);
+            (entries > 0).then_some(Pruning {
+                range: *segment..gone.range.end,
+                class: *class,
+                before_ns: gone.newest_ns.saturating_add(1),
+                entries,
+            })
+        });
+        pieces.collect()
+    }
+
+    /// Bodies of a piece that no repair lost where that is in question, and how many of them nobody
+    /// put on record.
+    fn missing(&self, piece: &Piece, class: u8, again: Again<'_>) -> (Bodies, u64) {
+        let mut gone = piece.gone.clone();
+        if piece.said.leaves(&gone) > 0 && self.has_lost(&gone.range) {
+            gone = self.not_lost(&gone, class, again).unwrap_or(gone);
+        }
+        let missing = piece.said.leaves(&gone);
+        (gone, missing)
     }
 
     /// Sorts what repairs lost, in ranges that do not overlap.

@@ -33,8 +33,8 @@ mod copy_strangers;
 mod folder;
 mod format;
 mod gone;
-mod kept_trees;
 mod judge;
+mod kept_trees;
 mod make;
 mod own;
 mod prover;
@@ -53,11 +53,13 @@ pub use acts::Handover;
 pub use bundle::{Checked, check_bundle, check_bundle_file, read_bundle, redraw_report};
 pub use check::{KeySource, Trust};
 pub use copy::{Compared, Copy, CopyError};
+pub(crate) use folder::unsaid;
 pub use folder::{Folder, FolderError, FolderReport, Kept};
 pub use format::{
     Brief, Covered, FORMAT, Item, MAX_ACTS, MAX_BODY_BYTES, MAX_ENTRIES, Manifest, Proof, hex,
     unhex,
 };
+pub(crate) use gone::Pruning;
 pub use kept_trees::KeptTrees;
 pub use make::Parts;
 pub use prover::{ProveError, Prover, Story, Tree};

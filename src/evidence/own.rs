@@ -159,6 +159,16 @@ impl Own {
         }
     }
 
+    /// Bodies that somebody is about to put on record as lost: `3,7-9`.
+    pub(super) fn lost(&mut self, sequences: &str) {
+        self.gone.lost(sequences, u64::MAX);
+    }
+
+    /// Bodies that are gone and that nothing speaks of.
+    pub(super) fn unsaid(self, again: Again<'_>) -> Vec<Pruning> {
+        self.gone.unsaid(again)
+    }
+
     /// Says what was seen. `again` shows entries once more, where it depends on single ones.
     pub(super) fn finish(self, again: Again<'_>, findings: &mut Findings) {
         self.gone.finish(again, findings);

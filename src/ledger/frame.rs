@@ -10,10 +10,10 @@
 
 use super::bytes::{crc32c, field, put, u16_at, u32_at, u64_at};
 use super::leaf::Leaf;
-use super::{merkle, sealed};
 use super::types::{
     COMMITMENT_LEN, Commitments, EntryId, EntryRef, Hash, NewEntry, SALT, TreeHead,
 };
+use super::{merkle, sealed};
 use sha2::{Digest, Sha256};
 
 /// First bytes of each frame. No UTF-8 text contains 0xF7 or 0xFE, so no JSON body can look like

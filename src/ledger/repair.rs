@@ -8,6 +8,7 @@
 //! | a body, its head sound | the body goes as if pruned; leaf, hashes and salts stay | the same: same origin, same tree |
 //! | anything else | the log ends with the last group before it | another: new origin |
 //! | a signed checkpoint that the log does not contain | nothing | another: new origin |
+//! | none, and somebody says that it was restored from a backup | nothing | another: new origin |
 //!
 //! A log that was shortened gives its sequence numbers to other entries, and what it signed before
 //! can never be signed again as if nothing had happened: it would be two trees of one size. So it goes
@@ -59,6 +60,8 @@ pub struct RepairPlan {
     pub shortened: Option<Shortened>,
     /// What was signed and is not, or no longer, in the log.
     pub not_contained: Option<TreeHead>,
+    /// Whether somebody says that all of it was restored from a backup, which nothing here shows.
+    pub restored: bool,
 }
 
 impl RepairPlan {
@@ -69,7 +72,7 @@ impl RepairPlan {
 
     /// Whether the log goes on as another one.
     pub fn needs_new_origin(&self) -> bool {
-        self.shortened.is_some() || self.not_contained.is_some()
+        self.shortened.is_some() || self.not_contained.is_some() || self.restored
     }
 }
 
@@ -130,6 +133,14 @@ impl Repair {
     /// [`OpenError`] when another process has it.
     pub fn lock(dir: &Path) -> Result<File, OpenError> {
         handle::lock(dir)
+    }
+
+    /// The same, with the knowledge that the ledger was restored from a backup: what was written and
+    /// signed after the backup is lost, and the log goes on as another one.
+    #[must_use]
+    pub fn of_restored(mut self) -> Self {
+        self.plan.restored = true;
+        self
     }
 
     /// What would be done.
@@ -394,6 +405,7 @@ impl Look {
             lost_bodies: self.lost,
             shortened: self.shortened,
             not_contained: self.signed.filter(|_| below || !self.contained),
+            restored: false,
         };
         (plan, self.parts)
     }

@@ -29,6 +29,8 @@ pub struct Due {
     pub expiry: Expiry,
     /// Entries that would be pruned: those that nothing holds.
     pub entries: u64,
+    /// Entries of the class in the segment whose bodies are gone already.
+    pub gone: u64,
 }
 
 impl Upkeep {
@@ -83,17 +85,22 @@ impl Upkeep {
         if expired.is_empty() {
             return Ok(Vec::new());
         }
-        let mut counts = [0_u64; 256];
+        // Of each class, what would go and what is gone.
+        let mut counts = [(0_u64, 0_u64); 256];
         let mut count = |entry: &EntryRef<'_>| {
-            let class = counts.get_mut(usize::from(entry.retention_class));
-            if let Some(count) = class.filter(|_| !entry.pruned && !held(entry)) {
-                *count = count.saturating_add(1);
+            let Some((due, gone)) = counts.get_mut(usize::from(entry.retention_class)) else {
+                return;
+            };
+            if entry.pruned {
+                *gone = gone.saturating_add(1);
+            } else if !held(entry) {
+                *due = due.saturating_add(1);
             }
         };
         self.each(segment, &mut count, go_on)?;
         let due = expired.into_iter().filter_map(|expiry| {
-            let entries = *counts.get(to_usize(expiry.class.into()))?;
-            (entries > 0).then_some(Due { first: segment.first, end, expiry, entries })
+            let (entries, gone) = *counts.get(to_usize(expiry.class.into()))?;
+            (entries > 0).then_some(Due { first: segment.first, end, expiry, entries, gone })
         });
         Ok(due.collect())
     }

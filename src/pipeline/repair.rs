@@ -12,14 +12,17 @@
 //! the old log finds the old log, or refuses the new one by its name.
 
 use super::folders::{self, CURSOR_FOLDER, dead_letters_dir, hex, index_dir, ledger_dir, log_dir};
+use super::upkeep::pruning;
 use super::{PipelineError, log_keys};
 use crate::access::files::give_to_owner;
 use crate::config::Config;
 use crate::convert::Mappings;
 use crate::entry::Kind;
+use crate::evidence::{Pruning, unsaid};
 use crate::intake::{Fact, Intake, IntakeError, LedgerAct, now_ns};
 use crate::ledger::{
-    CloseError, Ledger, OpenError, Options, PublicLog, PublicLogError, Reader, Repair, RepairPlan,
+    CloseError, Due, Expiry, Ledger, OpenError, Options, PublicLog, PublicLogError, Reader, Repair,
+    RepairPlan, VerifyError,
 };
 use crate::protect::{Keys, Protector};
 use rustix::fs::{CWD, RenameFlags};
@@ -45,6 +48,9 @@ pub enum RepairError {
     /// There are no keys.
     #[error(transparent)]
     Pipeline(#[from] PipelineError),
+    /// What was built cannot be read.
+    #[error("what is kept of the ledger cannot be read again; nothing was changed")]
+    Kept(#[from] VerifyError),
     /// It could not be put on record.
     #[error("the repair could not be put on record; nothing was changed")]
     Record(#[from] IntakeError),
@@ -180,7 +186,8 @@ fn is_of(name: &str, origin: [u8; 16]) -> bool {
     name.rsplit('/').next() == Some(hex(origin).as_str())
 }
 
-/// Puts the repair on record, in the new ledger. Gives its random number and its size.
+/// Puts the repair on record, in the new ledger, and before it what the entries said that it cuts off
+/// about bodies that are gone. Gives its random number and its size.
 async fn record(
     config: &Config,
     mappings: Mappings,
@@ -188,18 +195,50 @@ async fn record(
     plan: &RepairPlan,
     by: &Mandate,
 ) -> Result<([u8; 16], u64), RepairError> {
+    // The same log has all its entries still: what they do not say is not excused by a repair.
+    let lost = ranges(&plan.lost_bodies);
+    let gone = if plan.needs_new_origin() { unsaid(new, &lost)? } else { Vec::new() };
     let keys = Keys::open(&config.keys).map_err(PipelineError::from)?;
     let protector = Protector::new(&config.audit, keys).map_err(PipelineError::from)?;
     let options = Options { signed: None, ..config.ledger.clone() };
     let (ledger, recovery) = Ledger::open(new, options)?;
     let intake = Intake::new(mappings, protector, ledger.clone());
-    let recorded = intake.record_act(&act(plan, recovery.origin, by)).await;
+    let mut acts: Vec<_> = gone.iter().map(|gone| told_again(gone, by)).collect();
+    acts.push(act(plan, &gone, recovery.origin, by));
+    let mut recorded = Ok(());
+    for act in &acts {
+        recorded = intake.record_act(act).await;
+        if recorded.is_err() {
+            break;
+        }
+    }
     let head = ledger.close().await?;
     recorded?;
     Ok((recovery.origin, head.size))
 }
 
-fn act(plan: &RepairPlan, origin: [u8; 16], by: &Mandate) -> LedgerAct {
+/// The entry of kind `prune` in place of one that is cut off.
+fn told_again(gone: &Pruning, by: &Mandate) -> LedgerAct {
+    let Pruning { range, class, before_ns, entries } = gone;
+    let (first, end, last) = (range.start, range.end, range.end.saturating_sub(1));
+    let expiry = Expiry { class: *class, before_ns: *before_ns };
+    LedgerAct {
+        kind: Kind::Prune,
+        at_ns: now_ns(),
+        actor: by.actor.clone(),
+        by_person: true,
+        reason: Some(by.reason.clone()),
+        action: "ledger.pruned",
+        target: format!("entries {first} to {last}"),
+        message: format!(
+            "the bodies of {entries} entries of the class {class} among {first} to {last} were gone before \
+             a repair, and no entry that it kept said so"
+        ),
+        facts: pruning::facts(&Due { first, end, expiry, entries: *entries, gone: 0 }),
+    }
+}
+
+fn act(plan: &RepairPlan, gone: &[Pruning], origin: [u8; 16], by: &Mandate) -> LedgerAct {
     let mut done = Vec::new();
     let mut facts = vec![("spanledger.repair.kept", Fact::Number(plan.kept.size))];
     if !plan.lost_bodies.is_empty() {
@@ -219,6 +258,20 @@ fn act(plan: &RepairPlan, origin: [u8; 16], by: &Mandate) -> LedgerAct {
     if let Some(signed) = plan.not_contained {
         done.push(format!("the log did not contain the tree that was signed ({signed})"));
         facts.push(("spanledger.repair.signed", Fact::Number(signed.size)));
+    }
+    if plan.restored {
+        done.push(format!(
+            "the log was restored from a backup of its first {} entries",
+            plan.kept.size
+        ));
+        facts.push(("spanledger.repair.restored", Fact::Number(plan.kept.size)));
+    }
+    let told = gone.iter().fold(0_u64, |sum, gone| sum.saturating_add(gone.entries));
+    if told > 0 {
+        done.push(format!(
+            "the bodies of {told} entries were gone before, and no entry that is kept said so: it is said again"
+        ));
+        facts.push(("spanledger.repair.told_again", Fact::Number(told)));
     }
     if plan.needs_new_origin() {
         let old = plan.origin.map_or_else(|| "unknown".to_owned(), hex);
