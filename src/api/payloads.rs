@@ -107,7 +107,7 @@ pub(super) async fn payloads(
     let opened = api
         .ask(&caller, move |api| {
             let found = find_entry(api, tenant, id)?;
-            let sealed = api.payloads.as_ref().ok_or_else(elsewhere)?;
+            let sealed = api.payloads.as_ref().ok_or_else(not_shown)?;
             let stored = sealed.reader.get(found.sequence).map_err(|error| {
                 tracing::error!(%error, "an entry could not be read for its payloads");
                 Problem::store()
@@ -124,6 +124,13 @@ pub(super) async fn payloads(
 fn elsewhere() -> Problem {
     Problem::not_found(
         "What is sealed beside this entry is not on this server: ask the one that took it.",
+    )
+}
+
+fn not_shown() -> Problem {
+    Problem::not_found(
+        "This API opens no sealed payloads: `spanledger serve` does, and that of an agent's own ledger \
+         when it was made with `Embedded::show_payloads`.",
     )
 }
 

@@ -57,6 +57,7 @@ use crate::config::{Config, Shutdown};
 use crate::convert::{MappingError, Mappings};
 use crate::elasticsearch::late::LateStatus;
 use crate::elasticsearch::{Client, Exporter, StoreStatus};
+use crate::evidence::Prover;
 use crate::export::{AlertStatus, Consumer, ConsumerStatus, Stopped};
 use crate::intake::Intake;
 use crate::ledger::{Ledger, PublicLog, Recovery};
@@ -175,6 +176,8 @@ impl Opened {
         })
         .map_err(PipelineError::Consumer)?;
         let shutdown = config.shutdown;
+        let name = &config.public_log.name;
+        let log_name = format!("{name}/{}", folders::hex(ledger.reader().origin()));
         Ok(Pipeline {
             ledger,
             intake,
@@ -189,6 +192,7 @@ impl Opened {
             consumers,
             upkeep,
             publisher,
+            log_name,
             shutdown,
         })
     }
@@ -209,6 +213,8 @@ pub struct Pipeline {
     consumers: Vec<Consumer>,
     upkeep: Keeping,
     publisher: Publisher,
+    /// The public log's name, as it is while nothing is signed yet.
+    log_name: String,
     shutdown: Shutdown,
 }
 
@@ -271,6 +277,12 @@ impl Pipeline {
     /// The public log, and what publishes it.
     pub fn published(&self) -> Published {
         self.publisher.published()
+    }
+
+    /// What proves entries: by the ledger, and by the public log that is published beside it.
+    pub fn prover(&self) -> Prover {
+        let log = self.publisher.published().log().clone();
+        Prover::new(self.ledger.reader(), log, self.log_name.as_str())
     }
 
     /// What tells what is in the way.
