@@ -252,7 +252,7 @@ async fn prune(small: &Small, before_ns: u64) -> u64 {
         firsts[1]
     };
     let expiry = Expiry { class: 0, before_ns };
-    let due = Due { first: 0, end: first_end, expiry, entries: first_end };
+    let due = Due { first: 0, end: first_end, expiry, entries: first_end, gone: 0 };
     ledger.upkeep().prune(&due, &|_| false, &mut || true, || Some(())).unwrap();
     ledger.close().await.unwrap();
     first_end
