@@ -12,6 +12,7 @@
 //! | `format.rs` | the names of the files, [`Manifest`], [`Proof`] |
 //! | `report.rs`, `timeline.rs`, `report.css` | the page that a person reads |
 //! | `instructions.txt` | what stands in the bundle for who has never heard of us |
+//! | `originals.rs` | originals of mode `full` in a bundle, against the leaf |
 //! | `zip.rs`, `spool.rs` | the file: a ZIP of one exact form; on disk while it grows |
 //! | `folder.rs`, `tiles.rs`, `own.rs` | a data folder: ledger, public log, checkpoints against each other; what our own entries say |
 //! | `gone.rs`, `unbound.rs` | bodies that are gone against what is on record about them; sealed bytes that no leaf commits to |
@@ -33,6 +34,7 @@ mod format;
 mod gone;
 mod judge;
 mod make;
+mod originals;
 mod own;
 mod prover;
 mod report;
@@ -54,6 +56,7 @@ pub use format::{
     unhex,
 };
 pub use make::Parts;
+pub use originals::is_about_originals;
 pub use prover::{ProveError, Prover, Story, Tree};
 pub use report::report;
 pub use saved::{CheckedProof, MAX_PROOF_BYTES, NoProof, SavedProof, Shows};
