@@ -61,6 +61,40 @@ fn checked(data: &Path, bundle: &[u8]) -> (i32, String) {
     (code, said(&ours))
 }
 
+/// Changes an original in a bundle, with a manifest that has the right hashes.
+const FORGE: &str = r#"
+import hashlib, json, sys, zipfile
+_, source, target = sys.argv
+with zipfile.ZipFile(source) as bundle:
+    files = {name: bundle.read(name) for name in bundle.namelist()}
+manifest = json.loads(files.pop("manifest.json"))
+for name in files:
+    if name.startswith("payloads/"):
+        files[name] = files[name].replace(b"order 1042", b"order 1043")
+manifest["files"] = {name: hashlib.sha256(bytes).hexdigest() for name, bytes in files.items()}
+with zipfile.ZipFile(target, "w") as bundle:
+    bundle.writestr("manifest.json", json.dumps(manifest))
+    for name, bytes in files.items():
+        bundle.writestr(name, bytes)
+"#;
+
+/// What the other implementation says of a bundle with another original.
+fn forged(data: &Path, bundle: &[u8]) -> Option<(i32, String)> {
+    if clients::is_skipped("evidence") {
+        return None;
+    }
+    let (source, target) = (data.join("source.zip"), data.join("forged.zip"));
+    fs::write(&source, bundle).unwrap();
+    let mut forge = Command::new("python3");
+    let done = forge.args(["-c", FORGE]).arg(&source).arg(&target).status().unwrap();
+    assert!(done.success());
+    let keys = fs::read_to_string(data.join("log/keys")).unwrap();
+    let mut python = clients::command("evidence");
+    let key = keys.lines().last().unwrap();
+    let output = python.arg(&target).args(["--key", key]).output().unwrap();
+    Some((output.status.code().unwrap(), said(&output)))
+}
+
 fn holds(bundle: &[u8], text: &str) -> bool {
     memchr::memmem::find(bundle, text.as_bytes()).is_some()
 }
@@ -105,6 +139,12 @@ async fn originals_come_with_a_bundle_when_they_are_asked_for_and_are_checked_wi
     let (code, said) = checked(data, &with);
     assert_eq!(code, 0, "{said}");
     assert!(said.contains("originals of 2 entries"), "{said}");
+
+    if let Some((code, said)) = forged(data, &with) {
+        assert_eq!(code, 3, "{said}");
+        let named = "entry 0: audit.payload[0] is not the text of its commitment";
+        assert!(said.contains(named), "{said}");
+    }
 
     // What was erased does not come back, and the bundle says why it is not there.
     let erase = ["erase", "--tenant", "default", "--subject", "alice", "--actor", "ada"];
