@@ -34,6 +34,7 @@ FIXED = {"manifest.json", "INSTRUCTIONS.txt", "report.html", "checkpoint", "keys
 PARTIAL = 4  # exit code
 RECORD = struct.Struct("<B16s16sQQ8sBB32sB")  # docs/evidence.md draws it
 ROTATION = "spanledger key rotation/v1"
+ORIGINALS = 254  # kind of the commitment to exact texts, docs/log.md
 SYSTEM = "_spanledger"  # whose entries tell what was done to the log
 ED25519 = 1  # algorithm byte of a key, c2sp.org/signed-note
 
@@ -188,6 +189,25 @@ def check_commitments(record, salts, body):
         demand(opens, "a salt does not open its commitment")
 
 
+def check_originals(record, file):
+    """Exact texts against the list that the leaf commits to; gives why they are not there, if so."""
+    commitments = [record[at : at + 33] for at in range(RECORD.size, len(record), 33)]
+    stated = [it[1:] for it in commitments if it[0] == ORIGINALS]
+    if file is None:
+        return "not in the bundle" if stated else None
+    if file.get("withheld") is not None:
+        demand(not file["payloads"], "originals are withheld, and there")
+        return file["withheld"]
+    listed = hashlib.sha256(b"spanledger originals/v1\n")
+    for it in file["payloads"]:
+        mark = hmac.digest(bytes.fromhex(it["salt"]), it["text"].encode(), "sha256")
+        demand(mark.hex() == it["commitment"], f"{it['place']} is not the text of its commitment")
+        place = it["place"].encode()
+        listed.update(struct.pack("<BI", it["kind"], len(place)) + place + mark)
+    demand(stated == [listed.digest()], "the leaf commits to other originals")
+    return None
+
+
 def check_order(seen):
     """Entries of one tenant: each once, and in the order of that tenant."""
     seen = sorted(seen)
@@ -214,7 +234,7 @@ def check(file, keys):
     note = files["checkpoint"].decode()
     origin, size, root = read_checkpoint(note)
     demand(origin == manifest["origin"], "the checkpoint is another log's")
-    expected = set(FIXED)
+    expected, records = set(FIXED), {}
 
     def look(sequence):
         name = f"{sequence:020}.json"
@@ -226,9 +246,22 @@ def check(file, keys):
         except False_ as error:
             raise False_(f"entry {sequence}: {error}") from None
         expected.update({f"proofs/{name}"} | (set() if proof["pruned"] else {f"entries/{name}"}))
+        records[sequence] = None if proof["pruned"] else base64.b64decode(proof["leaf_record"])
         return (sequence, *place), body
 
     story = [look(sequence) for sequence in manifest["entries"]]
+    originals = [f"payloads/{sequence:020}.json" for sequence in manifest["entries"]]
+    originals = {name: json.loads(files[name]) for name in originals if name in files}
+    expected |= set(originals)
+    withheld = {}
+    for sequence in manifest["entries"] if originals else []:
+        file = originals.get(f"payloads/{sequence:020}.json")
+        demand(file is None or file["sequence"] == sequence, f"entry {sequence}: another's originals")
+        try:
+            why = check_originals(records[sequence] or b"", file)
+        except False_ as error:
+            raise False_(f"entry {sequence}: {error}") from None
+        withheld.update({sequence: why} if why else {})
     own = [look(sequence) for sequence in manifest.get("acts", [])]
     for name in sorted(set(files) ^ expected):
         raise False_(f"{name} " + ("belongs to no entry" if name in files else "is not there"))
@@ -251,7 +284,8 @@ def check(file, keys):
     demand(by_given or by_next, "neither a given key nor one that it handed over to signed it")
     retired = bool(handovers) and not signed_by(note, reached[-1])
     gone = {place[0]: told_by(acts, place[0], place[3]) for place, body in story if body is None}
-    return manifest, size, root, gone, [] if by_given else handovers, retired
+    handovers = [] if by_given else handovers
+    return manifest, size, root, gone, handovers, retired, (len(originals), withheld)
 
 
 def main():
@@ -268,12 +302,17 @@ def main():
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         print(f"cannot be read: {error!r}", file=sys.stderr)
         return 1
-    manifest, size, root, gone, handovers, retired = found
+    manifest, size, root, gone, handovers, retired, (originals, withheld) = found
     partial = gone or manifest["elsewhere"] or manifest["truncated"] or retired
+    partial = partial or any(why != "erased" for why in withheld.values())
     entries = len(manifest["entries"])
     print(f"{'partial' if partial else 'ok'}: {entries} entries of {manifest['asked']!r}")
     print(f"  in the tree of {size} entries with the root {root.hex()}")
     print(f"  the bundle says: tenant {manifest['tenant']!r}, asked {manifest['asked']!r}")
+    if originals:
+        print(f"  with the originals of {originals} entries, against their leaves")
+    for sequence, why in withheld.items():
+        print(f"  the originals of entry {sequence} are not there; the bundle says: {why}")
     for sequence, old, new, at in handovers:
         print(f"  the log's key changed: entry {sequence}: {old} handed over to {new}, {at}")
     if retired:

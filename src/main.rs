@@ -64,9 +64,9 @@ async fn run(cli: Cli) -> Exit {
             cli::end(Box::pin(cli::verify_copy(&args, &mut out)).await)
         }
         Command::Verify(args) => cli::end(cli::verify(&args, &mut out)),
-        Command::Evidence(args) => cli::end(
-            async { cli::evidence(&args, &source(&args.source).await?, &mut out).await }.await,
-        ),
+        Command::Evidence(args) => {
+            cli::end(async { cli::evidence(&args, &args.open().await?, &mut out).await }.await)
+        }
         Command::Proof(args) => cli::end(
             async { cli::proof(&args, &source(&args.source).await?, &mut out).await }.await,
         ),

@@ -89,7 +89,8 @@ pub use payloads::{PayloadForm, PayloadsAnswer, PayloadsParams, SealedPayloads, 
 pub use policy_audit::{PolicyAudit, PolicyChange};
 pub use problem::{PROBLEM_JSON, Problem};
 pub use proofs::{
-    ConsistencyAnswer, ConsistencyParams, InclusionAnswer, InclusionParams, ReceiptAnswer,
+    ConsistencyAnswer, ConsistencyParams, EvidenceParams, InclusionAnswer, InclusionParams,
+    ReceiptAnswer,
 };
 pub use routes::router;
 pub use runs::{Timeline, TimelineItem};

@@ -81,6 +81,19 @@ pub struct ConsistencyAnswer {
     pub checkpoint: Option<String>,
 }
 
+/// Parameters of a bundle.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct EvidenceParams {
+    /// Whose evidence: for a credential that reads every tenant's, and for one of that tenant.
+    pub tenant: Option<String>,
+    /// Whether the bundle also has the exact originals that mode `full` sealed, with the salts that
+    /// check them. Whoever gets the file can read them.
+    #[serde(default)]
+    pub payloads: bool,
+}
+
 /// Parameters of an inclusion proof.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -163,7 +176,7 @@ fn receipt_of(api: &Api, id: [u8; 16], tenant: &Tenant) -> Result<ReceiptAnswer,
 /// waits some seconds for a checkpoint that covers what is durable now.
 #[utoipa::path(get, path = "/api/v1/evidence/{id}", tag = "evidence",
     params(("id" = String, Path, description = "Any form of any id, percent-encoded",
-        example = "langsmith-run-abc123"), TenantParams),
+        example = "langsmith-run-abc123"), EvidenceParams),
     responses(
         (status = 200, description = "The bundle", content_type = "application/zip", body = Vec<u8>),
         (status = 404, description = "Nothing carries the id", body = Problem, content_type = "application/problem+json"),
@@ -173,7 +186,7 @@ pub(super) async fn evidence(
     State(api): State<Api>,
     caller: Caller,
     id: Result<Path<String>, PathRejection>,
-    Params(params): Params<TenantParams>,
+    Params(params): Params<EvidenceParams>,
 ) -> Result<Response, Problem> {
     let id = id_in_path(id)?;
     let tenant = caller.scope(params.tenant.as_deref(), None)?;
@@ -181,7 +194,8 @@ pub(super) async fn evidence(
     let place = api.make_bundle(&caller).await?;
     settle(&api, &caller).await?;
     let by = caller.clone();
-    let (file, length) = api.ask(&by, move |api| bundle(api, &id, &tenant)).await?;
+    let (file, length) =
+        api.ask(&by, move |api| bundle(api, &id, &tenant, params.payloads)).await?;
     let headers = [
         (header::CONTENT_TYPE, "application/zip"),
         (header::CONTENT_DISPOSITION, "attachment; filename=\"evidence.zip\""),
@@ -207,7 +221,12 @@ async fn settle(api: &Api, caller: &Caller) -> Result<(), Problem> {
     }
 }
 
-fn bundle(api: &Api, id: &str, tenant: &Tenant) -> Result<(File, u64), Problem> {
+fn bundle(api: &Api, id: &str, tenant: &Tenant, payloads: bool) -> Result<(File, u64), Problem> {
+    let mut prover = prover(api)?.clone();
+    if payloads {
+        let sealed = api.payloads.as_ref().ok_or_else(without_keys)?;
+        prover = prover.with_originals(sealed.opener.clone());
+    }
     let request = TraceRequest::new(tenant.clone(), id);
     let told = api.store.trace(&TraceRequest {
         limit: MAX_ENTRIES,
@@ -233,7 +252,6 @@ fn bundle(api: &Api, id: &str, tenant: &Tenant) -> Result<(File, u64), Problem> 
     let story = Story { entries, acts, trace_ids: told.trace_ids, truncated };
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let now_ns = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
-    let prover = prover(api)?;
     let mut spool = prover.spool()?;
     prover.bundle(id, tenant, &story, now_ns, &mut spool)?;
     Ok(spool.into_file().map_err(ProveError::Write)?)
@@ -323,6 +341,12 @@ pub(super) async fn consistency(
         proof: proof.iter().map(|hash| hex(hash)).collect(),
         checkpoint: new.note(),
     })
+}
+
+fn without_keys() -> Problem {
+    Problem::not_found(
+        "There is no folder of keys here that opens payloads: ask a running server, or name the folder.",
+    )
 }
 
 fn prover(api: &Api) -> Result<&Prover, Problem> {

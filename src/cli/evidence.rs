@@ -4,7 +4,7 @@ use super::client::Source;
 use super::display::clean;
 use super::exit::{CommandError, Exit};
 use super::verify_args::EvidenceArgs;
-use crate::evidence::{Verdict, check_bundle_file};
+use crate::evidence::{Verdict, check_bundle_file, is_about_originals};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek as _, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -36,7 +36,8 @@ pub async fn evidence(
         }
         Unnamed::new(&args.output)?
     };
-    let query: Vec<_> = args.tenant.iter().map(|tenant| ("tenant", tenant.as_str())).collect();
+    let tenant = args.tenant.iter().map(|tenant| ("tenant", tenant.as_str()));
+    let query: Vec<_> = tenant.chain(args.payloads.then_some(("payloads", "true"))).collect();
     let path = ["api", "v1", "evidence", &args.id];
     source.get_into(&path, &query, &mut unnamed.file).await?;
     let checked = check_bundle_file(&unnamed.file, &[]).map_err(|error| unnamed.failed(error))?;
@@ -59,6 +60,13 @@ pub async fn evidence(
     let told = checked.manifest.iter().flat_map(|it| &it.findings);
     for finding in told.chain(broken.iter().flat_map(|_| checked.findings.listed())) {
         writeln!(out, "  {}", clean(&finding.to_string()))?;
+    }
+    if args.payloads {
+        let originals = checked.originals;
+        writeln!(out, "with the originals of {originals} entries: whoever gets it can read them")?;
+        for finding in checked.findings.listed().iter().filter(|it| is_about_originals(it)) {
+            writeln!(out, "  {}", clean(&finding.to_string()))?;
+        }
     }
     writeln!(out, "check it anywhere: spanledger verify --bundle {file} --key KEY")?;
     out.flush()?;

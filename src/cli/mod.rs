@@ -94,7 +94,7 @@ pub use import::{ImportArgs, ImportError, ImportFormat, SendError, import};
 pub use keys::{KeysError, access_dir, keys};
 pub use keys_args::*;
 pub use moment::{length, moment, offset};
-pub use offline::offline;
+pub use offline::{offline, offline_with_keys};
 pub use proof::{ProofArgs, ProofEntry, proof};
 pub use repair::{RepairArgs, repair};
 pub use search::search;

@@ -3,10 +3,12 @@
 
 use super::client::SourceError;
 use super::letters::LettersOnDisk;
-use crate::api::{Api, Health, HostCheck, Metrics, router};
+use crate::api::{Api, Health, HostCheck, Metrics, SealedPayloads, router};
 use crate::evidence::Prover;
+use crate::intake::Opener;
 use crate::ledger::{OpenError, PublicLog, Reader};
 use crate::pipeline::{index_dir, ledger_dir, ledger_name, log_dir};
+use crate::protect::{Keys, KeysError};
 use crate::store::StoreError;
 use crate::store::embedded::{EmbeddedStore, IndexOptions};
 use axum::Router;
@@ -20,6 +22,8 @@ enum OfflineError {
     Ledger(#[from] OpenError),
     #[error(transparent)]
     Index(#[from] StoreError),
+    #[error(transparent)]
+    Keys(#[from] KeysError),
 }
 
 /// What answers from the data folder while no server runs on it; `None` when there is no ledger.
@@ -28,11 +32,25 @@ enum OfflineError {
 /// # Errors
 /// [`SourceError::Offline`] when there is a ledger and it cannot be read.
 pub fn offline(data: &Path) -> Result<Option<Router>, SourceError> {
-    match open(data) {
-        Ok((store, prover)) => {
+    offline_with_keys(data, None)
+}
+
+/// [`offline`], which opens sealed payloads with the keys in that folder.
+///
+/// # Errors
+/// As for [`offline`], and when there are no keys.
+pub fn offline_with_keys(data: &Path, keys: Option<&Path>) -> Result<Option<Router>, SourceError> {
+    let opened = open(data).and_then(|(store, prover, reader)| {
+        let keys = keys.map(Keys::open).transpose()?;
+        let opener = keys.map(Opener::new);
+        Ok((store, prover, opener.map(|opener| SealedPayloads { reader, opener })))
+    });
+    match opened {
+        Ok((store, prover, payloads)) => {
             let metrics: Metrics = Arc::new(String::new);
             let api = Api::new(Arc::new(store), Arc::new(Health::starting(&[])), metrics);
             let api = api.with_dead_letters(LettersOnDisk::of(data)).with_prover(prover);
+            let api = api.with_payloads(payloads);
             Ok(Some(router(api, HostCheck::Any)))
         }
         Err(OfflineError::Ledger(OpenError::Absent { .. })) => Ok(None),
@@ -40,12 +58,12 @@ pub fn offline(data: &Path) -> Result<Option<Router>, SourceError> {
     }
 }
 
-fn open(data: &Path) -> Result<(EmbeddedStore, Prover), OfflineError> {
+fn open(data: &Path) -> Result<(EmbeddedStore, Prover, Reader), OfflineError> {
     let reader = Reader::open(&ledger_dir(data))?;
     let origin = ledger_name(reader.origin());
     let log = PublicLog::open(&log_dir(data));
     let prover = Prover::new(reader.clone(), log, origin.clone());
     let options = IndexOptions { origin, ..IndexOptions::default() };
-    let store = EmbeddedStore::open_read_only(&index_dir(data), reader, options)?;
-    Ok((store, prover))
+    let store = EmbeddedStore::open_read_only(&index_dir(data), reader.clone(), options)?;
+    Ok((store, prover, reader))
 }

@@ -280,6 +280,7 @@ fn bundle_json(checked: &Checked) -> String {
         "root": checked.head.map(|head| hex(&head.root)),
         "signers": checked.signers,
         "handovers": checked.handovers,
+        "originals": checked.originals,
         "findings": findings,
         "more_findings": more,
     });
@@ -309,6 +310,10 @@ fn bundle_text(checked: &Checked) -> String {
             head.size,
             hex(&head.root)
         );
+    }
+    if checked.originals > 0 {
+        let originals = checked.originals;
+        let _ = writeln!(text, "  with the originals of {originals} entries, against their leaves");
     }
     for handover in &checked.handovers {
         let _ = writeln!(text, "  the log's key changed: {}", clean(&handover.to_string()));

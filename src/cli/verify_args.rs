@@ -1,9 +1,11 @@
 //! `verify` and `evidence` as `clap` sees them.
 
 use super::args::{DEFAULT_DATA_DIR, SourceArgs};
+use super::client::{Source, SourceError};
+use super::offline::offline_with_keys;
 use crate::ledger::TreeHead;
 use clap::Args;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// `verify`.
 #[derive(Debug, Clone, Args)]
@@ -94,7 +96,7 @@ impl VerifyArgs {
 /// `evidence`.
 #[derive(Debug, Clone, Args)]
 #[command(
-    after_help = "Examples:\n  spanledger evidence langsmith-run-abc123 -o evidence.zip\n  spanledger evidence job-123 -o - | sha256sum\n  spanledger verify --bundle evidence.zip --key operator.vkey\n\nThe file has the entries as they were recorded, what proves each of them, the signed checkpoint, a\nreport to read and instructions. examples/verify_bundle.py checks it without spanledger."
+    after_help = "Examples:\n  spanledger evidence langsmith-run-abc123 -o evidence.zip\n  spanledger evidence job-123 -o - | sha256sum\n  spanledger evidence job-123 --payloads -o for-the-court.zip\n  spanledger verify --bundle evidence.zip --key operator.vkey\n\nThe file has the entries as they were recorded, what proves each of them, the signed checkpoint, a\nreport to read and instructions; with --payloads also the originals, for whoever may read them. examples/verify_bundle.py checks it without spanledger."
 )]
 pub struct EvidenceArgs {
     /// Any form of any id of the run
@@ -109,6 +111,14 @@ pub struct EvidenceArgs {
     #[arg(long)]
     pub force: bool,
 
+    /// With the exact payloads that mode full sealed, and what checks them: whoever gets the file reads them
+    #[arg(long)]
+    pub payloads: bool,
+
+    /// Folder of the keys that open them, where no server runs [default: `keys` in the data folder]
+    #[arg(long, value_name = "DIR", requires = "payloads")]
+    pub keys: Option<PathBuf>,
+
     /// Whose evidence: for a key that reads every tenant's
     #[arg(long, value_name = "NAME", env = "SPANLEDGER_TENANT", hide_env_values = true)]
     pub tenant: Option<String>,
@@ -116,6 +126,21 @@ pub struct EvidenceArgs {
     /// Where the answers come from.
     #[command(flatten)]
     pub source: SourceArgs,
+}
+
+impl EvidenceArgs {
+    /// Where the answers come from: with `--payloads` a data folder that no server runs on is opened with
+    /// its keys.
+    ///
+    /// # Errors
+    /// As for [`Source::open`].
+    pub async fn open(&self) -> Result<Source, SourceError> {
+        let open = |data: &Path| {
+            let keys = self.keys.clone().unwrap_or_else(|| data.join("keys"));
+            offline_with_keys(data, self.payloads.then_some(&*keys))
+        };
+        Source::open(&self.source, open).await
+    }
 }
 
 /// A checkpoint that somebody kept: so many entries, with this root.

@@ -12,6 +12,7 @@ use super::format::{
 };
 use super::judge::{Case, Judged, Seen};
 use super::make::TEXT;
+use super::originals::{Shown, originals_name};
 use super::report::{Desk, write_report};
 use super::spool::Bytes;
 use super::verdict::{Code, Findings, Place, Verdict};
@@ -44,6 +45,8 @@ pub struct Checked {
     pub signers: Vec<String>,
     /// The hand-overs by which a key that signed was reached from those that were given.
     pub handovers: Vec<Handover>,
+    /// Entries of which the bundle has the originals, or says why it does not.
+    pub originals: usize,
     /// What was found.
     pub findings: Findings,
     /// The keys that were asked for, and those that they handed over to.
@@ -265,9 +268,15 @@ impl Checked {
         let mut seen = Seen::default();
         let asked = Asked::new(&manifest.asked);
         let mut carries = false;
+        let mut shown = Shown::default();
         for sequence in &manifest.entries {
             match files.item(*sequence)? {
                 Ok(item) => {
+                    let name = originals_name(*sequence);
+                    let is_there = files.members.contains_key(name.as_str());
+                    // One that is larger than any of ours is there and cannot be read.
+                    let file = files.bytes(&name)?.or(is_there.then(Vec::new));
+                    shown.look(&item, file.as_deref(), &mut self.findings);
                     carries = carries || asked.is_in(&item);
                     let member = files.members.get(entry_name(*sequence).as_str());
                     let brief = item.brief(member.map(|member| member.range.clone()));
@@ -278,6 +287,7 @@ impl Checked {
                 }
             }
         }
+        self.originals = shown.finish(&mut self.findings);
         for sequence in &manifest.acts {
             match files.item(*sequence)? {
                 Ok(item) => self.acts.push(item),
@@ -394,6 +404,7 @@ fn listed(manifest: &Manifest, files: &Files<'_>, findings: &mut Findings) {
         .iter()
         .chain(&manifest.acts)
         .flat_map(|sequence| [entry_name(*sequence), proof_name(*sequence)])
+        .chain(manifest.entries.iter().map(|sequence| originals_name(*sequence)))
         .chain([INSTRUCTIONS, REPORT, MANIFEST, CHECKPOINT, KEYS].map(str::to_owned))
         .collect();
     for name in [INSTRUCTIONS, REPORT, KEYS] {

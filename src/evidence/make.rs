@@ -6,6 +6,7 @@ use super::format::{
     proof_name,
 };
 use super::judge::{Case, Seen};
+use super::originals::originals_name;
 use super::report::{Desk, write_report};
 use super::spool::Spool;
 use super::zip::{Member, WriteError, Writer};
@@ -98,6 +99,14 @@ impl<'s> Maker<'s> {
         self.manifest.entries.push(item.proof.sequence);
         self.seen.look(item, item.brief(body.map(|it| it.range)), head.as_ref());
         Ok(())
+    }
+
+    /// Adds the file with the originals of an entry that was added.
+    ///
+    /// # Errors
+    /// [`WriteError`].
+    pub(super) fn add_originals(&mut self, sequence: u64, file: &[u8]) -> Result<(), WriteError> {
+        self.file(&originals_name(sequence), file).map(drop)
     }
 
     /// Writes the files of an entry; gives the one with its body.

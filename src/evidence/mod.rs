@@ -12,6 +12,7 @@
 //! | `format.rs` | the names of the files, [`Manifest`], [`Proof`] |
 //! | `report.rs`, `sections.rs`, `timeline.rs`, `report.css` | the page that a person reads |
 //! | `instructions.txt` | what stands in the bundle for who has never heard of us |
+//! | `originals.rs` | originals of mode `full` in a bundle, against the leaf |
 //! | `zip.rs`, `spool.rs` | the file: a ZIP of one exact form; on disk while it grows |
 //! | `folder.rs`, `tiles.rs`, `own.rs` | a data folder: ledger, public log, checkpoints against each other; what our own entries say |
 //! | `kept_trees.rs` | checkpoints that a sink kept against a ledger that is read once |
@@ -36,6 +37,7 @@ mod gone;
 mod judge;
 mod kept_trees;
 mod make;
+mod originals;
 mod own;
 mod prover;
 mod report;
@@ -62,6 +64,7 @@ pub use format::{
 pub(crate) use gone::Pruning;
 pub use kept_trees::KeptTrees;
 pub use make::Parts;
+pub use originals::is_about_originals;
 pub use prover::{ProveError, Prover, Story, Tree};
 pub use report::report;
 pub use saved::{CheckedProof, MAX_PROOF_BYTES, NoProof, SavedProof, Shows};

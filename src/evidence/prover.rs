@@ -5,11 +5,13 @@
 
 use super::acts::chosen;
 use super::format::{Item, MAX_BODY_BYTES, Manifest, hex};
-use super::make::Maker;
+use super::make::{Maker, pretty};
+use super::originals::Originals;
 use super::spool::Spool;
 use super::zip::WriteError;
 use crate::access::Tenant;
 use crate::entry::format_ns;
+use crate::intake::Opener;
 use crate::ledger::checkpoint::SignedCheckpoint;
 use crate::ledger::proof::{
     InvalidProof, ProofError, Subtrees, consistency, inclusion, root, verify_consistency,
@@ -45,6 +47,8 @@ pub struct Prover {
     reader: Reader,
     log: PublicLog,
     origin: String,
+    /// What opens originals for a bundle.
+    opener: Option<Opener>,
 }
 
 /// Why something cannot be proved.
@@ -103,7 +107,14 @@ impl Prover {
     /// Proves by this ledger and its public log. `origin` is the name of the log where it has signed
     /// nothing yet.
     pub fn new(reader: Reader, log: PublicLog, origin: impl Into<String>) -> Self {
-        Self { reader, log, origin: origin.into() }
+        Self { reader, log, origin: origin.into(), opener: None }
+    }
+
+    /// The same, whose bundles also have the originals that mode `full` sealed, with what checks them: who
+    /// gets one reads them. Making a bundle then reads keys and may block.
+    #[must_use]
+    pub fn with_originals(self, opener: Opener) -> Self {
+        Self { opener: Some(opener), ..self }
     }
 
     /// The checkpoint that was signed last.
@@ -267,6 +278,8 @@ impl Prover {
                 continue;
             };
             bytes = bytes.saturating_add(item.body.as_ref().map_or(0, Vec::len));
+            let originals = self.originals(*sequence)?;
+            bytes = bytes.saturating_add(originals.as_ref().map_or(0, Vec::len));
             if bytes > MAX_BODY_BYTES {
                 return Err(ProveError::TooLarge);
             }
@@ -274,9 +287,20 @@ impl Prover {
                 Self::prove_in(&tree, &mut item, &head)?;
             }
             maker.add(&item)?;
+            if let Some(originals) = originals {
+                maker.add_originals(*sequence, &originals)?;
+            }
         }
         let acts = self.acts(&maker, story, &tree)?;
         Ok(maker.finish(&acts)?)
+    }
+
+    /// The file with the originals of an entry, when they were asked for and it has some.
+    fn originals(&self, sequence: u64) -> Result<Option<Vec<u8>>, ProveError> {
+        let Some(opener) = &self.opener else { return Ok(None) };
+        let stored = self.reader.get(sequence)?;
+        let found = stored.and_then(|stored| Originals::of(&stored.as_ref(), opener));
+        Ok(found.map(|originals| pretty(&originals)))
     }
 
     /// The entries of ours that explain those of the story, proved.
