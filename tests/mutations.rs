@@ -298,7 +298,7 @@ async fn every_flipped_byte_and_every_cut_of_a_bundle_is_found() {
     let (file, keys) = (small.bundle(), [small.verifier()]);
     let checked = check_bundle(&file, &keys);
     assert_eq!(checked.findings.listed(), []);
-    assert_eq!((checked.verdict(), checked.items.len()), (Verdict::Ok, 6));
+    assert_eq!((checked.verdict(), checked.entries.len()), (Verdict::Ok, 6));
     for at in 0..file.len() {
         let mut changed = file.clone();
         changed[at] ^= 1 << (at % 8);
