@@ -207,7 +207,7 @@ async fn whoever_makes_a_bundle_anew_is_found_by_both_implementations() {
             // Its hash still proves it, so nobody can give it another body later.
             assert_eq!(checked.verdict(), Verdict::Partial, "{what}: {findings:?}");
             let said = findings.iter().find(|it| it.code == code).unwrap();
-            assert!(said.message.contains("it says that it was pruned"), "{said:?}");
+            assert!(said.message.contains("it says that they were pruned"), "{said:?}");
             if let Some((exit, said)) = python(&bundle) {
                 assert_eq!(exit, 4, "{what}: {said}");
                 assert!(said.starts_with("partial: ") && said.contains("no body of 1"), "{said}");
