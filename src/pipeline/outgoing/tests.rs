@@ -347,7 +347,7 @@ async fn a_witness_that_answers_anything_else_is_refused_with_what_it_said() {
             "did not sign",
             false,
         ),
-        (StatusCode::CONFLICT, size, "7\n", "two sizes", false),
+        (StatusCode::CONFLICT, size, "7\n", "another tree", true),
         (StatusCode::CONFLICT, size, "-1\n", "no size", false),
         (StatusCode::CONFLICT, size, "0\n", "another tree", true),
         (StatusCode::CONFLICT, size, "301\n", "older copy", true),
