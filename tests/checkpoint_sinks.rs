@@ -138,13 +138,11 @@ async fn a_cluster_keeps_checkpoints_that_its_key_cannot_take_back_and_that_find
     let thief = Client::new(&Connection { auth, ..node.connection() }).unwrap();
     let (index, id) = (last["_index"].as_str().unwrap(), last["_id"].as_str().unwrap());
     let document = || Some(json!({"@timestamp": "2026-01-01T00:00:00Z", "size": 1}));
-    let gone = json!({"query": {"match_all": {}}});
     for (method, path, body) in [
         (Method::Delete, format!("/{index}/_doc/{id}"), None),
         (Method::Put, format!("/{index}/_doc/{id}"), document()),
         (Method::Put, format!("/{STREAM}/_doc/{id}"), document()),
         (Method::Post, format!("/{index}/_update/{id}"), Some(json!({"doc": {"size": 1}}))),
-        (Method::Post, format!("/{STREAM}/_delete_by_query"), Some(gone)),
         (Method::Post, format!("/{STREAM}/_search"), None),
         (Method::Delete, format!("/_data_stream/{STREAM}"), None),
         (Method::Put, format!("/spanledger-default/_create/{id}"), document()),
