@@ -62,6 +62,7 @@ const TABLE: &[(&str, &str, Statuses)] = &[
     ("POST /api/v1/keys/{id}/revoke",  "/api/v1/keys/0123456789abcdef/revoke",    [401,  403,  403,  403,  403,  404,  403]),
     ("GET /api/v1/dead-letters",       "/api/v1/dead-letters",                    [401,  403,  403,  403,  403,  404,  403]),
     ("GET /log/checkpoint",            "/log/checkpoint",                         [401,  403,  403,  403,  404,  403,  403]),
+    ("GET /log/cosigned",              "/log/cosigned",                           [401,  403,  403,  403,  404,  403,  403]),
     ("GET /log/keys",                  "/log/keys",                               [401,  403,  403,  403,  404,  403,  403]),
     ("GET /log/tile/{path}",           "/log/tile/0/000",                         [401,  403,  403,  403,  404,  403,  403]),
     ("POST /api/v1/dead-letters/replay", "/api/v1/dead-letters/replay",           [401,  403,  403,  403,  403,  400,  403]),

@@ -104,8 +104,13 @@ async fn a_bundle_is_checked_also_where_the_environment_names_a_data_folder() {
 
 #[test]
 fn comparing_the_copy_refuses_what_would_check_the_ledger() {
-    let given =
-        ["--key=k", "--keys=k", "--checkpoint=c", &format!("--expect=3:{}", "a".repeat(64))];
+    let given = [
+        "--key=k",
+        "--keys=k",
+        "--checkpoint=c",
+        "--witness=w",
+        &format!("--expect=3:{}", "a".repeat(64)),
+    ];
     for flag in given {
         let line = ["spanledger", "verify", "--elasticsearch", "http://localhost:9200", flag];
         let refused = Cli::try_parse_from(line).unwrap_err();

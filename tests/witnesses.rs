@@ -56,14 +56,16 @@ impl Witnessed {
         Server::start_with(&self.data(), &["--config", config.to_str().unwrap()]).await
     }
 
-    /// The line of the log's public key.
-    fn key(&self) -> String {
-        std::fs::read_to_string(self.data().join("keys/log.pub")).unwrap().trim().to_owned()
+    /// The line of the log's public key, which is made soon after the first start.
+    async fn key(&self) -> String {
+        let file = self.data().join("keys/log.pub");
+        let written = look_until(DEADLINE, async || std::fs::read_to_string(&file).ok());
+        written.await.expect("the log has a key").trim().to_owned()
     }
 
-    fn verify(&self, more: &[&str]) -> Output {
+    fn verify(&self, key: &str, more: &[&str]) -> Output {
         let mut verify = Command::new(binary());
-        verify.args(["verify", "--data"]).arg(self.data()).args(["--key", &self.key()]).args(more);
+        verify.args(["verify", "--data"]).arg(self.data()).args(["--key", key]).args(more);
         verify.output().unwrap()
     }
 
@@ -129,7 +131,7 @@ async fn a_witness_signs_what_is_published_whenever_it_is_there_and_its_own_tool
     send(&server, &log, 0, 20).await;
     told(&server, NAME, "does not know this log").await;
     assert!(server.metric("spanledger_public_log_witness_failures_total").await > 0);
-    witness.knows(&log.key());
+    witness.knows(&log.key().await);
     let size = server.metric("spanledger_public_log_entries").await;
     let signed = log.cosigned(size, &[witness.key()]).await;
     told(&server, NAME, "").await;
@@ -138,12 +140,18 @@ async fn a_witness_signs_what_is_published_whenever_it_is_there_and_its_own_tool
     let last = log.log().checkpoint().unwrap().unwrap();
     assert_eq!(last.signed_by(&[VerifierKey::parse(witness.key()).unwrap()]).len(), 1);
     for file in ["checkpoint", "cosigned"] {
-        let opened = witness.opens(&log.data().join("log").join(file), &log.key());
+        let opened = witness.opens(&log.data().join("log").join(file), &log.key().await);
         let said = String::from_utf8_lossy(&opened.stderr).into_owned();
         assert!(opened.status.success(), "{file}: {said}");
         let shown = String::from_utf8(opened.stdout).unwrap();
         assert!(shown.starts_with(&format!("{} ", last.checkpoint.head.size)), "{shown}");
     }
+    let served = reqwest::Client::builder().no_proxy().build().unwrap();
+    let served = served.get(format!("http://{}/log/cosigned", server.api())).send().await.unwrap();
+    assert_eq!(
+        served.bytes().await.unwrap(),
+        std::fs::read(log.data().join("log/cosigned")).unwrap()
+    );
     // It was away for a while.
     witness.kill();
     let size = send(&server, &log, 20, 300).await;
@@ -171,14 +179,14 @@ async fn whoever_trusts_witnesses_asks_for_as_many_of_them_as_he_wants() {
     let log = Witnessed::by(&[(one.address(), one.key()), (two.address(), two.key())]);
     let server = log.start().await;
     for witness in [&one, &two] {
-        witness.knows(&log.key());
+        witness.knows(&log.key().await);
     }
-    let size = send(&server, &log, 0, 30).await;
+    let (size, of_log) = (send(&server, &log, 0, 30).await, log.key().await);
     let both = log.cosigned(size, &[one.key(), two.key()]).await;
     let (one, two, absent) = (one.key(), two.key(), absent.key());
     let quorum = |keys: &[&str], more: &[&str]| {
         let keys: Vec<_> = keys.iter().flat_map(|key| ["--witness", key]).collect();
-        let found = log.verify(&[&keys, more].concat());
+        let found = log.verify(&of_log, &[&keys, more].concat());
         (found.status.code().unwrap(), String::from_utf8(found.stdout).unwrap())
     };
     let (code, text) = quorum(&[one, two], &[]);
@@ -203,7 +211,7 @@ async fn a_machine_that_was_put_back_as_a_whole_is_told_by_its_witness() {
     let witness = Witness::start(NAME);
     let log = Witnessed::by(&[(witness.address(), witness.key())]);
     let mut server = log.start().await;
-    witness.knows(&log.key());
+    witness.knows(&log.key().await);
     let size = send(&server, &log, 0, 10).await;
     log.cosigned(size, &[witness.key()]).await;
     server.kill();
@@ -222,8 +230,9 @@ async fn a_machine_that_was_put_back_as_a_whole_is_told_by_its_witness() {
     send(&server, &log, 1_000, 3).await;
     told(&server, NAME, "older copy").await;
     server.terminate().await;
-    assert_eq!(log.verify(&[]).status.code(), Some(0));
-    let found = log.verify(&["--checkpoint", kept.to_str().unwrap()]);
+    let key = log.key().await;
+    assert_eq!(log.verify(&key, &[]).status.code(), Some(0));
+    let found = log.verify(&key, &["--checkpoint", kept.to_str().unwrap()]);
     let text = String::from_utf8(found.stdout).unwrap();
     assert_eq!(found.status.code(), Some(3), "{text}");
     assert!(text.contains("rollback: "), "{text}");
@@ -288,7 +297,7 @@ async fn whatever_a_witness_does_the_log_goes_on_in_time_and_it_signs_again_by_i
     tokio::spawn(async move { axum::serve(listener, app).await });
     let log = Witnessed::by(&[(&address, witness.key())]);
     let server = log.start().await;
-    witness.knows(&log.key());
+    witness.knows(&log.key().await);
     let size = send(&server, &log, 0, 10).await;
     log.cosigned(size, &[witness.key()]).await;
     let mut first = 10;

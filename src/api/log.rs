@@ -40,6 +40,22 @@ pub(super) async fn checkpoint(
     answer(&api, &caller, &headers, (TEXT, CHANGES), read).await
 }
 
+/// The last checkpoint that witnesses signed, with their signatures (c2sp.org/tlog-cosignature).
+///
+/// The last checkpoint of all has them only when witnesses were faster than the next one.
+#[utoipa::path(get, path = "/log/cosigned", tag = "log", responses(
+    (status = 200, description = "The checkpoint", content_type = "text/plain", body = String),
+    (status = 304, description = "The one that the caller has"),
+    (status = 404, description = "No witness has signed yet", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn cosigned(
+    State(api): State<Api>,
+    caller: Caller,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let read = |log: &PublicLog| Ok(log.cosigned()?.map(|SignedCheckpoint { note, .. }| note));
+    answer(&api, &caller, &headers, (TEXT, CHANGES), read).await
+}
+
 /// The verifier keys of all that signed checkpoints of this log, one a line, the newest last.
 #[utoipa::path(get, path = "/log/keys", tag = "log", responses(
     (status = 200, description = "The keys", content_type = "text/plain", body = String),

@@ -68,6 +68,7 @@ use utoipa::openapi::{Components, Ref};
         keys::rotate,
         keys::revoke,
         log::checkpoint,
+        log::cosigned,
         log::keys,
         log::tile,
         dead_letters::list,

@@ -52,6 +52,7 @@ fn table() -> Vec<Route> {
         ("/api/v1/policy/audit", read, get(policy_audit::list)),
         ("/api/v1/tenants", read, get(who::tenants)),
         ("/log/checkpoint", read, get(log::checkpoint)),
+        ("/log/cosigned", read, get(log::cosigned)),
         ("/log/keys", read, get(log::keys)),
         ("/log/tile/{*path}", read, get(log::tile)),
         ("/api/v1/dead-letters", operate, get(dead_letters::list)),

@@ -38,7 +38,7 @@ pub struct VerifyArgs {
 
     /// Witness that has to have signed a checkpoint of this log: NAME+ID+BASE64, or a file with such
     /// lines
-    #[arg(long, value_name = "KEY|FILE")]
+    #[arg(long, value_name = "KEY|FILE", conflicts_with = "bundle")]
     pub witness: Vec<String>,
 
     /// How many of the witnesses have to have signed one checkpoint. Default: all that are given

@@ -123,6 +123,20 @@ async fn a_witness_that_knows_a_longer_history_says_so() {
 }
 
 #[tokio::test]
+async fn a_witness_that_said_a_wrong_size_once_is_asked_again_and_signs() {
+    let mut log = Log::new();
+    let seen = Arc::new(Mutex::new(TreeHead { size: 900, root: [7; 32] }));
+    let mut asking = asking(serve(Arc::clone(&seen)).await, &log);
+    let signed = log.grow(300);
+    for _ in 0..2 {
+        assert!(asking.ask(&signed).await.unwrap_err().why.contains("900"));
+    }
+    *seen.lock().unwrap() = empty();
+    asking.ask(&signed).await.unwrap();
+    assert_eq!(asking.seen, 300);
+}
+
+#[tokio::test]
 async fn a_witness_that_knows_another_history_stays_in_sight() {
     let mut log = Log::new();
     let seen = Arc::new(Mutex::new(TreeHead { size: 900, root: [7; 32] }));
@@ -347,7 +361,7 @@ async fn a_witness_that_answers_anything_else_is_refused_with_what_it_said() {
             "did not sign",
             false,
         ),
-        (StatusCode::CONFLICT, size, "7\n", "two sizes", false),
+        (StatusCode::CONFLICT, size, "7\n", "another tree", true),
         (StatusCode::CONFLICT, size, "-1\n", "no size", false),
         (StatusCode::CONFLICT, size, "0\n", "another tree", true),
         (StatusCode::CONFLICT, size, "301\n", "older copy", true),

@@ -128,13 +128,8 @@ impl Asking {
         let size = signed.checkpoint.head.size;
         // Once more when it says which size it signed last.
         for _ in 0..2 {
-            if self.seen > size {
-                return Err(Refused::contradiction(format!(
-                    "it signed a tree of {} entries of this log, which has {size}: somebody went on \
-                     from an older copy, or it is another log",
-                    self.seen
-                )));
-            }
+            // Smaller than what we remember: then it is asked what it knows.
+            self.seen = if self.seen > size { 0 } else { self.seen };
             let old = self.seen;
             let body = self.request(signed).await?;
             let url = format!("{}/add-checkpoint", self.witness.url.as_str().trim_end_matches('/'));
@@ -147,6 +142,13 @@ impl Asking {
                 }
                 Answer::Knows(known) if known == old => {
                     return Err(Refused::contradiction(ANOTHER.to_owned()));
+                }
+                // Not remembered: when that was a mistake of its own, it is asked again.
+                Answer::Knows(known) if known > size => {
+                    return Err(Refused::contradiction(format!(
+                        "it signed a tree of {known} entries of this log, which has {size}: somebody went \
+                         on from an older copy, or it is another log"
+                    )));
                 }
                 Answer::Knows(known) => self.seen = known,
             }
