@@ -4,7 +4,8 @@ use divan::Bencher;
 use divan::counter::ItemsCount;
 use spanledger::access::Tenant;
 use spanledger::entry::{Entry, Json, Kind, Payload, PayloadKind};
-use spanledger::protect::{Keys, Protector, Settings};
+use spanledger::ledger::{Batch, Commitment, EntryId, NewEntry};
+use spanledger::protect::{FreshKeys, Keys, PayloadMode, PayloadSettings, Protector, Settings};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -156,6 +157,66 @@ fn write_with_a_credential(bencher: Bencher<'_, '_>) {
         let commitments = protector.tenant(&tenant).write(&mut entry, &mut body);
         (commitments, entry)
     });
+}
+
+/// All that intake does to an entry once it is converted, up to its frame: what mode `full` adds to
+/// mode `hash` is compressing and encrypting the payloads, the commitments to them, and more bytes.
+fn bench_frame(bencher: Bencher<'_, '_>, mode: PayloadMode) {
+    let folder = tempfile::tempdir().expect("a folder for keys");
+    let keys = Keys::open_or_create(&folder.path().join("keys")).expect("keys can be made");
+    let payloads = PayloadSettings { mode, ..PayloadSettings::default() };
+    let settings = Settings { payloads, ..Settings::default() };
+    let protector = Protector::new(&settings, keys).expect("settings are legal");
+    let (tenant, template) = (Tenant::default(), entry());
+    let (mut body, mut fresh) = (Vec::with_capacity(16 * 1024), FreshKeys::default());
+    bencher.counter(ItemsCount::new(1_u64)).with_inputs(|| template.clone()).bench_local_values(
+        |mut entry| {
+            body.clear();
+            let protector = protector.tenant(&tenant);
+            let protected = protector.write(&mut entry, &mut body).expect("it can be written");
+            let id = [9; 16];
+            let sealed = protected.unsealed.as_ref().map(|texts| {
+                protector.seal(&id, texts, &mut fresh).expect("the payloads can be sealed")
+            });
+            let commitments: Vec<_> = protected
+                .commitments
+                .iter()
+                .map(|it| Commitment { kind: it.kind, value: it.value, salt: it.salt })
+                .collect();
+            let mut batch = Batch::new();
+            let pushed = batch.push(&NewEntry {
+                id: EntryId(id),
+                tenant: tenant.name(),
+                tenant_pseudonym: protector.keys().pseudonym(),
+                retention_class: 0,
+                received_ns: 1_795_241_529_000_000_000,
+                mapping_version: *b"mapping1",
+                source_key: None,
+                commitments: &commitments,
+                sealed: sealed.as_deref().unwrap_or_default(),
+                body: &body,
+            });
+            (pushed, batch, entry)
+        },
+    );
+}
+
+/// An entry with its payloads in mode `redact`, up to its frame.
+#[divan::bench(sample_size = 100)]
+fn frame_in_mode_redact(bencher: Bencher<'_, '_>) {
+    bench_frame(bencher, PayloadMode::Redact);
+}
+
+/// The same in mode `hash`.
+#[divan::bench(sample_size = 100)]
+fn frame_in_mode_hash(bencher: Bencher<'_, '_>) {
+    bench_frame(bencher, PayloadMode::Hash);
+}
+
+/// The same in mode `full`: the difference to mode `hash` is what sealing costs a span.
+#[divan::bench(sample_size = 100)]
+fn frame_in_mode_full(bencher: Bencher<'_, '_>) {
+    bench_frame(bencher, PayloadMode::Full);
 }
 
 /// The identity of an entry.

@@ -7,14 +7,18 @@ A second implementation of what docs/evidence.md describes: Python's standard li
 Ed25519, the package `cryptography`. It fetches nothing and asks nobody.
 
 Exit codes: 0 everything is proved; 1 the bundle cannot be read; 3 something is false or unproved;
-4 partial: nothing is false, and the bundle has no body of some entries (it says that they were
-pruned; nothing but the ledger can show that), or says itself that the story has more entries.
+4 partial: nothing is false, and the bundle has no body of some entries (an entry of the log says that
+retention took it out, or the bundle alone does), or says itself that the story has more entries, or
+its checkpoint is signed by a key that had handed over to another.
+
+An older key is enough: the bundle has the entries by which the log's keys handed over.
 
 Not checked, and said so: report.html and INSTRUCTIONS.txt, which `spanledger verify` compares.
 """
 
 import argparse
 import base64
+import datetime
 import hashlib
 import hmac
 import json
@@ -29,6 +33,8 @@ FORMAT = "spanledger-evidence/1"
 FIXED = {"manifest.json", "INSTRUCTIONS.txt", "report.html", "checkpoint", "keys"}
 PARTIAL = 4  # exit code
 RECORD = struct.Struct("<B16s16sQQ8sBB32sB")  # docs/evidence.md draws it
+ROTATION = "spanledger key rotation/v1"
+SYSTEM = "_spanledger"  # whose entries tell what was done to the log
 ED25519 = 1  # algorithm byte of a key, c2sp.org/signed-note
 
 
@@ -55,29 +61,75 @@ def read_key(text):
     return name, expected, Ed25519PublicKey.from_public_bytes(key[1:])
 
 
-def read_checkpoint(note, key):
-    """origin, size and root of a checkpoint that the key has signed."""
-    name, key_id, public = key
-    text, separator, signatures = note.partition("\n\n")
-    demand(separator, "the checkpoint is not signed")
-    signed = (text + "\n").encode()
-    by_the_key = []
-    for line in signatures.splitlines():
+def take_apart(note):
+    """The text of a signed note and its signatures: name, key id and signature of each."""
+    text, separator, lines = note.rpartition("\n\n")
+    demand(separator, "it is not signed")
+    signatures = []
+    for line in lines.splitlines():
         dash, signer, encoded = line.split(" ")
         demand(dash == "\u2014", "a signature line does not begin with a dash")
         signature = base64.b64decode(encoded, validate=True)
-        if signer == name and signature[:4] == key_id:
-            by_the_key.append(signature[4:])
-    demand(by_the_key, "the key did not sign the checkpoint")
-    for signature in by_the_key:
+        signatures.append((signer, signature[:4], signature[4:]))
+    return text + "\n", signatures
+
+
+def signed_by(note, key):
+    """Whether the key signed the note. A false signature in its name is no signature: it is false."""
+    name, key_id, public = key
+    text, signatures = take_apart(note)
+    mine = [it[2] for it in signatures if it[:2] == (name, key_id)]
+    for signature in mine:
         try:
-            public.verify(signature, signed)
+            public.verify(signature, text.encode())
         except InvalidSignature:
-            raise False_("the signature of the checkpoint is false") from None
+            raise False_("a signature is false") from None
+    return bool(mine)
+
+
+def read_checkpoint(note):
+    """origin, size and root of a checkpoint, whoever signed it."""
+    text, _ = take_apart(note)
     origin, size, root = text.split("\n")[:3]
-    demand(origin == name, "the checkpoint is another log's")
     demand(str(int(size)) == size, "the size is not written as a number is")
     return origin, int(size), base64.b64decode(root, validate=True)
+
+
+def follow(acts, keys, origin):
+    """Adds the keys to which these handed over, in the order of the log; gives what was followed."""
+    followed = []
+    for sequence, body in acts:
+        if body["event"].get("action") != "log_key.rotated":
+            continue
+        statement = body["message"]
+        try:
+            signers = [key for key in keys if signed_by(statement, key)]
+        except (False_, ValueError):
+            continue  # a forged one leads nowhere
+        lines = take_apart(statement)[0].split("\n") if signers else []
+        if len(lines) < 3 or lines[0] != ROTATION or lines[1] != origin:
+            continue
+        key = read_key(lines[2])
+        if key[0] == origin and all(key[:2] != known[:2] for known in keys):
+            keys.append(key)
+            followed.append((sequence, signers[0][1].hex(), key[1].hex(), body["@timestamp"]))
+    return followed
+
+
+def told_by(acts, sequence, kept):
+    """The entry of the log that says that retention took out the body of that one."""
+    class_, received = kept
+    for act, body in reversed(acts):
+        facts = body.get("attributes", {})
+        if body["audit"].get("kind") != "prune" or facts["spanledger.prune.class"] != class_:
+            continue
+        first, end = facts["spanledger.prune.first"], facts["spanledger.prune.end"]
+        whole, _, rest = facts["spanledger.prune.before"].rstrip("Z").partition(".")
+        since = datetime.datetime.fromisoformat(whole + "+00:00")
+        before = int(since.timestamp()) * 10**9 + int(rest.ljust(9, "0"))
+        if first <= sequence < end <= act and received < before:
+            return act
+    return None
 
 
 def root_of(index, size, leaf, path):
@@ -98,12 +150,12 @@ def root_of(index, size, leaf, path):
 
 
 def check_entry(sequence, proof, body, size, root):
-    """One entry against the tree; gives pseudonym and number among the tenant's entries."""
+    """One entry against the tree; gives pseudonym, number among the tenant's, class and time."""
     demand(proof["sequence"] == sequence, "the proof is of another entry")
     record = base64.b64decode(proof["leaf_record"], validate=True)
     demand(len(record) >= RECORD.size, "the leaf record is too short")
     fields = RECORD.unpack_from(record)
-    version, entry_id, pseudonym, number, _, _, _, flags, body_hash, count = fields
+    version, entry_id, pseudonym, number, received, _, class_, flags, body_hash, count = fields
     demand(version == 1 and flags <= 1, "the leaf record is of another version")
     demand(len(record) == RECORD.size + 33 * count, "the leaf record has another length")
     demand(entry_id.hex() == proof["id"], "the id is not that of the leaf record")
@@ -119,7 +171,7 @@ def check_entry(sequence, proof, body, size, root):
     demand(proof["inclusion"] is not None, "no checkpoint covered the entry yet")
     path = [bytes.fromhex(hash_) for hash_ in proof["inclusion"]]
     demand(root_of(sequence, size, leaf, path) == root, "the entry is not in the signed tree")
-    return pseudonym, number
+    return pseudonym, number, (class_, received)
 
 
 def check_commitments(record, salts, body):
@@ -136,8 +188,16 @@ def check_commitments(record, salts, body):
         demand(opens, "a salt does not open its commitment")
 
 
-def check(file, key):
-    """Everything that a signature can show. Gives manifest, size, root and entries without body."""
+def check_order(seen):
+    """Entries of one tenant: each once, and in the order of that tenant."""
+    seen = sorted(seen)
+    for (before, tenant, number, _), (after, other, later, _) in zip(seen, seen[1:]):
+        demand(before < after and number < later, f"entry {after} stands in the wrong place")
+        demand(tenant == other, f"entry {after} is another tenant's")
+
+
+def check(file, keys):
+    """Everything that a signature can show."""
     with zipfile.ZipFile(file) as bundle:
         names = bundle.namelist()
         demand(len(set(names)) == len(names), "a file is there twice")
@@ -151,49 +211,80 @@ def check(file, key):
         demand(sha256(files[name]).hex() == stated, f"{name} is not the file of the manifest")
     demand("checkpoint" in files, "nothing is signed")
     demand(manifest["entries"] or manifest["elsewhere"], "the bundle has no entry")
-    origin, size, root = read_checkpoint(files["checkpoint"].decode(), key)
+    note = files["checkpoint"].decode()
+    origin, size, root = read_checkpoint(note)
     demand(origin == manifest["origin"], "the checkpoint is another log's")
-    seen, bodiless, expected = [], 0, set(FIXED)
-    for sequence in manifest["entries"]:
+    expected = set(FIXED)
+
+    def look(sequence):
         name = f"{sequence:020}.json"
         demand(f"proofs/{name}" in files, f"proofs/{name} is not there")
         proof = json.loads(files[f"proofs/{name}"])
+        body = files.get(f"entries/{name}")
         try:
-            place = check_entry(sequence, proof, files.get(f"entries/{name}"), size, root)
+            place = check_entry(sequence, proof, body, size, root)
         except False_ as error:
             raise False_(f"entry {sequence}: {error}") from None
-        seen.append((sequence, *place))
-        bodiless += proof["pruned"]
-        expected |= {f"proofs/{name}"} | (set() if proof["pruned"] else {f"entries/{name}"})
+        expected.update({f"proofs/{name}"} | (set() if proof["pruned"] else {f"entries/{name}"}))
+        return (sequence, *place), body
+
+    story = [look(sequence) for sequence in manifest["entries"]]
+    own = [look(sequence) for sequence in manifest.get("acts", [])]
     for name in sorted(set(files) ^ expected):
         raise False_(f"{name} " + ("belongs to no entry" if name in files else "is not there"))
-    seen.sort()
-    for (before, tenant, number), (after, other, later) in zip(seen, seen[1:]):
-        demand(before < after and number < later, f"entry {after} stands in the wrong place")
-        demand(tenant == other, f"entry {after} is another tenant's")
-    return manifest, size, root, bodiless
+    for seen in (story, own):
+        check_order([place for place, _ in seen])
+    if story and own and manifest["tenant"] != SYSTEM:
+        demand(own[0][0][1] != story[0][0][1], "a tenant cannot speak for the log")
+    acts = []
+    for place, body in sorted(own):
+        act = json.loads(body) if body else {}
+        ours = act.get("event", {}).get("dataset") == "spanledger"
+        explains = act.get("audit", {}).get("kind") == "prune"
+        explains |= act.get("event", {}).get("action") == "log_key.rotated"
+        demand(ours and explains, f"entry {place[0]} explains no other")
+        acts.append((place[0], act))
+    by_given = any([signed_by(note, key) and key[0] == origin for key in keys])
+    reached = list(keys)
+    handovers = follow(acts, reached, origin)
+    by_next = any([signed_by(note, key) for key in reached[len(keys) :]])
+    demand(by_given or by_next, "neither a given key nor one that it handed over to signed it")
+    retired = bool(handovers) and not signed_by(note, reached[-1])
+    gone = {place[0]: told_by(acts, place[0], place[3]) for place, body in story if body is None}
+    return manifest, size, root, gone, [] if by_given else handovers, retired
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("bundle", help="the file")
-    parser.add_argument("--key", required=True, help="NAME+ID+BASE64, as the operator published it")
+    help_ = "NAME+ID+BASE64, as the operator published it; again for each key that you know"
+    parser.add_argument("--key", required=True, action="append", help=help_)
     arguments = parser.parse_args()
     try:
-        manifest, size, root, bodiless = check(arguments.bundle, read_key(arguments.key))
+        found = check(arguments.bundle, [read_key(key) for key in arguments.key])
     except False_ as error:
         print(f"compromised: {error}")
         return 3
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         print(f"cannot be read: {error!r}", file=sys.stderr)
         return 1
-    partial = bodiless or manifest["elsewhere"] or manifest["truncated"]
+    manifest, size, root, gone, handovers, retired = found
+    partial = gone or manifest["elsewhere"] or manifest["truncated"] or retired
     entries = len(manifest["entries"])
     print(f"{'partial' if partial else 'ok'}: {entries} entries of {manifest['asked']!r}")
     print(f"  in the tree of {size} entries with the root {root.hex()}")
     print(f"  the bundle says: tenant {manifest['tenant']!r}, asked {manifest['asked']!r}")
-    if bodiless:
-        print(f"  the bundle has no body of {bodiless} of them; it says that they were pruned")
+    for sequence, old, new, at in handovers:
+        print(f"  the log's key changed: entry {sequence}: {old} handed over to {new}, {at}")
+    if retired:
+        print("  the checkpoint is signed by a key that had handed over to another")
+    told = [sequence for sequence, act in gone.items() if act is not None]
+    for act in sorted({gone[sequence] for sequence in told}):
+        these = [sequence for sequence in told if gone[sequence] == act]
+        print(f"  retention took out the bodies of {len(these)} of them, as entry {act} says: {these}")
+    if len(gone) > len(told):
+        alone = len(gone) - len(told)
+        print(f"  the bundle has no body of {alone} of them; it says that they were pruned")
     if manifest["elsewhere"] or manifest["truncated"]:
         print("  the story has entries that are not in the bundle")
     print("  not checked: report.html and INSTRUCTIONS.txt; spanledger verify --bundle compares them")

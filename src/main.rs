@@ -67,6 +67,9 @@ async fn run(cli: Cli) -> Exit {
         Command::Evidence(args) => cli::end(
             async { cli::evidence(&args, &source(&args.source).await?, &mut out).await }.await,
         ),
+        Command::Proof(args) => cli::end(
+            async { cli::proof(&args, &source(&args.source).await?, &mut out).await }.await,
+        ),
         Command::DeadLetters(args) => cli::end(
             async { cli::dead_letters(&args, &source(&args.source).await?, &mut out).await }.await,
         ),

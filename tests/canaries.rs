@@ -20,7 +20,6 @@ use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Sta
 use prost::Message as _;
 use serde_json::{Value, json};
 use std::fs;
-use std::path::Path;
 use support::export::{post, setup};
 use support::files::each_file;
 use support::requests::text;

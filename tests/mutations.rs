@@ -2,16 +2,20 @@
 //! the place is named: every byte flipped, every record deleted, swapped and repeated, every boundary
 //! cut, cut and written on, signed with another key, the whole log replaced.
 //!
+//! Sealed bytes are changed, too, by somebody who mends their checksum.
+//!
 //! What is derived and trusted by nobody is left out: sidecars, the reserve, the lock, and the keys
 //! that lie beside the log. `tests/ledger_damage.rs` does the same to a ledger without a public log.
 
 mod evidence_support;
+#[path = "evidence_support/frames.rs"]
+mod frames;
 
 use evidence_support::{Small, append, files, options, push, segments, verify};
-use spanledger::evidence::{Code, FolderReport, Kept, Verdict, check_bundle, hex};
+use frames::{Frames, places};
+use spanledger::evidence::{Code, Finding, FolderReport, Kept, Verdict, check_bundle, hex};
 use spanledger::ledger::checkpoint::{LogKey, SignedCheckpoint};
 use spanledger::ledger::{Batch, Ledger, TreeHead};
-use std::ops::Range;
 use std::path::Path;
 
 /// Entries of the small ledger.
@@ -30,7 +34,7 @@ fn compromised(report: &FolderReport, what: &str) {
 #[tokio::test]
 async fn a_ledger_and_its_log_as_they_were_written_are_ok() {
     for entries in [1, 2, 12, 255, 256, 257, 600] {
-        let small = Small::of(entries).await;
+        let small = Small::with_sealed(entries).await;
         let report = small.check(small.dir.path());
         assert_eq!(report.findings.listed(), [], "{entries}");
         assert_eq!((report.verdict(), report.uncovered()), (Verdict::Ok, 0));
@@ -41,7 +45,7 @@ async fn a_ledger_and_its_log_as_they_were_written_are_ok() {
 
 #[tokio::test]
 async fn every_flipped_byte_of_ledger_and_log_is_found_and_its_file_is_named() {
-    let small = Small::of(6).await;
+    let small = Small::with_sealed(6).await;
     let mut swept = segments(small.dir.path());
     let last = swept.last().unwrap().clone();
     swept.extend(files(&small.log()).into_iter().filter(|path| !path.ends_with("keys")));
@@ -74,26 +78,12 @@ async fn every_flipped_byte_of_ledger_and_log_is_found_and_its_file_is_named() {
     assert_eq!(unnoticed, mark);
 }
 
-/// Where each frame of a segment is.
-fn frames(bytes: &[u8]) -> Vec<Range<usize>> {
-    const MAGIC: [u8; 4] = [0xF7, b'S', b'L', 0xFE];
-    let mut found = Vec::new();
-    let mut at = bytes.windows(4).position(|window| window == MAGIC).unwrap();
-    while at < bytes.len() {
-        let length = u32::from_le_bytes(bytes[at + 12..at + 16].try_into().unwrap()) as usize;
-        found.push(at..at + length);
-        at += length;
-    }
-    assert_eq!(at, bytes.len());
-    found
-}
-
 #[tokio::test]
 async fn every_record_that_is_deleted_swapped_or_repeated_is_found() {
     let small = Small::of(ENTRIES).await;
     for path in segments(small.dir.path()) {
         let sound = std::fs::read(&path).unwrap();
-        let frames = frames(&sound);
+        let frames = places(&sound);
         // The mark of a clean end says nothing of entries.
         let is_last = segments(small.dir.path()).last() == Some(&path);
         let counted = if is_last { frames.len() - 1 } else { frames.len() };
@@ -114,6 +104,130 @@ async fn every_record_that_is_deleted_swapped_or_repeated_is_found() {
     }
 }
 
+/// Every segment, and where in them the entries are that have something sealed beside them.
+fn all_sealed(small: &Small) -> (Vec<Frames>, Vec<(usize, usize)>) {
+    let sound: Vec<_> = segments(small.dir.path()).iter().map(|path| Frames::read(path)).collect();
+    let places = sound.iter().enumerate().flat_map(|(file, frames)| {
+        let sealed = frames.entries().into_iter().filter(|nth| !frames.sealed(*nth).is_empty());
+        sealed.map(move |nth| (file, nth)).collect::<Vec<_>>()
+    });
+    let places = places.collect();
+    (sound, places)
+}
+
+/// Changes the sealed bytes of one entry after the other, in each way that `change` makes, with every
+/// checksum mended. Exactly that entry is found, as `code`. Gives the number of changes.
+fn each_sealed(small: &Small, change: impl Fn(&[u8]) -> Vec<Vec<u8>>, code: Code) -> usize {
+    let mut count = 0;
+    let (sound, places) = all_sealed(small);
+    for (file, nth) in places {
+        for sealed in change(&sound[file].sealed(nth)) {
+            let mut changed = sound[file].clone();
+            changed.set_sealed(nth, &sealed);
+            changed.write();
+            only(small, &[(&sound[file], nth)], code);
+            count += 1;
+        }
+        sound[file].clone().write();
+    }
+    assert_eq!(small.check(small.dir.path()).findings.listed(), []);
+    count
+}
+
+/// These entries are found, by file and number, and nothing else is.
+fn only(small: &Small, entries: &[(&Frames, usize)], code: Code) {
+    let report = small.check(small.dir.path());
+    let place = |it: &Finding| (it.place.file.clone(), it.place.sequence);
+    let found = report.findings.listed().iter();
+    let found: Vec<_> = found.map(|it| (it.code, it.weight, place(it))).collect();
+    let expected = entries.iter().map(|(frames, nth)| {
+        (code, Verdict::Compromised, (Some(frames.name()), Some(frames.sequence(*nth))))
+    });
+    assert_eq!(found, expected.collect::<Vec<_>>(), "{:?}", report.findings.listed());
+}
+
+#[tokio::test]
+async fn every_changed_byte_of_sealed_payloads_is_found_although_the_checksum_is_right() {
+    let small = Small::with_sealed(ENTRIES).await;
+    let flipped = |sealed: &[u8]| {
+        let flip = |at: usize| {
+            let mut changed = sealed.to_vec();
+            changed[at] ^= 1 << (at % 8);
+            changed
+        };
+        (0..sealed.len()).map(flip).collect()
+    };
+    assert!(each_sealed(&small, flipped, Code::HashMismatch) > 100);
+    let rewritten = |sealed: &[u8]| {
+        let longer = [sealed, b"x"].concat();
+        vec![vec![0; sealed.len()], sealed[1..].to_vec(), longer, b"another".to_vec()]
+    };
+    assert_eq!(each_sealed(&small, rewritten, Code::HashMismatch), 4 * 8);
+}
+
+#[tokio::test]
+async fn sealed_payloads_that_somebody_takes_out_are_missing() {
+    let small = Small::with_sealed(ENTRIES).await;
+    assert_eq!(each_sealed(&small, |_| vec![Vec::new()], Code::Missing), 8);
+    // As retention takes them, with nothing about it on record.
+    for path in segments(small.dir.path()) {
+        let sound = Frames::read(&path);
+        for nth in sound.entries() {
+            let mut changed = sound.clone();
+            changed.prune(nth);
+            changed.write();
+            let report = small.check(small.dir.path());
+            compromised(&report, "pruned by hand");
+            assert!(report.findings.has(Code::Missing), "{:?}", report.findings.listed());
+        }
+        sound.write();
+    }
+}
+
+#[tokio::test]
+async fn sealed_payloads_that_change_places_are_found_at_both() {
+    let small = Small::with_sealed(ENTRIES).await;
+    let (sound, places) = all_sealed(&small);
+    for (at, one) in places.iter().enumerate() {
+        for other in &places[at + 1..] {
+            let mut changed = sound.clone();
+            changed[one.0].set_sealed(one.1, &sound[other.0].sealed(other.1));
+            changed[other.0].set_sealed(other.1, &sound[one.0].sealed(one.1));
+            changed.into_iter().for_each(Frames::write);
+            let both = [(&sound[one.0], one.1), (&sound[other.0], other.1)];
+            only(&small, &both, Code::HashMismatch);
+        }
+    }
+    assert_eq!(places.len(), 8);
+}
+
+#[tokio::test]
+async fn sealed_payloads_without_a_commitment_are_valid_and_told_and_later_ones_show_nothing() {
+    // As versions before the commitment wrote them.
+    let before = Small::of(4).await;
+    let first = &segments(before.dir.path())[0];
+    let mut frames = Frames::read(first);
+    let entries = frames.entries();
+    frames.set_sealed(entries[1], b"sealed by an earlier version");
+    frames.write();
+    let report = before.check(before.dir.path());
+    assert_eq!(report.verdict(), Verdict::Ok);
+    let told = &report.findings.listed()[0];
+    assert_eq!((told.code, told.place.sequence), (Code::Unsigned, Some(1)));
+
+    // Behind entries that have it, somebody may have put them there.
+    let small = Small::with_sealed(ENTRIES).await;
+    let mut all = segments(small.dir.path()).into_iter().map(|path| Frames::read(&path));
+    let third = |frames: &Frames| frames.entries().into_iter().find(|it| frames.sequence(*it) == 3);
+    let (mut frames, nth) = all.find_map(|it| third(&it).map(|nth| (it, nth))).unwrap();
+    assert!(frames.sealed(nth).is_empty());
+    frames.set_sealed(nth, b"put there by somebody");
+    frames.write();
+    let report = small.check(small.dir.path());
+    assert_eq!(report.verdict(), Verdict::Partial);
+    assert_eq!(report.findings.listed()[0].place.sequence, Some(3));
+}
+
 #[tokio::test]
 async fn every_cut_below_the_checkpoint_is_a_rollback() {
     let small = Small::of(ENTRIES).await;
@@ -129,7 +243,7 @@ async fn every_cut_below_the_checkpoint_is_a_rollback() {
             let _ = std::fs::remove_file(here(sidecar).with_extension("index"));
         }
         let sound = std::fs::read(path).unwrap();
-        let boundaries = frames(&sound);
+        let boundaries = places(&sound);
         for cut in boundaries.iter().map(|frame| frame.start) {
             std::fs::write(here(path), &sound[..cut]).unwrap();
             let report = small.check(copy.path());
@@ -158,7 +272,7 @@ async fn a_ledger_that_was_cut_and_written_on_is_another_tree_than_the_signed_on
         let _ = std::fs::remove_file(sidecar.with_extension("index"));
     }
     let sound = std::fs::read(&all[0]).unwrap();
-    let seal = frames(&sound).into_iter().find(|it| it.len() == 80).unwrap();
+    let seal = places(&sound).into_iter().find(|it| it.len() == 80).unwrap();
     std::fs::write(&all[0], &sound[..seal.end]).unwrap();
     let (ledger, _) = Ledger::open(&copy.path().join("ledger"), options()).unwrap();
     let from = ledger.reader().watermark();
@@ -294,11 +408,11 @@ async fn tiles_that_are_missing_or_say_more_than_the_ledger_are_found() {
 
 #[tokio::test]
 async fn every_flipped_byte_and_every_cut_of_a_bundle_is_found() {
-    let small = Small::of(8).await;
+    let small = Small::with_sealed(8).await;
     let (file, keys) = (small.bundle(), [small.verifier()]);
     let checked = check_bundle(&file, &keys);
     assert_eq!(checked.findings.listed(), []);
-    assert_eq!((checked.verdict(), checked.items.len()), (Verdict::Ok, 6));
+    assert_eq!((checked.verdict(), checked.entries.len()), (Verdict::Ok, 6));
     for at in 0..file.len() {
         let mut changed = file.clone();
         changed[at] ^= 1 << (at % 8);

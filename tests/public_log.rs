@@ -14,6 +14,7 @@ use spanledger::ledger::{PublicLog, Reader, TreeHead};
 use spanledger::pipeline::{ledger_dir, log_dir};
 use std::path::Path;
 use std::process::{Command, Output};
+use support::files::copy_folder;
 use support::keys::{create, new};
 use support::requests::numbered;
 use support::server::{DEADLINE, Server, look_until};
@@ -179,19 +180,6 @@ async fn tiles_that_are_lost_or_damaged_are_made_again_from_the_ledger() {
     server.terminate().await;
 }
 
-/// Copies a folder and all that is in it.
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for file in from.read_dir().unwrap().map(Result::unwrap) {
-        let to = to.join(file.file_name());
-        if file.path().is_dir() {
-            copy(&file.path(), &to);
-        } else {
-            std::fs::copy(file.path(), to).unwrap();
-        }
-    }
-}
-
 #[tokio::test]
 async fn a_ledger_from_before_its_last_checkpoint_is_refused_with_the_way_out() {
     let data = tempfile::tempdir().unwrap();
@@ -201,14 +189,14 @@ async fn a_ledger_from_before_its_last_checkpoint_is_refused_with_the_way_out() 
     server.kill();
     let ledger = ledger_dir(data.path());
     let backup = data.path().join("backup");
-    copy(&ledger, &backup);
+    copy_folder(&ledger, &backup);
     server.restart().await;
     send(&server, 20, 20).await;
     checkpoint(data.path(), 40).await;
     server.terminate().await;
 
     std::fs::remove_dir_all(&ledger).unwrap();
-    copy(&backup, &ledger);
+    copy_folder(&backup, &ledger);
     let listen = ["--listen-grpc", "127.0.0.1:0", "--listen-http", "127.0.0.1:0", "--listen-api"];
     let arguments = [&["serve"][..], &listen, &["127.0.0.1:0"]].concat();
     // The folder of keys knows it too: the public log may be as old, or away.

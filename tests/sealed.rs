@@ -4,14 +4,20 @@
 
 #[path = "sealed/bench.rs"]
 mod bench;
+#[path = "evidence_support/frames.rs"]
+mod frames;
 
 use bench::{Bench, request};
+use frames::Frames;
 use serde_json::{Value, json};
 use spanledger::access::Tenant;
 use spanledger::entry::{Entry, Json, Kind, Payload, PayloadKind};
 use spanledger::intake::{ErasureError, ErasureRequest, IntakeError};
-use spanledger::ledger::verify;
-use spanledger::protect::{Commitment, FreshKeys, Keys, Protector, SealError, Settings, Taken};
+use spanledger::ledger::{Damage, LeafRecord, Mismatch, SEALED_KIND, verify};
+use spanledger::protect::{
+    Commitment, FreshKeys, Keys, ORIGINALS_KIND, OriginalsList, Protector, SealError, Settings,
+    Taken, commitment_kind, original_mark,
+};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -98,7 +104,52 @@ fn what_leaves_the_body_is_sealed_once_and_nothing_of_it_stays() {
     }
     assert_eq!(texts.iter().filter(|it| it.original == TEXT).count(), 1, "{places:?}");
     assert!(commitments.iter().all(|it| it.salt == [0; 32]), "salts are sealed, too");
-    assert!(texts[0].salt.is_some() && texts[1].salt.is_some());
+    assert!(texts.iter().all(|text| text.salt.is_some()), "who is given a text can check it");
+}
+
+#[tokio::test]
+async fn who_is_given_the_originals_and_their_salts_checks_them_against_the_leaf_without_a_key() {
+    let bench = Bench::new();
+    bench.send("alice", TEXT).await;
+    let leaf = LeafRecord::read(&bench.entry(0).as_ref().leaf_record()).unwrap();
+    let stated = leaf.commitments.iter().find(|(kind, _)| *kind == ORIGINALS_KIND).unwrap().1;
+    let list = |change: &dyn Fn(&mut String)| {
+        let mut list = OriginalsList::default();
+        for mut it in bench.open(0).unwrap() {
+            change(&mut it.original);
+            let mark = original_mark(&it.salt.unwrap(), &it.original);
+            list.add(it.kind.map_or(0, commitment_kind), &it.place, &mark);
+        }
+        list.value()
+    };
+    assert_eq!(list(&|_| ()), stated);
+    assert_ne!(list(&|text| text.push('.')), stated);
+}
+
+#[tokio::test]
+async fn what_was_erased_cannot_be_read_and_its_bytes_are_checked_all_the_same() {
+    let bench = Bench::new();
+    bench.send("alice", TEXT).await;
+    bench.erase(Some("alice")).await.unwrap();
+    let entry = bench.entry(0);
+    assert!(entry.as_ref().commitments.iter().any(|it| it.kind == SEALED_KIND));
+    let Bench { folder, ledger, .. } = bench;
+    ledger.close().await.unwrap();
+    let dir = folder.path().join("ledger");
+    let report = verify(&dir, |_| ()).unwrap();
+    assert_eq!(report.problems, []);
+    let segment = dir.join(format!("{:020}.segment", 0));
+    for (sealed, expected) in
+        [(&entry.sealed[1..], Mismatch::Sealed), (&[][..], Mismatch::SealedMissing)]
+    {
+        let mut frames = Frames::read(&segment);
+        frames.set_sealed(0, sealed);
+        frames.write();
+        let problems = verify(&dir, |_| ()).unwrap().problems;
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        let damage = Damage::Chain(expected);
+        assert_eq!((problems[0].sequence, &problems[0].damage), (0, &damage));
+    }
 }
 
 #[test]
@@ -261,6 +312,11 @@ async fn a_missing_key_is_said_to_be_missing_and_an_exchanged_text_to_be_exchang
     swapped.sealed = other.sealed.clone();
     let refused = bench.opener.open(&swapped.as_ref()).unwrap_err();
     assert!(matches!(refused, SealError::Bytes(_)), "{refused}");
+    // What was taken out is not the same as nothing.
+    let mut emptied = bench.entry(0);
+    emptied.sealed.clear();
+    let refused = bench.opener.open(&emptied.as_ref()).unwrap_err();
+    assert!(matches!(refused, SealError::TakenOut), "{refused}");
     // Who has the key and seals another text meets the commitment.
     let mut forged = bench.entry(0);
     forged.id = other.id;

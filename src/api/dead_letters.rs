@@ -7,6 +7,8 @@ use super::caller::Caller;
 use super::limits::{DEFAULT_LETTERS, MAX_DROP_REASON_BYTES, MAX_LETTERS, REPLAY_TIME};
 use super::problem::Problem;
 use super::service::{Api, Params, json};
+use crate::elasticsearch::DeadLetter;
+use crate::entry::format_ns;
 use axum::Json;
 use axum::extract::State;
 use axum::extract::rejection::JsonRejection;
@@ -41,6 +43,23 @@ pub struct Letter {
     pub last_attempt: String,
     /// How often it was refused.
     pub attempts: u32,
+}
+
+impl From<DeadLetter> for Letter {
+    fn from(letter: DeadLetter) -> Self {
+        Self {
+            sequence: letter.sequence,
+            id: letter.id,
+            tenant: letter.tenant,
+            data_stream: letter.data_stream,
+            status: letter.status,
+            error_type: letter.error_type,
+            reason: letter.reason,
+            first_attempt: format_ns(letter.first_attempt_ns),
+            last_attempt: format_ns(letter.last_attempt_ns),
+            attempts: letter.attempts,
+        }
+    }
 }
 
 /// A page of dead letters.

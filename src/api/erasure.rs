@@ -99,7 +99,10 @@ pub(super) async fn erase(
     let request = request.read(by.actor(), by.credential().is_some(), Timestamp::now());
     let request = request.map_err(|why| Problem::parameter(format!("`tenant`: {why}.")))?;
     let intake = api.erasures.clone().ok_or_else(|| {
-        Problem::not_found("Nothing is sealed here: this server only answers questions.")
+        Problem::not_found(
+            "This API only answers questions. What an agent's own ledger sealed is erased with \
+             `spanledger erase --data DIR` while the agent is stopped.",
+        )
     })?;
     // Beside the request: a caller that hangs up does not leave it half done.
     let erased = tokio::spawn(async move { intake.erase(request).await });

@@ -61,6 +61,11 @@ pub const WAIT_STEP: Duration = Duration::from_millis(200);
 /// pause between two by default.
 pub const SETTLE_TIME: Duration = Duration::from_secs(12);
 
+/// Bundles of evidence that are made, or wait on disk to be read, at once: each takes some 64 MiB of
+/// memory at most while it is made, and up to 256 MiB of disk (`evidence::MAX_BUNDLE_BYTES`) until it is
+/// read. Half of them for one credential.
+pub const MAX_BUNDLES: usize = 4;
+
 /// Bytes of answers that are on their way out at once: a dozen of
 /// the largest usual pages. Half of them to one credential, or to all who have none.
 pub const MAX_ANSWERS_BYTES: u64 = 96 * 1_024 * 1_024;

@@ -47,6 +47,8 @@ limits! {
     KnownWorkflows = "axonflow_max_known_workflows",
     /// Bytes of answers on their way out.
     AnswersBytes = "max_answers_bytes",
+    /// Bundles of evidence that are made and read at once.
+    Bundles = "max_bundles",
     /// How long an answer may take to be read.
     ReadTime = "read_timeout",
 }

@@ -97,7 +97,7 @@ async fn answer(
         return Err(Problem::not_found(detail));
     };
     let tag = tag(&bytes);
-    let kept = headers.get(header::IF_NONE_MATCH).is_some_and(|known| has(known, &tag));
+    let kept = headers.get_all(header::IF_NONE_MATCH).iter().any(|known| has(known, &tag));
     let head = [(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, keep), (header::ETAG, &tag)];
     Ok(if kept {
         (StatusCode::NOT_MODIFIED, head).into_response()

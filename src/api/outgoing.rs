@@ -13,7 +13,10 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt as _;
+use std::fs::File;
 use std::io;
+use std::ops::Range;
+use std::os::unix::fs::FileExt as _;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
@@ -49,7 +52,10 @@ impl Outgoing {
 
     /// The answer, counted; or that there is no room for it now.
     pub(super) async fn count(&self, response: Response) -> Response {
-        let (parts, body) = response.into_parts();
+        let (mut parts, body) = response.into_parts();
+        if let Some(on_disk) = parts.extensions.remove::<OnDisk>() {
+            return Response::from_parts(parts, self.counted(Rest::OnDisk(on_disk), None));
+        }
         let bytes = body.size_hint().lower();
         if bytes <= UNCOUNTED_BYTES {
             return Response::from_parts(parts, body);
@@ -60,7 +66,12 @@ impl Outgoing {
         };
         // Our answers are whole before they are sent: nothing is waited for.
         let Ok(rest) = body.collect().await else { return Problem::store().into_response() };
-        let held = Arc::new(Mutex::new(Some(Held { rest: rest.to_bytes(), _room: room })));
+        Response::from_parts(parts, self.counted(Rest::InMemory(rest.to_bytes()), Some(room)))
+    }
+
+    /// A body in pieces, which is let go when it is not read in time.
+    fn counted(&self, rest: Rest, room: Option<Taken>) -> Body {
+        let held = Arc::new(Mutex::new(Some(Held { rest, _room: room })));
         let (left, load, within) = (Arc::clone(&held), Arc::clone(&self.load), self.within);
         let timer = tokio::spawn(async move {
             sleep(within).await;
@@ -68,8 +79,56 @@ impl Outgoing {
                 load.hit(Limit::ReadTime);
             }
         });
-        let counted = Counted { held, timer: timer.abort_handle() };
-        Response::from_parts(parts, Body::new(counted))
+        Body::new(Counted { held, timer: timer.abort_handle() })
+    }
+}
+
+/// An answer on disk, which nothing but its pieces takes memory for. In the extensions of the
+/// response, whose own body is empty.
+#[derive(Debug, Clone)]
+pub(super) struct OnDisk {
+    file: Arc<File>,
+    rest: Range<u64>,
+    /// What it was given to grow in.
+    _place: Arc<Taken>,
+}
+
+impl OnDisk {
+    /// That many bytes of a file.
+    pub(super) fn new(file: File, length: u64, place: Taken) -> Self {
+        Self { file: Arc::new(file), rest: 0..length, _place: Arc::new(place) }
+    }
+
+    /// The next piece. It was written a moment ago, so the system has it in memory.
+    fn piece(&mut self) -> io::Result<Bytes> {
+        let left = self.rest.end.saturating_sub(self.rest.start);
+        let length = usize::try_from(left).unwrap_or(usize::MAX).min(ANSWER_PIECE_BYTES);
+        let mut piece = vec![0; length];
+        self.file.read_exact_at(&mut piece, self.rest.start)?;
+        self.rest.start = self.rest.start.saturating_add(length as u64);
+        Ok(piece.into())
+    }
+}
+
+/// What was not given to the connection yet.
+enum Rest {
+    InMemory(Bytes),
+    OnDisk(OnDisk),
+}
+
+impl Rest {
+    fn len(&self) -> u64 {
+        match self {
+            Self::InMemory(bytes) => bytes.len() as u64,
+            Self::OnDisk(OnDisk { rest, .. }) => rest.end.saturating_sub(rest.start),
+        }
+    }
+
+    fn piece(&mut self) -> io::Result<Bytes> {
+        match self {
+            Self::InMemory(bytes) => Ok(bytes.split_to(bytes.len().min(ANSWER_PIECE_BYTES))),
+            Self::OnDisk(on_disk) => on_disk.piece(),
+        }
     }
 }
 
@@ -81,10 +140,10 @@ pub(super) fn units(bytes: u64) -> u64 {
 #[derive(Debug, Clone)]
 pub(super) struct Owner(pub(super) String);
 
-/// What was not given to the connection yet.
+/// The same with the memory that it takes.
 struct Held {
-    rest: Bytes,
-    _room: Taken,
+    rest: Rest,
+    _room: Option<Taken>,
 }
 
 fn lock(held: &Mutex<Option<Held>>) -> MutexGuard<'_, Option<Held>> {
@@ -111,19 +170,18 @@ impl http_body::Body for Counted {
             let slow = "the answer was not read in time";
             return Poll::Ready(Some(Err(io::Error::new(io::ErrorKind::TimedOut, slow))));
         };
-        if rest.is_empty() {
+        if rest.len() == 0 {
             return Poll::Ready(None);
         }
-        let piece = rest.split_to(rest.len().min(ANSWER_PIECE_BYTES));
-        Poll::Ready(Some(Ok(Frame::data(piece))))
+        Poll::Ready(Some(rest.piece().map(Frame::data)))
     }
 
     fn is_end_stream(&self) -> bool {
-        lock(&self.held).as_ref().is_some_and(|held| held.rest.is_empty())
+        lock(&self.held).as_ref().is_some_and(|held| held.rest.len() == 0)
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(lock(&self.held).as_ref().map_or(0, |held| held.rest.len() as u64))
+        SizeHint::with_exact(lock(&self.held).as_ref().map_or(0, |held| held.rest.len()))
     }
 }
 
@@ -176,6 +234,23 @@ mod tests {
         let piece = ANSWER_PIECE_BYTES;
         assert_eq!(lengths, [piece, piece, piece, 5]);
         assert!(body.is_end_stream());
+    }
+
+    #[tokio::test]
+    async fn an_answer_on_disk_comes_in_pieces_and_keeps_its_place_until_it_was_read() {
+        let outgoing = Outgoing::new(Arc::default());
+        let places = Shares::new(1);
+        let bytes = vec![7; ANSWER_PIECE_BYTES + 5];
+        let file = tempfile::tempfile().unwrap();
+        file.write_all_at(&bytes, 0).unwrap();
+        let mut response = Response::default();
+        let place = places.try_take(None, 1).unwrap();
+        response.extensions_mut().insert(OnDisk::new(file, bytes.len() as u64, place));
+        let body = outgoing.count(response).await.into_body();
+        assert_eq!(body.size_hint().exact(), Some(bytes.len() as u64));
+        assert!(places.try_take(None, 1).is_err(), "it is not read yet");
+        assert_eq!(body.collect().await.unwrap().to_bytes(), bytes);
+        assert!(places.try_take(None, 1).is_ok());
     }
 
     #[tokio::test]

@@ -75,8 +75,8 @@ pub struct ShownPayload {
     /// HMAC-SHA256 of the exact text under the tenant's key, hexadecimal: what the entry has in
     /// its place.
     pub hash: String,
-    /// Salt of its commitment in the leaf, hexadecimal; absent where the hash in the entry is the
-    /// proof.
+    /// Its salt, hexadecimal: HMAC-SHA256 with it of the exact text is the text's mark in the list that
+    /// the leaf commits to (docs/log.md). Absent in entries of before there was such a list.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub salt: Option<String>,
     /// Whether the ledger proves that this is what was sent.
@@ -107,7 +107,7 @@ pub(super) async fn payloads(
     let opened = api
         .ask(&caller, move |api| {
             let found = find_entry(api, tenant, id)?;
-            let sealed = api.payloads.as_ref().ok_or_else(elsewhere)?;
+            let sealed = api.payloads.as_ref().ok_or_else(not_shown)?;
             let stored = sealed.reader.get(found.sequence).map_err(|error| {
                 tracing::error!(%error, "an entry could not be read for its payloads");
                 Problem::store()
@@ -124,6 +124,13 @@ pub(super) async fn payloads(
 fn elsewhere() -> Problem {
     Problem::not_found(
         "What is sealed beside this entry is not on this server: ask the one that took it.",
+    )
+}
+
+fn not_shown() -> Problem {
+    Problem::not_found(
+        "This API opens no sealed payloads: `spanledger serve` does, and that of an agent's own ledger \
+         when it was made with `Embedded::show_payloads`.",
     )
 }
 

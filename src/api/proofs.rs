@@ -4,6 +4,7 @@ use super::answer::TenantParams;
 use super::caller::Caller;
 use super::entries::{entry_id, no_such_entry};
 use super::limits::{QUERY_BUDGET, SETTLE_TIME, WAIT_STEP};
+use super::outgoing::OnDisk;
 use super::problem::Problem;
 use super::responses::Asked;
 use super::service::{Api, Params, json};
@@ -12,15 +13,23 @@ use crate::access::{Right, Tenant};
 use crate::evidence::{MAX_ENTRIES, Proof, ProveError, Prover, Story, hex};
 use crate::ledger::TreeHead;
 use crate::store::query::Query;
-use crate::store::{QueryRequest, TraceRequest};
+use crate::store::{Hit, Order, Pruned, QueryRequest, TraceRequest};
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
+use std::fs::File;
 use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::time::{Instant, sleep};
 use utoipa::{IntoParams, ToSchema};
+
+/// Entries of the log about itself that are read at once, about a KiB each.
+const OWN_ENTRIES_AT_ONCE: usize = 1_000;
+
+/// Most of them that are looked through for one bundle: a ledger of 10 TiB has as many segments.
+const MAX_OWN_ENTRIES: usize = 200_000;
 
 /// Seconds after which a receipt that is not there yet may be.
 const RETRY_AFTER: &str = "1";
@@ -51,6 +60,8 @@ pub struct InclusionAnswer {
     pub root: String,
     /// Hashes from the leaf up (RFC 6962, section 2.1.1), hexadecimal.
     pub proof: Vec<String>,
+    /// The signed checkpoint (C2SP tlog-checkpoint) of that tree, where it is the last one.
+    pub checkpoint: Option<String>,
 }
 
 /// What shows that a tree is the beginning of another.
@@ -66,6 +77,8 @@ pub struct ConsistencyAnswer {
     pub new_root: String,
     /// Hashes (RFC 6962, section 2.1.2), hexadecimal.
     pub proof: Vec<String>,
+    /// The signed checkpoint (C2SP tlog-checkpoint) of the newer tree, where it is the last one.
+    pub checkpoint: Option<String>,
 }
 
 /// Parameters of an inclusion proof.
@@ -164,14 +177,20 @@ pub(super) async fn evidence(
 ) -> Result<Response, Problem> {
     let id = id_in_path(id)?;
     let tenant = caller.scope(params.tenant.as_deref(), None)?;
+    // Counted before anything of it is made, until the last byte is on its way.
+    let place = api.make_bundle(&caller).await?;
     settle(&api, &caller).await?;
     let by = caller.clone();
-    let bytes = api.ask(&by, move |api| bundle(api, &id, &tenant)).await?;
+    let (file, length) = api.ask(&by, move |api| bundle(api, &id, &tenant)).await?;
     let headers = [
         (header::CONTENT_TYPE, "application/zip"),
         (header::CONTENT_DISPOSITION, "attachment; filename=\"evidence.zip\""),
     ];
-    Ok((headers, bytes).into_response())
+    // The body comes later, when it is on its way out: its length has to be said here.
+    let of_body = [(header::CONTENT_LENGTH, HeaderValue::from(length))];
+    let mut response = (headers, of_body).into_response();
+    response.extensions_mut().insert(OnDisk::new(file, length, place));
+    Ok(response)
 }
 
 /// Waits for a checkpoint that covers what is durable now. Without one the bundle says so.
@@ -188,23 +207,78 @@ async fn settle(api: &Api, caller: &Caller) -> Result<(), Problem> {
     }
 }
 
-fn bundle(api: &Api, id: &str, tenant: &Tenant) -> Result<Vec<u8>, Problem> {
+fn bundle(api: &Api, id: &str, tenant: &Tenant) -> Result<(File, u64), Problem> {
     let request = TraceRequest::new(tenant.clone(), id);
-    let told =
-        api.store.trace(&TraceRequest { limit: MAX_ENTRIES, budget: QUERY_BUDGET, ..request })?;
-    if told.entries.is_empty() {
+    let told = api.store.trace(&TraceRequest {
+        limit: MAX_ENTRIES,
+        budget: QUERY_BUDGET,
+        documents: false,
+        ..request
+    })?;
+    if told.entries.is_empty() && told.pruned.is_empty() {
         return Err(Problem::not_found(
             "No entry carries this id. What was acknowledged a moment ago is shown a moment later.",
         ));
     }
-    let story = Story {
-        entries: told.entries.iter().map(|hit| (hit.sequence, hit.id)).collect(),
-        trace_ids: told.trace_ids,
-        truncated: told.truncated || told.next_cursor.is_some(),
-    };
+    let mut truncated = told.truncated || told.next_cursor.is_some();
+    let mut entries = with_pruned(&told.entries, &told.pruned);
+    truncated |= entries.len() > MAX_ENTRIES;
+    entries.truncate(MAX_ENTRIES);
+    // A cluster may still show what the ledger has no body of any more.
+    let any_pruned = !told.pruned.is_empty() || api.store.followed().is_some();
+    let mut acts = own_entries(api, "event.action", "log_key.rotated")?;
+    if any_pruned {
+        acts.extend(own_entries(api, "audit.kind", "prune")?);
+    }
+    let story = Story { entries, acts, trace_ids: told.trace_ids, truncated };
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let now_ns = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
-    Ok(prover(api)?.bundle(id, tenant, &story, now_ns)?)
+    let prover = prover(api)?;
+    let mut spool = prover.spool()?;
+    prover.bundle(id, tenant, &story, now_ns, &mut spool)?;
+    Ok(spool.into_file().map_err(ProveError::Write)?)
+}
+
+/// The entries of a story with those that were pruned among them, where they were received: when their
+/// events were nobody knows any more.
+fn with_pruned(told: &[Hit], pruned: &[Pruned]) -> Vec<(u64, [u8; 16])> {
+    let shown: HashSet<[u8; 16]> = told.iter().map(|hit| hit.id).collect();
+    let mut pruned: Vec<&Pruned> = pruned.iter().filter(|it| !shown.contains(&it.id)).collect();
+    // Of several frames of one entry the first counts.
+    pruned.sort_by_key(|it| (it.id, it.sequence));
+    pruned.dedup_by_key(|it| it.id);
+    pruned.sort_by_key(|it| (it.received_ns, it.sequence));
+    let mut left = pruned.into_iter().peekable();
+    let mut all = Vec::with_capacity(told.len());
+    for hit in told {
+        while let Some(earlier) = left.next_if(|it| it.received_ns <= hit.event_ns) {
+            all.push((earlier.sequence, earlier.id));
+        }
+        all.push((hit.sequence, hit.id));
+    }
+    all.extend(left.map(|it| (it.sequence, it.id)));
+    all
+}
+
+/// Entries of the log about itself with that value, in the order of the ledger.
+fn own_entries(api: &Api, field: &str, value: &str) -> Result<Vec<(u64, [u8; 16])>, Problem> {
+    let query = Query::term(field, value);
+    let mut request = QueryRequest {
+        order: Order::Ledger,
+        limit: OWN_ENTRIES_AT_ONCE,
+        budget: QUERY_BUDGET,
+        ..QueryRequest::new(Tenant::system(), query)
+    };
+    let mut found = Vec::new();
+    loop {
+        let page = api.store.query(&request)?;
+        found.extend(page.hits.iter().map(|hit| (hit.sequence, hit.id)));
+        // A page that is cut for its time leaves acts out, and the bundle says what it cannot show.
+        if page.next_cursor.is_none() || page.timed_out || found.len() >= MAX_OWN_ENTRIES {
+            return Ok(found);
+        }
+        request.cursor = page.next_cursor;
+    }
 }
 
 /// The inclusion proof of an entry.
@@ -220,9 +294,11 @@ pub(super) async fn inclusion(
     caller.demand_all_tenants()?;
     let InclusionParams { index, size } = params;
     let found = api.ask(&caller, move |api| Ok(prover(api)?.inclusion(index, size)?)).await?;
-    let (TreeHead { size, root }, leaf, proof) = found;
+    let (tree, leaf, proof) = found;
+    let TreeHead { size, root } = tree.head;
     let proof = proof.iter().map(|hash| hex(hash)).collect();
-    json(&InclusionAnswer { index, leaf_hash: hex(&leaf), size, root: hex(&root), proof })
+    let (leaf_hash, root, checkpoint) = (hex(&leaf), hex(&root), tree.note());
+    json(&InclusionAnswer { index, leaf_hash, size, root, proof, checkpoint })
 }
 
 /// The proof that a tree is the beginning of another.
@@ -242,9 +318,10 @@ pub(super) async fn consistency(
     json(&ConsistencyAnswer {
         old: old.size,
         old_root: hex(&old.root),
-        new: new.size,
-        new_root: hex(&new.root),
+        new: new.head.size,
+        new_root: hex(&new.head.root),
         proof: proof.iter().map(|hash| hex(hash)).collect(),
+        checkpoint: new.note(),
     })
 }
 

@@ -7,10 +7,10 @@ use super::health::Health;
 use super::host::HostCheck;
 use super::keys::Keyring;
 use super::limits::{
-    DEFAULT_PAGE, MAX_CONCURRENT_QUERIES, MAX_CURSOR_BYTES, MAX_PAGE, MAX_WAITING, QUEUE_TIMEOUT,
-    REQUEST_TIMEOUT,
+    DEFAULT_PAGE, MAX_BUNDLES, MAX_CONCURRENT_QUERIES, MAX_CURSOR_BYTES, MAX_PAGE, MAX_WAITING,
+    QUEUE_TIMEOUT, REQUEST_TIMEOUT,
 };
-use super::load::Load;
+use super::load::{Limit, Load};
 use super::outgoing::Outgoing;
 use super::payloads::SealedPayloads;
 use super::problem::Problem;
@@ -80,6 +80,8 @@ pub struct Api {
     turns: Shares,
     /// Callers that may follow the ledger at once.
     waiting: Shares,
+    /// Bundles that may be made and read at once.
+    bundles: Shares,
     bounds: Bounds,
 }
 
@@ -132,6 +134,7 @@ impl Api {
             load: Arc::default(),
             turns: Shares::new(bounds.concurrent),
             waiting: Shares::new(bounds.waiting),
+            bundles: Shares::new(MAX_BUNDLES),
             bounds,
         }
     }
@@ -205,6 +208,14 @@ impl Api {
     /// Leave to follow the ledger.
     pub(super) fn wait(&self, caller: &Caller) -> Result<Taken, Problem> {
         self.waiting.try_take(caller.owner(), 1).map_err(|full| self.busy(full))
+    }
+
+    /// Leave to have a bundle made: a place that is taken until it was read.
+    pub(super) async fn make_bundle(&self, caller: &Caller) -> Result<Taken, Problem> {
+        self.bundles.take(caller.owner(), self.bounds.queue).await.map_err(|_| {
+            self.load.hit(Limit::Bundles);
+            Problem::busy()
+        })
     }
 
     fn busy(&self, full: Full) -> Problem {

@@ -6,6 +6,7 @@ use super::erase::EraseArgs;
 use super::hold::HoldArgs;
 use super::import::ImportArgs;
 use super::keys_args::KeysArgs;
+use super::proof::ProofArgs;
 use super::repair::RepairArgs;
 use super::setup::SetupArgs;
 use super::verify_args::{EvidenceArgs, VerifyArgs};
@@ -67,6 +68,8 @@ pub enum Command {
     Hold(HoldArgs),
     /// Put everything that belongs to one id into one file that others can check
     Evidence(EvidenceArgs),
+    /// Prove that an entry is in the log, or that an older log is the beginning of it
+    Proof(ProofArgs),
     /// Prepare what spanledger writes to: Elasticsearch or OpenSearch
     Setup(SetupArgs),
     /// Entries that the cluster did not take: list, show, send again, give up

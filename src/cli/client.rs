@@ -12,6 +12,8 @@ use axum::body::Body;
 use http_body_util::BodyExt as _;
 use reqwest::Url;
 use serde::Serialize;
+use std::fs::File;
+use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -85,6 +87,15 @@ pub enum SourceError {
     /// The answer is too large.
     #[error("the answer is larger than {MAX_ANSWER_BYTES} bytes; ask for fewer with --limit")]
     TooLarge,
+    /// More of the answer comes later.
+    #[error("the answer is not complete yet; ask again a moment later")]
+    Pending {
+        /// What there is of it.
+        answer: Vec<u8>,
+    },
+    /// The answer cannot be written.
+    #[error("the answer cannot be written; is there room for it on the disk?")]
+    Write(#[source] io::Error),
     /// The server says what is wrong.
     #[error("{}", problem_text(.0))]
     Problem(Problem),
@@ -224,8 +235,75 @@ impl Source {
                 answer(base, client.get(address(base, path, query))).await
             }
             Self::Offline(router) => {
-                let (status, bytes) = in_process(router, path, query).await;
-                accepted(status, bytes, "the data folder")
+                let (status, body) = in_process(router, path, query).await;
+                match body.collect().await {
+                    Ok(body) => accepted(status, body.to_bytes().to_vec(), "the data folder"),
+                    Err(_) => accepted(500, Vec::new(), "the data folder"),
+                }
+            }
+        }
+    }
+
+    /// Asks for a path as [`Source::get`] does, where 202 says that more of the answer comes later.
+    ///
+    /// # Errors
+    /// As [`Source::get`].
+    pub async fn get_or_accepted(
+        &self,
+        path: &[&str],
+        query: &[(&str, &str)],
+    ) -> Result<Vec<u8>, SourceError> {
+        match self.get(path, query).await {
+            Err(SourceError::Pending { answer }) => Ok(answer),
+            answer => answer,
+        }
+    }
+
+    /// Asks for a path as [`Source::get`] does, and writes the answer to a file as it comes: gives its
+    /// length.
+    ///
+    /// # Errors
+    /// [`SourceError`]; the file has a part of the answer then.
+    pub async fn get_into(
+        &self,
+        path: &[&str],
+        query: &[(&str, &str)],
+        file: &mut File,
+    ) -> Result<u64, SourceError> {
+        match self {
+            Self::Http { client, base } => {
+                let unreachable = |source| not_answered(base, source);
+                let asked = client.get(address(base, path, query));
+                let mut response = asked.send().await.map_err(unreachable)?;
+                if response.status().as_u16() != 200 {
+                    return answer_of(base, response).await.map(|_| 0);
+                }
+                let mut length = 0_u64;
+                while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
+                    length = length.saturating_add(chunk.len() as u64);
+                    if length > MAX_ANSWER_BYTES as u64 {
+                        return Err(SourceError::TooLarge);
+                    }
+                    file.write_all(&chunk).map_err(SourceError::Write)?;
+                }
+                Ok(length)
+            }
+            Self::Offline(router) => {
+                let (status, mut body) = in_process(router, path, query).await;
+                if status != 200 {
+                    let bytes = body.collect().await.map(|it| it.to_bytes().to_vec());
+                    return accepted(status, bytes.unwrap_or_default(), "the data folder")
+                        .map(|_| 0);
+                }
+                let mut length = 0_u64;
+                while let Some(frame) = body.frame().await {
+                    let frame =
+                        frame.map_err(|error| SourceError::Write(io::Error::other(error)))?;
+                    let Ok(data) = frame.into_data() else { continue };
+                    length = length.saturating_add(data.len() as u64);
+                    file.write_all(&data).map_err(SourceError::Write)?;
+                }
+                Ok(length)
             }
         }
     }
@@ -245,8 +323,12 @@ impl Source {
 }
 
 async fn answer(base: &Url, request: reqwest::RequestBuilder) -> Result<Vec<u8>, SourceError> {
+    let response = request.send().await.map_err(|source| not_answered(base, source))?;
+    answer_of(base, response).await
+}
+
+async fn answer_of(base: &Url, mut response: reqwest::Response) -> Result<Vec<u8>, SourceError> {
     let unreachable = |source| not_answered(base, source);
-    let mut response = request.send().await.map_err(unreachable)?;
     let mut bytes = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
         if bytes.len().saturating_add(chunk.len()) > MAX_ANSWER_BYTES {
@@ -269,8 +351,10 @@ fn not_answered(base: &Url, source: reqwest::Error) -> SourceError {
 }
 
 fn accepted(status: u16, bytes: Vec<u8>, base: &str) -> Result<Vec<u8>, SourceError> {
-    if status == 200 {
-        return Ok(bytes);
+    match status {
+        200 => return Ok(bytes),
+        202 => return Err(SourceError::Pending { answer: bytes }),
+        _ => {}
     }
     Err(match serde_json::from_slice::<Problem>(&bytes) {
         Ok(problem) => match status {
@@ -293,23 +377,19 @@ fn address(base: &Url, path: &[&str], query: &[(&str, &str)]) -> Url {
     url
 }
 
-async fn in_process(router: &Router, path: &[&str], query: &[(&str, &str)]) -> (u16, Vec<u8>) {
+async fn in_process(router: &Router, path: &[&str], query: &[(&str, &str)]) -> (u16, Body) {
     // The address of nobody: it only encodes path and query as they would be on the wire.
-    let Ok(base) = "http://localhost/".parse::<Url>() else { return (500, Vec::new()) };
+    let Ok(base) = "http://localhost/".parse::<Url>() else { return (500, Body::empty()) };
     let url = address(&base, path, query);
     let target = match url.query() {
         Some(query) => format!("{}?{query}", url.path()),
         None => url.path().to_owned(),
     };
     let Ok(request) = axum::http::Request::get(target).body(Body::empty()) else {
-        return (500, Vec::new());
+        return (500, Body::empty());
     };
     let Ok(response) = router.clone().oneshot(request).await;
-    let status = response.status().as_u16();
-    match response.into_body().collect().await {
-        Ok(body) => (status, body.to_bytes().to_vec()),
-        Err(_) => (500, Vec::new()),
-    }
+    (response.status().as_u16(), response.into_body())
 }
 
 /// Whether somebody listens there: `endpoints.json` may be left from a crash.

@@ -54,6 +54,12 @@ pub enum CommandError {
         /// The id, harmless.
         id: String,
     },
+    /// No checkpoint covers the entry.
+    #[error(
+        "no signed checkpoint covers the entry yet; a running server signs one within seconds, so ask \
+         again a moment later"
+    )]
+    NotProved,
     /// There is no such dead letter.
     #[error("no dead letter has the sequence {sequence}; `spanledger dead-letters list` shows all")]
     NoLetter {

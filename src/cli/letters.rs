@@ -3,8 +3,7 @@
 
 use crate::access::Tenant;
 use crate::api::{DeadLetterBox, DropAnswer, Dropping, Letter, ReplayAnswer, Replaying};
-use crate::elasticsearch::{Client, DeadLetter, DeadLetters, Exporter, Resolved};
-use crate::entry::format_ns;
+use crate::elasticsearch::{Client, DeadLetters, Exporter, Resolved};
 use crate::intake::{Intake, OperatorAction};
 use crate::ledger::Reader;
 use crate::pipeline::{ELASTICSEARCH, dead_letters_dir};
@@ -56,7 +55,7 @@ impl DeadLetterBox for Letters {
     fn list(&self, from: u64, limit: usize) -> Result<(Vec<Letter>, u64), String> {
         let letters = self.exporter.dead_letters();
         let page = letters.list(from, limit).map_err(|error| error.to_string())?;
-        Ok((page.into_iter().map(letter).collect(), letters.len() as u64))
+        Ok((page.into_iter().map(Letter::from).collect(), letters.len() as u64))
     }
 
     fn replay(&self, sequences: Vec<u64>, within: Duration, by: String) -> Replaying<'_> {
@@ -132,7 +131,7 @@ impl DeadLetterBox for LettersOnDisk {
         let mut open = open.unwrap_or_default();
         let count = open.len() as u64;
         let page = open.split_off(&from).into_values().take(limit);
-        Ok((page.map(letter).collect(), count))
+        Ok((page.map(Letter::from).collect(), count))
     }
 
     fn replay(&self, _: Vec<u64>, _: Duration, _: String) -> Replaying<'_> {
@@ -141,20 +140,5 @@ impl DeadLetterBox for LettersOnDisk {
 
     fn drop_letters(&self, _: Vec<u64>, _: String, _: String) -> Dropping<'_> {
         Box::pin(async { Self::needs_server() })
-    }
-}
-
-fn letter(letter: DeadLetter) -> Letter {
-    Letter {
-        sequence: letter.sequence,
-        id: letter.id,
-        tenant: letter.tenant,
-        data_stream: letter.data_stream,
-        status: letter.status,
-        error_type: letter.error_type,
-        reason: letter.reason,
-        first_attempt: format_ns(letter.first_attempt_ns),
-        last_attempt: format_ns(letter.last_attempt_ns),
-        attempts: letter.attempts,
     }
 }

@@ -15,6 +15,7 @@
 //! | `verify.rs`, `verify_args.rs`, `trust.rs` | ledger and bundles computed again; with which keys |
 //! | `verify_copy.rs` | the documents of a cluster against the ledger |
 //! | `evidence.rs` | a bundle of evidence, written |
+//! | `proof.rs` | inclusion and consistency proofs: asked for, and a saved one checked |
 //! | `exit.rs` | exit codes, and what is said on the way out |
 //! | `exposure.rs` | whether a server may listen where others can reach it |
 //! | `client.rs`, `endpoints.rs` | where answers come from: a running server, else the data folder |
@@ -63,6 +64,7 @@ mod log_key;
 mod meaning;
 mod moment;
 mod offline;
+mod proof;
 mod repair;
 mod search;
 pub mod serve;
@@ -93,6 +95,7 @@ pub use keys::{KeysError, access_dir, keys};
 pub use keys_args::*;
 pub use moment::{length, moment, offset};
 pub use offline::offline;
+pub use proof::{ProofArgs, ProofEntry, proof};
 pub use repair::{RepairArgs, repair};
 pub use search::search;
 pub use table::{heading, line};

@@ -19,12 +19,9 @@ use crate::access::{ACCESS_FOLDER, BookError, Tls, TlsError};
 use crate::api::{Api, AxonflowCalls, DeadLetterBox, Health, Load, SealedPayloads};
 use crate::config::{Config, ConfigError, Overrides};
 use crate::convert::{MappingError, Mappings};
-use crate::evidence::Prover;
 use crate::intake::Opener;
-use crate::ledger::{PublicLog, Recovery};
-use crate::pipeline::{
-    self, ELASTICSEARCH, Opened, Pipeline, PipelineError, Vitals, ledger_name, log_dir,
-};
+use crate::ledger::Recovery;
+use crate::pipeline::{self, ELASTICSEARCH, Opened, Pipeline, PipelineError, Vitals};
 use crate::receiver::Receiver;
 use crate::receiver::axonflow::{Upstream, UpstreamError};
 use crate::telemetry::metrics::Sources;
@@ -140,9 +137,6 @@ pub async fn start(config: Config, mappings: Mappings) -> Result<Running, ServeE
     let load: Arc<Load> = Arc::default();
     let sources = Sources::of(&pipeline, &receiver, Arc::clone(&load), tls.clone());
     let upstream = config.axonflow.clone().map(Upstream::new).transpose()?;
-    let reader = pipeline.ledger().reader();
-    let log = PublicLog::open(&log_dir(&config.data));
-    let prover = Prover::new(reader.clone(), log, ledger_name(reader.origin()));
     let axonflow = Arc::new(AxonflowCalls::new(intake, upstream));
     let metrics = Arc::new(move || sources.text());
     let keys = pipeline.intake().protector().keys().clone();
@@ -154,7 +148,7 @@ pub async fn start(config: Config, mappings: Mappings) -> Result<Running, ServeE
         .with_axonflow(Arc::clone(&axonflow))
         .with_payloads(Some(payloads))
         .with_erasures(pipeline.intake().clone())
-        .with_prover(prover)
+        .with_prover(pipeline.prover())
         .with_log(pipeline.published().log().clone())
         .with_load(load);
     let listening = Listening { config: &config, receiver: &receiver, tls: tls.as_ref() };

@@ -3,8 +3,8 @@
 use super::exit::Exit;
 use super::kibana::KibanaArgs;
 use crate::elasticsearch::setup::{
-    CORRELATOR_KEY, Class, DEFAULT_CLASS, DEFAULT_RETENTION_DAYS, EXPORTER_KEY, Lifecycle, Plan,
-    SetupError, SetupOptions, Tiers, plan,
+    CHECKPOINTS_KEY, CORRELATOR_KEY, Class, DEFAULT_CLASS, DEFAULT_RETENTION_DAYS, EXPORTER_KEY,
+    Lifecycle, Plan, SetupError, SetupOptions, Tiers, plan,
 };
 use crate::elasticsearch::{
     Auth, Client, ClientCertificate, Connection, Hosts, Secret, SettingsError,
@@ -50,7 +50,7 @@ pub enum SetupTarget {
 /// `setup elasticsearch`.
 #[derive(Debug, Clone, Args)]
 #[command(
-    after_help = "Examples:\n  spanledger setup elasticsearch --dry-run\n  spanledger setup elasticsearch --config /etc/spanledger.yaml\n  spanledger setup elasticsearch --url https://es.example:9200 --ca-file ca.pem --user elastic --password-file pw\n  spanledger setup elasticsearch --class default=365 --warm-after-days 7\n  spanledger setup elasticsearch --roles --exporter-key-file exporter.key\n\nSecrets come from files, or from SPANLEDGER_ELASTICSEARCH_PASSWORD, _API_KEY or _TOKEN.\nIt can be run again at any time: what is there already is left as it is. Lifecycle policies\n(ILM, ISM) and the roles of OpenSearch were not run against a real cluster by our tests."
+    after_help = "Examples:\n  spanledger setup elasticsearch --dry-run\n  spanledger setup elasticsearch --config /etc/spanledger.yaml\n  spanledger setup elasticsearch --url https://es.example:9200 --ca-file ca.pem --user elastic --password-file pw\n  spanledger setup elasticsearch --class default=365 --warm-after-days 7\n  spanledger setup elasticsearch --roles --exporter-key-file exporter.key\n  spanledger setup elasticsearch --checkpoints --checkpoints-key-file checkpoints.key\n\nSecrets come from files, or from SPANLEDGER_ELASTICSEARCH_PASSWORD, _API_KEY or _TOKEN.\nIt can be run again at any time: what is there already is left as it is. Lifecycle policies\n(ILM, ISM) and the roles of OpenSearch were not run against a real cluster by our tests."
 )]
 pub struct ElasticsearchArgs {
     #[allow(missing_docs, reason = "the help text below says it: a bare URL is no Markdown")]
@@ -145,6 +145,16 @@ pub struct ElasticsearchArgs {
     /// Make an API key for the correlator and write it to this new file
     #[arg(long, value_name = "FILE")]
     pub correlator_key_file: Option<PathBuf>,
+
+    /// Make the data stream spanledger.checkpoints, for a sink of checkpoints of the public log; with
+    /// --roles the role spanledger-checkpoints, too
+    #[arg(long)]
+    pub checkpoints: bool,
+
+    /// Make an API key that may create documents in spanledger.checkpoints, and nothing else, and write
+    /// it to this new file
+    #[arg(long, value_name = "FILE", requires = "checkpoints")]
+    pub checkpoints_key_file: Option<PathBuf>,
 }
 
 /// Why setup failed. Its text says what to do next.
@@ -280,7 +290,8 @@ impl ElasticsearchArgs {
     fn keys(&self) -> impl Iterator<Item = (&'static str, &Path)> {
         let exporter = self.exporter_key_file.as_deref().map(|path| (EXPORTER_KEY, path));
         let correlator = self.correlator_key_file.as_deref().map(|path| (CORRELATOR_KEY, path));
-        exporter.into_iter().chain(correlator)
+        let checkpoints = self.checkpoints_key_file.as_deref().map(|path| (CHECKPOINTS_KEY, path));
+        exporter.into_iter().chain(correlator).chain(checkpoints)
     }
 
     /// A new file for each key that will be made, before it is: the cluster shows it once.
@@ -363,6 +374,8 @@ impl ElasticsearchArgs {
             exporter_reads: self.exporter_reads,
             exporter_key: self.exporter_key_file.is_some(),
             correlator_key: self.correlator_key_file.is_some(),
+            checkpoints: self.checkpoints,
+            checkpoints_key: self.checkpoints_key_file.is_some(),
         })
     }
 }

@@ -1,9 +1,12 @@
 //! What a verification is made with: keys and checkpoints that somebody kept.
 
-use crate::evidence::{Kept, KeySource, Trust};
-use crate::ledger::PublicLog;
-use crate::ledger::checkpoint::{CheckpointError, KeyError, SignedCheckpoint, VerifierKey};
-use std::io::Read as _;
+use crate::evidence::{Kept, KeySource, NoProof, Trust, Witnesses};
+use crate::ledger::checkpoint::{
+    Algorithm, CheckpointError, KeyError, SignedCheckpoint, VerifierKey,
+};
+use crate::ledger::{CHECKPOINT_FILE, COSIGNED_FILE, Hash, PublicLog, PublicLogError};
+use std::collections::HashSet;
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 
 /// Largest file of keys, and largest checkpoint, that is read, bytes: some thousand signatures.
@@ -41,6 +44,36 @@ pub enum TrustError {
         path: PathBuf,
         /// Why.
         source: KeyError,
+    },
+    /// A key is not that of a witness.
+    #[error("{0} is no key for cosignatures: give a log's key with --key")]
+    NotAWitness(String),
+    /// More witnesses have to have signed than there are.
+    #[error("--quorum is {quorum}, and {given} witnesses are given: it is 1 to {given}")]
+    Quorum {
+        /// How many have to have signed.
+        quorum: usize,
+        /// How many are given.
+        given: usize,
+    },
+    /// What lies in the public log cannot be read.
+    #[error(transparent)]
+    Log(#[from] PublicLogError),
+    /// A line of what a sink kept is none.
+    #[error("line {line} of {} is not one that a sink of checkpoints writes", .path.display())]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// Its number, from 1.
+        line: u64,
+    },
+    /// The file is no proof.
+    #[error("{} cannot be checked", .path.display())]
+    Proof {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: NoProof,
     },
     /// The file is no checkpoint.
     #[error("{} is no checkpoint", .path.display())]
@@ -95,15 +128,100 @@ pub(super) fn trust(given: &[String], log: &PublicLog, keys: &Path) -> Result<Tr
 /// Public form of the log's key in the folder of keys.
 const PUBLIC_KEY_FILE: &str = "log.pub";
 
-/// Checkpoints that somebody kept.
+/// Checkpoints that somebody kept: each file has one, or the lines of a sink.
 pub(super) fn kept(files: &[PathBuf]) -> Result<Vec<Kept>, TrustError> {
-    let read_one = |path: &PathBuf| {
-        let parsed = SignedCheckpoint::parse(&read(path)?);
+    let mut kept = Vec::new();
+    for path in files {
+        if begins_as_json(path)? {
+            lines_of_a_sink(path, &mut kept)?;
+        } else {
+            let parsed = SignedCheckpoint::parse(&read(path)?);
+            let signed =
+                parsed.map_err(|source| TrustError::Checkpoint { path: path.clone(), source })?;
+            kept.push(Kept { name: path.display().to_string(), signed });
+        }
+    }
+    Ok(kept)
+}
+
+/// The witnesses that were given; `None` when there are none.
+pub(super) fn witnesses(
+    given: &[String],
+    quorum: Option<usize>,
+) -> Result<Option<Witnesses>, TrustError> {
+    let mut keys: Vec<VerifierKey> = Vec::new();
+    for key in given_keys(given)? {
+        if key.algorithm() != Algorithm::Cosignature {
+            return Err(TrustError::NotAWitness(key.to_string()));
+        }
+        // Named twice, it is one witness.
+        if !keys.contains(&key) {
+            keys.push(key);
+        }
+    }
+    if keys.is_empty() {
+        return Ok(None);
+    }
+    let given = keys.len();
+    let quorum = quorum.unwrap_or(given);
+    if quorum == 0 || quorum > given {
+        return Err(TrustError::Quorum { quorum, given });
+    }
+    Ok(Some(Witnesses { keys, quorum }))
+}
+
+/// What witnesses signed, as the public log has it.
+pub(super) fn cosigned(log: &PublicLog) -> Result<Vec<Kept>, TrustError> {
+    let named = |file: &str, signed| Kept { name: format!("log/{file}"), signed };
+    let last = log.checkpoint()?.map(|signed| named(CHECKPOINT_FILE, signed));
+    let cosigned = log.cosigned()?.map(|signed| named(COSIGNED_FILE, signed));
+    Ok(last.into_iter().chain(cosigned).collect())
+}
+
+/// What is read of a line of a sink.
+#[derive(serde::Deserialize)]
+struct Line {
+    checkpoint: String,
+}
+
+/// A note begins with the name of a log, which is no brace.
+fn begins_as_json(path: &Path) -> Result<bool, TrustError> {
+    let failed = |source| TrustError::File { path: path.to_owned(), source };
+    let mut first = Vec::new();
+    std::fs::File::open(path).and_then(|it| it.take(1).read_to_end(&mut first)).map_err(failed)?;
+    Ok(first == b"{")
+}
+
+/// Each tree once, however often it was written: a file grows by a line a minute for years.
+fn lines_of_a_sink(path: &Path, kept: &mut Vec<Kept>) -> Result<(), TrustError> {
+    let failed = |source| TrustError::File { path: path.to_owned(), source };
+    let mut file = BufReader::new(std::fs::File::open(path).map_err(failed)?);
+    let mut seen: HashSet<(String, u64, Hash)> = HashSet::new();
+    let mut text = Vec::new();
+    for number in 1_u64.. {
+        text.clear();
+        let read = (&mut file).take(MAX_FILE_BYTES).read_until(b'\n', &mut text).map_err(failed)?;
+        if read == 0 {
+            break;
+        }
+        let parsed = serde_json::from_slice::<Line>(&text).ok();
         let signed =
-            parsed.map_err(|source| TrustError::Checkpoint { path: path.clone(), source })?;
-        Ok(Kept { name: path.display().to_string(), signed })
-    };
-    files.iter().map(read_one).collect()
+            parsed.and_then(|line| SignedCheckpoint::parse(line.checkpoint.as_bytes()).ok());
+        let Some(signed) = signed else {
+            // A full disk cuts a line off; the sink wrote the next one behind it.
+            if text.last() == Some(&b'\n')
+                && serde_json::from_slice::<serde_json::Value>(&text).is_ok()
+            {
+                return Err(TrustError::Line { path: path.to_owned(), line: number });
+            }
+            continue;
+        };
+        let checkpoint = &signed.checkpoint;
+        if seen.insert((checkpoint.origin.clone(), checkpoint.head.size, checkpoint.head.root)) {
+            kept.push(Kept { name: format!("{}:{number}", path.display()), signed });
+        }
+    }
+    Ok(())
 }
 
 /// The bytes of a small file.
@@ -119,6 +237,47 @@ fn read(path: &Path) -> Result<Vec<u8>, TrustError> {
 mod tests {
     use super::*;
     use crate::ledger::checkpoint::LogKey;
+
+    #[test]
+    fn the_lines_of_a_sink_are_checkpoints_each_tree_once_and_half_a_line_is_none() {
+        let key = LogKey::generate("example/0").unwrap();
+        let line = |size: u64| {
+            let head = crate::ledger::TreeHead { size, root: [1; 32] };
+            let checkpoint =
+                crate::ledger::checkpoint::Checkpoint { origin: "example/0".to_owned(), head };
+            let signed = SignedCheckpoint::sign(&checkpoint, &[&key]).unwrap();
+            let note = String::from_utf8(signed.note).unwrap();
+            serde_json::json!({"time": "t", "size": size, "checkpoint": note}).to_string()
+        };
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("checkpoints");
+        let half = line(4)[..40].to_owned();
+        let lines = [line(1), line(2), half, line(2), line(3)].join("\n") + "\n" + &line(5)[..30];
+        std::fs::write(&file, lines).unwrap();
+        let found = kept(std::slice::from_ref(&file)).unwrap();
+        let found: Vec<_> =
+            found.iter().map(|it| (it.signed.checkpoint.head.size, it.name.clone())).collect();
+        let name = |line: u64| format!("{}:{line}", file.display());
+        assert_eq!(found, [(1, name(1)), (2, name(2)), (3, name(5))]);
+        std::fs::write(&file, "{\"checkpoint\": \"none\"}\n").unwrap();
+        let error = kept(std::slice::from_ref(&file)).unwrap_err().to_string();
+        assert!(error.starts_with("line 1 of "), "{error}");
+    }
+
+    #[test]
+    fn a_quorum_is_of_different_witnesses_and_of_no_more_than_there_are() {
+        let of_log = LogKey::generate("example/log").unwrap().verifier().to_string();
+        assert!(witnesses(&[of_log], None).unwrap_err().to_string().contains("--key"));
+        let [one, two] = ["a.example/w", "b.example/w"]
+            .map(|name| crate::ledger::TestWitness::new(name).verifier().to_string());
+        let given = [one.clone(), one, two];
+        assert_eq!(witnesses(&given, None).unwrap().unwrap().quorum, 2);
+        for quorum in [0, 3] {
+            let error = witnesses(&given, Some(quorum)).unwrap_err().to_string();
+            assert!(error.contains("1 to 2"), "{error}");
+        }
+        assert!(witnesses(&[], None).unwrap().is_none());
+    }
 
     #[test]
     fn a_key_is_given_as_text_or_in_a_file_and_nothing_else_is_taken_for_one() {

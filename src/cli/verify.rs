@@ -1,20 +1,23 @@
 //! `verify`: a data folder or a bundle of evidence, computed again from its bytes.
 
 use super::display::clean;
-use super::evidence::write;
+use super::evidence::Unnamed;
 use super::exit::{CommandError, Exit, with_causes};
-use super::trust::{TrustError, given_keys, kept, trust};
+use super::proof::saved;
+use super::trust::{TrustError, cosigned, given_keys, kept, trust, witnesses};
 use super::verify_args::VerifyArgs;
 use crate::access::Tenant;
 use crate::evidence::{
-    Checked, Findings, Folder, FolderReport, KeySource, Verdict, check_bundle, hex, report,
+    Checked, Findings, Folder, FolderReport, KeySource, Verdict, Witnessed, check_bundle_file, hex,
+    redraw_report,
 };
-use crate::ledger::{Progress, Pseudonyms, PublicLog, TreeHead};
+use crate::ledger::{Progress, Pseudonyms, PublicLog};
 use crate::pipeline::{ledger_dir, log_dir};
 use crate::protect::Keys;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
-use std::io::{IsTerminal as _, Write};
+use std::fs::File;
+use std::io::{BufWriter, IsTerminal as _, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -30,9 +33,10 @@ const BAR: u64 = 30;
 /// # Errors
 /// [`CommandError`] when there is nothing to check or it cannot be read.
 pub fn verify(args: &VerifyArgs, out: &mut impl Write) -> Result<Exit, CommandError> {
-    let (verdict, text) = match &args.bundle {
-        Some(file) => bundle(args, file)?,
-        None => folder(args)?,
+    let (verdict, text) = match (&args.bundle, &args.proof) {
+        (Some(file), _) => bundle(args, file)?,
+        (None, Some(file)) => saved(args, file)?,
+        (None, None) => folder(args)?,
     };
     out.write_all(text.as_bytes())?;
     out.flush()?;
@@ -62,9 +66,13 @@ fn folder(args: &VerifyArgs) -> Result<(Verdict, String), CommandError> {
         |name: &str| Tenant::new(name).map_or([0; 16], |it| keys.tenant(&it).pseudonym())
     });
     let log = PublicLog::open(&log_dir(&args.data));
-    let head = |kept: &super::ExpectedRoot| TreeHead { size: kept.size, root: kept.root };
-    let expected: Vec<TreeHead> = args.expect.iter().map(head).collect();
-    let kept = kept(&args.checkpoint)?;
+    let expected = args.expected();
+    let mut kept = kept(&args.checkpoint)?;
+    let quorum = witnesses(&args.witness, args.quorum)?;
+    if quorum.is_some() {
+        // Compared with the ledger as if somebody had kept them elsewhere: the witnesses have.
+        kept.extend(cosigned(&log)?);
+    }
     let trust = trust(&args.key, &log, &folder)?;
     let check = Folder {
         ledger: &ledger_dir(&args.data),
@@ -76,9 +84,14 @@ fn folder(args: &VerifyArgs) -> Result<(Verdict, String), CommandError> {
     };
     let terminal = std::io::stderr().is_terminal() && !args.json;
     let mut bar = Bar { shown: Instant::now(), terminal };
-    let report = check.verify(&mut |_| {}, |progress| bar.show(progress))?;
+    let mut report = check.verify(&mut |_| {}, |progress| bar.show(progress))?;
     bar.end();
-    let text = if args.json { folder_json(&report) } else { folder_text(&report) };
+    let witnessed = quorum.and_then(|it| it.check(&kept, &mut report.findings));
+    let text = if args.json {
+        folder_json(&report, witnessed.as_ref())
+    } else {
+        folder_text(&report, witnessed.as_ref())
+    };
     Ok((report.verdict(), text))
 }
 
@@ -116,7 +129,7 @@ pub(super) fn findings_json(findings: &Findings) -> (Value, Value) {
     (listed, findings.more().into())
 }
 
-fn folder_json(report: &FolderReport) -> String {
+fn folder_json(report: &FolderReport, witnessed: Option<&Witnessed>) -> String {
     let ledger = &report.ledger;
     let tail = ledger.tail.as_ref().map(|tail| {
         json!({
@@ -154,6 +167,10 @@ fn folder_json(report: &FolderReport) -> String {
         "closed": ledger.closed,
         "tail": tail,
         "checkpoint": checkpoint,
+        "witnessed": witnessed.map(|it| json!({
+            "size": it.size,
+            "signers": it.by.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        })),
         "findings": findings,
         "more_findings": more,
     });
@@ -182,7 +199,7 @@ pub(super) fn headline(findings: &Findings, intact: &str) -> String {
     text
 }
 
-fn folder_text(report: &FolderReport) -> String {
+fn folder_text(report: &FolderReport, witnessed: Option<&Witnessed>) -> String {
     let mut text = headline(&report.findings, "nothing was changed");
     if report.verdict() == Verdict::Compromised {
         let _ = writeln!(
@@ -216,6 +233,9 @@ fn folder_text(report: &FolderReport) -> String {
             let _ = writeln!(text, "  {} entries came after that checkpoint", report.uncovered());
         }
     }
+    if let Some(witnessed) = witnessed {
+        let _ = writeln!(text, "  witnessed: {}", clean(&witnessed.to_string()));
+    }
     if head.size > 0 {
         let _ = writeln!(text, "\nKeep this elsewhere, and check against it later:");
         let _ = writeln!(text, "  spanledger verify --expect {}:{}", head.size, hex(&head.root));
@@ -223,16 +243,21 @@ fn folder_text(report: &FolderReport) -> String {
     text
 }
 
-fn bundle(args: &VerifyArgs, file: &Path) -> Result<(Verdict, String), CommandError> {
+fn bundle(args: &VerifyArgs, path: &Path) -> Result<(Verdict, String), CommandError> {
     let keys = given_keys(&args.key)?;
-    let bytes =
-        std::fs::read(file).map_err(|source| TrustError::File { path: file.to_owned(), source })?;
-    let mut checked = check_bundle(&bytes, &keys);
+    let failed = |source| TrustError::File { path: path.to_owned(), source };
+    let file = File::open(path).map_err(failed)?;
+    let mut checked = check_bundle_file(&file, &keys).map_err(failed)?;
     for kept in kept(&args.checkpoint)? {
         checked.compare(&kept);
     }
-    if let (Some(path), Some(manifest)) = (&args.report, &checked.manifest) {
-        write(path, false, report(manifest, &checked.items).as_bytes())?;
+    if let Some(report) = args.report.as_ref().filter(|_| checked.manifest.is_some()) {
+        let unnamed = Unnamed::new(report)?;
+        let mut page = BufWriter::new(&unnamed.file);
+        let drawn = redraw_report(&file, &checked, &mut |text| page.write_all(text.as_bytes()));
+        drawn.and_then(|()| page.flush()).map_err(|error| unnamed.failed(error))?;
+        drop(page);
+        unnamed.named(report, false)?;
     }
     let text = if args.json { bundle_json(&checked) } else { bundle_text(&checked) };
     Ok((checked.verdict(), text))
@@ -241,6 +266,7 @@ fn bundle(args: &VerifyArgs, file: &Path) -> Result<(Verdict, String), CommandEr
 fn bundle_json(checked: &Checked) -> String {
     let manifest = checked.manifest.as_ref();
     let (findings, more) = findings_json(&checked.findings);
+    let pruned = checked.entries.iter().filter(|it| it.body.is_none());
     let report = json!({
         "verdict": checked.verdict(),
         "ok": checked.verdict() == Verdict::Ok,
@@ -248,10 +274,12 @@ fn bundle_json(checked: &Checked) -> String {
         "tenant": manifest.map(|it| &it.tenant),
         "origin": manifest.map(|it| &it.origin),
         "made_at": manifest.map(|it| &it.made_at),
-        "entries": checked.items.iter().map(|it| it.proof.sequence).collect::<Vec<_>>(),
+        "entries": checked.entries.iter().map(|it| it.sequence).collect::<Vec<_>>(),
+        "pruned": pruned.map(|it| it.sequence).collect::<Vec<_>>(),
         "size": checked.head.map(|head| head.size),
         "root": checked.head.map(|head| hex(&head.root)),
         "signers": checked.signers,
+        "handovers": checked.handovers,
         "findings": findings,
         "more_findings": more,
     });
@@ -261,7 +289,7 @@ fn bundle_json(checked: &Checked) -> String {
 fn bundle_text(checked: &Checked) -> String {
     let mut text = headline(&checked.findings, "every entry is the one that was recorded");
     if let Some(manifest) = &checked.manifest {
-        let entries = checked.items.len();
+        let entries = checked.entries.len();
         let (asked, tenant) = (clean(&manifest.asked), clean(&manifest.tenant));
         let _ = writeln!(text, "  {entries} entries");
         // No signature covers these.
@@ -281,6 +309,9 @@ fn bundle_text(checked: &Checked) -> String {
             head.size,
             hex(&head.root)
         );
+    }
+    for handover in &checked.handovers {
+        let _ = writeln!(text, "  the log's key changed: {}", clean(&handover.to_string()));
     }
     text
 }

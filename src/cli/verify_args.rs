@@ -1,13 +1,14 @@
 //! `verify` and `evidence` as `clap` sees them.
 
 use super::args::{DEFAULT_DATA_DIR, SourceArgs};
+use crate::ledger::TreeHead;
 use clap::Args;
 use std::path::PathBuf;
 
 /// `verify`.
 #[derive(Debug, Clone, Args)]
 #[command(
-    after_help = "Examples:\n  spanledger verify\n  spanledger verify --data /var/lib/spanledger --json --key operator.vkey\n  spanledger verify --checkpoint kept-in-march --checkpoint kept-in-april\n  spanledger verify --expect 1024:8f14e45fceea167a5a36dedd4bea2543f1a4c1b6d0b1d0c2c1f4f3a2b1c0d9e8\n  spanledger verify --bundle evidence.zip --key operator.vkey\n  spanledger verify --elasticsearch http://localhost:9200 --config spanledger.yaml\n\nWithout --key the key is taken from the same machine: whoever could write the ledger anew could\nreplace it too. A checkpoint that was kept elsewhere must be the beginning of this log: that shows\nalso that nobody replaced the whole of it.\nVerdicts: ok; partial, when nothing is known to be changed and not everything can be shown;\ncompromised. docs/evidence.md lists the findings.\n--elasticsearch compares the copy alone and takes no --keys, --key, --checkpoint or --expect: for the\nledger itself run verify a second time without --elasticsearch, and give them there.\nExit codes: 0 ok or partial, 1 could not be read, 2 usage, 3 compromised, with --strict also partial."
+    after_help = "Examples:\n  spanledger verify\n  spanledger verify --data /var/lib/spanledger --json --key operator.vkey\n  spanledger verify --checkpoint kept-in-march --checkpoint kept-in-april\n  spanledger verify --witness w1.vkey --witness w2.vkey --quorum 1\n  spanledger verify --expect 1024:8f14e45fceea167a5a36dedd4bea2543f1a4c1b6d0b1d0c2c1f4f3a2b1c0d9e8\n  spanledger verify --bundle evidence.zip --key operator.vkey\n  spanledger verify --proof proof.json --key operator.vkey --checkpoint kept-in-march\n  spanledger verify --elasticsearch http://localhost:9200 --config spanledger.yaml\n\nWithout --key the key is taken from the same machine: whoever could write the ledger anew could\nreplace it too. A checkpoint that was kept elsewhere must be the beginning of this log: that shows\nalso that nobody replaced the whole of it.\nVerdicts: ok; partial, when nothing is known to be changed and not everything can be shown;\ncompromised. docs/evidence.md lists the findings.\n--elasticsearch compares the copy alone and takes no --keys, --key, --checkpoint, --expect or --witness: for the\nledger itself run verify a second time without --elasticsearch, and give them there.\nExit codes: 0 ok or partial, 1 could not be read, 2 usage, 3 compromised, with --strict also partial."
 )]
 pub struct VerifyArgs {
     /// Data folder whose ledger is checked
@@ -29,9 +30,18 @@ pub struct VerifyArgs {
     #[arg(long, value_name = "KEY|FILE")]
     pub key: Vec<String>,
 
-    /// File with a checkpoint that was kept elsewhere
+    /// File with a checkpoint that was kept elsewhere, or with the lines of a sink of checkpoints
     #[arg(long, value_name = "FILE")]
     pub checkpoint: Vec<PathBuf>,
+
+    /// Witness that has to have signed a checkpoint of this log: NAME+ID+BASE64, or a file with such
+    /// lines
+    #[arg(long, value_name = "KEY|FILE")]
+    pub witness: Vec<String>,
+
+    /// How many of the witnesses have to have signed one checkpoint. Default: all that are given
+    #[arg(long, value_name = "N", requires = "witness")]
+    pub quorum: Option<usize>,
 
     /// Size and root hash (64 hex digits) of a checkpoint that was kept elsewhere
     #[arg(long, value_name = "SIZE:ROOT", conflicts_with = "bundle")]
@@ -40,6 +50,10 @@ pub struct VerifyArgs {
     /// Check this bundle of evidence instead, which needs nothing else
     #[arg(long, value_name = "FILE", conflicts_with = "keys")]
     pub bundle: Option<PathBuf>,
+
+    /// Check this saved proof instead (`spanledger proof --json`, a receipt), which needs nothing else
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["keys", "bundle"])]
+    pub proof: Option<PathBuf>,
 
     /// Write the report of the bundle anew, from what is proved, to this file
     #[arg(long, value_name = "FILE", requires = "bundle")]
@@ -52,7 +66,7 @@ pub struct VerifyArgs {
         long,
         value_name = "URL",
         value_delimiter = ',',
-        conflicts_with_all = ["bundle", "keys", "key", "checkpoint", "expect"]
+        conflicts_with_all = ["bundle", "proof", "keys", "key", "checkpoint", "expect", "witness"]
     )]
     pub elasticsearch: Vec<String>,
 
@@ -67,6 +81,14 @@ pub struct VerifyArgs {
     /// Print the report as JSON
     #[arg(long)]
     pub json: bool,
+}
+
+impl VerifyArgs {
+    /// The trees that were kept elsewhere without a signature.
+    pub(super) fn expected(&self) -> Vec<TreeHead> {
+        let head = |kept: &ExpectedRoot| TreeHead { size: kept.size, root: kept.root };
+        self.expect.iter().map(head).collect()
+    }
 }
 
 /// `evidence`.

@@ -2,14 +2,19 @@
 
 use super::display::clean;
 use super::exit::{CommandError, Exit};
+use super::trust::trust;
 use super::verify::{ends, findings_json, headline};
 use super::verify_args::VerifyArgs;
 use crate::config::{Config, Overrides};
+use crate::elasticsearch::checkpoints::{CHECKPOINT_STREAM, read_checkpoints};
+use crate::elasticsearch::search::SearchError;
 use crate::elasticsearch::{Client, DeadLetters};
-use crate::evidence::{Copy, Findings};
+use crate::evidence::{Copy, Findings, KeptTrees};
 use crate::export::CursorFile;
-use crate::ledger::Reader;
-use crate::pipeline::{ELASTICSEARCH, cursors_dir, dead_letters_dir, ledger_dir, ledger_name};
+use crate::ledger::{PublicLog, Reader};
+use crate::pipeline::{
+    ELASTICSEARCH, cursors_dir, dead_letters_dir, ledger_dir, ledger_name, log_dir,
+};
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -34,7 +39,17 @@ pub async fn verify_copy(args: &VerifyArgs, out: &mut impl Write) -> Result<Exit
     let connection = connection.ok_or_else(|| failed("no cluster is named".into()))?.connection;
     let client = Client::new(&connection).map_err(|error| failed(error.into()))?;
     let folder = ledger_dir(&args.data);
+    let mut findings = Findings::default();
+    let log = PublicLog::open(&log_dir(&args.data));
+    let trust = trust(&[], &log, &args.data.join("keys"))?;
+    let ledger = Reader::open(&folder).map_err(|error| failed(error.into()))?.origin();
+    let mut trees = KeptTrees::new(ledger, &trust);
+    let read = read_kept(&client, &mut trees, &mut findings).await;
+    let may_read = read.map_err(|error| failed(error.into()))?;
+    // After the checkpoints: beside a running server it has what was signed until then.
     let reader = Reader::open(&folder).map_err(|error| failed(error.into()))?;
+    let kept = trees.compare(&reader, &mut findings).map_err(|error| failed(error.into()))?;
+    let kept = may_read.then_some(kept);
     let origin = ledger_name(reader.origin());
     // What the exporter has not reached is not there yet. Without a cursor all of it should be.
     let cursor = CursorFile::new(&cursors_dir(&args.data), ELASTICSEARCH, reader.origin());
@@ -44,7 +59,6 @@ pub async fn verify_copy(args: &VerifyArgs, out: &mut impl Write) -> Result<Exit
     let letters: BTreeSet<u64> =
         letters.map_err(|error| failed(error.into()))?.unwrap_or_default().into_keys().collect();
     let copy = Copy { reader: &reader, folder: &folder, origin: &origin, until, letters: &letters };
-    let mut findings = Findings::default();
     let compared = copy.compare(&client, &mut findings).await;
     let compared = compared.map_err(|error| failed(error.into()))?;
     let waiting = watermark.saturating_sub(until);
@@ -56,6 +70,7 @@ pub async fn verify_copy(args: &VerifyArgs, out: &mut impl Write) -> Result<Exit
             "of_another_ledger": compared.elsewhere,
             "left_out": compared.left_out,
             "not_exported_yet": waiting,
+            "checkpoints": kept,
             "ledger_checked": false,
             "findings": listed,
             "more_findings": more,
@@ -65,6 +80,13 @@ pub async fn verify_copy(args: &VerifyArgs, out: &mut impl Write) -> Result<Exit
         let mut text = headline(&findings, "every document says what the ledger says");
         let same = compared.same;
         let _ = writeln!(text, "  {same} documents of {} are the ledger's", clean(&origin));
+        let _ = match kept {
+            Some(count) => writeln!(text, "  {count} checkpoints that are kept there are its own"),
+            None => writeln!(
+                text,
+                "  Checkpoints there were not compared: this key may not read {CHECKPOINT_STREAM}"
+            ),
+        };
         let _ = writeln!(
             text,
             "  The ledger itself was not checked: run `spanledger verify` without --elasticsearch, too."
@@ -83,4 +105,20 @@ pub async fn verify_copy(args: &VerifyArgs, out: &mut impl Write) -> Result<Exit
     out.write_all(text.as_bytes())?;
     out.flush()?;
     Ok(ends(findings.verdict(), args.strict))
+}
+
+/// Reads the checkpoints that the cluster keeps. `false` when the key may not.
+async fn read_kept(
+    client: &Client,
+    trees: &mut KeptTrees<'_>,
+    findings: &mut Findings,
+) -> Result<bool, SearchError> {
+    let mut see = |id: &str, note: Option<&str>| {
+        trees.add(&format!("{CHECKPOINT_STREAM}/{id}"), note, findings);
+    };
+    match read_checkpoints(client, &mut see).await {
+        Ok(()) => Ok(true),
+        Err(SearchError::Forbidden) => Ok(false),
+        Err(error) => Err(error),
+    }
 }

@@ -373,7 +373,7 @@ fn as_somebody(
     Ok(connection)
 }
 
-fn auth(
+pub(super) fn auth(
     key: &'static str,
     username: Option<String>,
     password: Option<RawSecret>,

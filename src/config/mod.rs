@@ -221,6 +221,8 @@ fn resolve(raw: Raw, overrides: &Overrides) -> Result<Config, ConfigError> {
         return Err(value("index.commit_entries", "must be at least 1"));
     }
     let (audit, notices) = raw.audit.validate()?;
+    let elasticsearch = raw.elasticsearch.resolve(&overrides.elasticsearch)?;
+    let cluster = elasticsearch.as_ref().map(|cluster| &cluster.connection);
     Ok(Config {
         keys: raw.keys.unwrap_or_else(|| data.join("keys")),
         mappings: raw.mappings,
@@ -236,7 +238,7 @@ fn resolve(raw: Raw, overrides: &Overrides) -> Result<Config, ConfigError> {
         },
         compress_after: raw.ledger.compress.then(|| raw.ledger.compress_after.duration()),
         retention: raw.retention.resolve(audit.retention_days)?,
-        public_log: raw.public_log.resolve()?,
+        public_log: raw.public_log.resolve(cluster)?,
         audit,
         index: raw.index.enabled.then(|| Index {
             commit_entries: raw.index.commit_entries,
@@ -248,7 +250,7 @@ fn resolve(raw: Raw, overrides: &Overrides) -> Result<Config, ConfigError> {
             careless_ids: raw.correlation.careless_ids,
             max_traces: raw.correlation.max_traces.max(1),
         },
-        elasticsearch: raw.elasticsearch.resolve(&overrides.elasticsearch)?,
+        elasticsearch,
         alerts: alerts::resolve(raw.alerts)?,
         axonflow: raw.axonflow.resolve()?,
         shutdown: Shutdown {
@@ -325,6 +327,7 @@ mod tests {
             public_log::RawPublicLog::KEYS,
             public_log::RawWitness::KEYS,
             public_log::RawSink::KEYS,
+            public_log::RawSinkCluster::KEYS,
             raw::RawShutdown::KEYS,
             raw::RawLog::KEYS,
         ];

@@ -1,7 +1,8 @@
 //! `public_log:` as it is written, and what it means.
 
-use super::elasticsearch::{RawSecret, read};
+use super::elasticsearch::{RawSecret, auth, read};
 use super::{ConfigError, Period, value};
+use crate::elasticsearch::{Auth, Client, Connection, Hosts};
 use crate::export::WebhookUrl;
 use crate::ledger::checkpoint::{Algorithm, VerifierKey};
 use reqwest::Url;
@@ -10,6 +11,10 @@ use std::time::Duration;
 
 /// Shortest time between checkpoints: each costs a few writes to the disk.
 const MIN_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Shortest time between two checkpoints for a sink: what fails is tried again after it, and none should
+/// be asked without a pause.
+const MIN_EVERY: Duration = Duration::from_secs(1);
 
 /// Most witnesses, and most sinks: each has a task of its own.
 const MAX_OUTGOING: usize = 16;
@@ -45,8 +50,28 @@ super::raw::section! {
         file: Option<PathBuf> = None,
         /// Where the address of a webhook stands.
         webhook: Option<RawSecret> = None,
+        /// A cluster in which documents are created.
+        elasticsearch: Option<RawSinkCluster> = None,
         /// Least time between two checkpoints.
         every: Period = Period::seconds(60),
+    }
+}
+
+super::raw::section! {
+    /// `public_log.sinks.elasticsearch:`
+    RawSinkCluster {
+        /// Nodes; none for the cluster of `elasticsearch:`.
+        urls: Vec<String> = Vec::new(),
+        /// User of the password.
+        username: Option<String> = None,
+        /// Where the user's password stands.
+        password: Option<RawSecret> = None,
+        /// Where an API key stands, encoded as Elasticsearch gives it.
+        api_key: Option<RawSecret> = None,
+        /// Where a bearer token stands.
+        bearer_token: Option<RawSecret> = None,
+        /// Certificates that are trusted, PEM.
+        ca: Option<PathBuf> = None,
     }
 }
 
@@ -88,14 +113,17 @@ pub enum SinkTarget {
     File(PathBuf),
     /// An address that is posted to, which is a secret.
     Webhook(WebhookUrl),
+    /// A cluster in which documents are created.
+    Elasticsearch(Box<Connection>),
 }
 
 impl SinkTarget {
-    /// What it is, for logs.
+    /// What it is, for logs, metrics and `/readyz`.
     pub fn kind(&self) -> String {
         match self {
-            Self::File(path) => path.display().to_string(),
+            Self::File(path) => format!("file {}", path.display()),
             Self::Webhook(_) => "webhook".to_owned(),
+            Self::Elasticsearch(_) => "elasticsearch".to_owned(),
         }
     }
 }
@@ -118,23 +146,64 @@ impl RawWitness {
     }
 }
 
+impl RawSinkCluster {
+    /// Its connection: with addresses of its own nothing is taken from `elasticsearch:`.
+    fn resolve(self, exporter: Option<&Connection>) -> Result<Connection, ConfigError> {
+        const KEY: &str = "public_log.sinks.elasticsearch";
+        let own = auth(KEY, self.username, self.password, self.api_key, self.bearer_token)?;
+        let mut connection = match (self.urls.is_empty(), exporter) {
+            (false, _) => {
+                Connection { hosts: Hosts::Urls(self.urls), auth: Auth::None, ..Connection::to("") }
+            }
+            (true, Some(exporter)) => exporter.clone(),
+            (true, None) => {
+                let problem = "names no urls, and there is no cluster in elasticsearch.urls either: \
+                    say where checkpoints go";
+                return Err(value(KEY, problem));
+            }
+        };
+        if own != Auth::None {
+            connection.auth = own;
+        }
+        if self.ca.is_some() {
+            connection.ca_file = self.ca;
+        }
+        // Made once here, so that what cannot be used is said before anything is opened.
+        Client::new(&connection).map_err(|error| value(KEY, &error.to_string()))?;
+        Ok(connection)
+    }
+}
+
 impl RawSink {
-    fn resolve(self) -> Result<CheckpointSink, ConfigError> {
-        let target = match (self.file, self.webhook) {
-            (Some(path), None) => SinkTarget::File(path),
-            (None, Some(secret)) => {
+    fn resolve(self, exporter: Option<&Connection>) -> Result<CheckpointSink, ConfigError> {
+        if self.every.duration() < MIN_EVERY {
+            return Err(value("public_log.sinks.every", "must be at least 1s"));
+        }
+        let target = match (self.file, self.webhook, self.elasticsearch) {
+            (Some(path), None, None) => SinkTarget::File(path),
+            (None, None, Some(cluster)) => {
+                SinkTarget::Elasticsearch(Box::new(cluster.resolve(exporter)?))
+            }
+            (None, Some(secret), None) => {
                 let key = "public_log.sinks.webhook";
                 let url = WebhookUrl::new(read(key, &secret)?.expose());
                 SinkTarget::Webhook(url.map_err(|error| value(key, &error.to_string()))?)
             }
-            _ => return Err(value("public_log.sinks", "each needs a file or a webhook, not both")),
+            _ => {
+                let problem = "each is one of file, webhook and elasticsearch";
+                return Err(value("public_log.sinks", problem));
+            }
         };
         Ok(CheckpointSink { target, every: self.every.duration() })
     }
 }
 
 impl RawPublicLog {
-    pub(super) fn resolve(self) -> Result<PublicLogSettings, ConfigError> {
+    /// What the section says; `exporter` is the cluster of `elasticsearch:`, if there is one.
+    pub(super) fn resolve(
+        self,
+        exporter: Option<&Connection>,
+    ) -> Result<PublicLogSettings, ConfigError> {
         let named = |c: char| c.is_ascii_alphanumeric() || "-._~/:".contains(c);
         if self.name.is_empty() || self.name.len() > 200 || !self.name.chars().all(named) {
             let problem = "names the log for ever, as a host and a path do: 1 to 200 of the \
@@ -149,12 +218,71 @@ impl RawPublicLog {
             return Err(value("public_log", "has more than 16 witnesses or sinks"));
         }
         let witnesses = self.witnesses.into_iter().map(RawWitness::resolve);
-        let sinks = self.sinks.into_iter().map(RawSink::resolve);
+        let sinks = self.sinks.into_iter().map(|sink| sink.resolve(exporter));
         Ok(PublicLogSettings {
             name: self.name,
             checkpoint_interval,
             witnesses: witnesses.collect::<Result<_, _>>()?,
             sinks: sinks.collect::<Result<_, _>>()?,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, Overrides};
+
+    fn load(text: &str) -> Result<Config, ConfigError> {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("config.yaml");
+        std::fs::write(folder.path().join("key"), "id:geheim\n").unwrap();
+        let key = folder.path().join("key").display().to_string();
+        std::fs::write(&file, text.replace("KEY", &key)).unwrap();
+        Config::load(Some(&file), &Overrides::default())
+    }
+
+    #[test]
+    fn a_cluster_of_its_own_takes_nothing_of_the_exporters_and_another_key_is_all_that_differs() {
+        let exporter =
+            "elasticsearch: {urls: [http://localhost:9200], username: u, password: {file: KEY}}\n";
+        let sink = |cluster: &str| {
+            let sinks = format!("public_log: {{sinks: [{{elasticsearch: {cluster}}}]}}\n");
+            let config = load(&format!("{exporter}{sinks}")).unwrap();
+            let [CheckpointSink { target: SinkTarget::Elasticsearch(to), every }] =
+                &config.public_log.sinks[..]
+            else {
+                panic!("one sink, a cluster")
+            };
+            assert_eq!(*every, Duration::from_mins(1));
+            ((**to).clone(), config.elasticsearch.unwrap().connection)
+        };
+        let (same, of_exporter) = sink("{}");
+        assert_eq!(same, of_exporter);
+        let (keyed, of_exporter) = sink("{api_key: {file: KEY}}");
+        assert_eq!(keyed.hosts, of_exporter.hosts);
+        assert!(matches!(keyed.auth, Auth::ApiKey(_)));
+        let (own, _) = sink("{urls: ['http://localhost:9201']}");
+        assert_eq!(
+            (own.auth, own.hosts),
+            (Auth::None, Hosts::Urls(vec!["http://localhost:9201".into()]))
+        );
+    }
+
+    #[test]
+    fn a_sink_that_cannot_be_is_refused_with_its_key() {
+        for (sinks, told) in [
+            ("[{elasticsearch: {}}]", "public_log.sinks.elasticsearch: names no urls"),
+            ("[{elasticsearch: {urls: [nothing]}}]", "public_log.sinks.elasticsearch: "),
+            ("[{elasticsearch: {urls: ['http://h:1'], username: u}}]", "give one of"),
+            ("[{every: 5s}]", "each is one of file, webhook and elasticsearch"),
+            ("[{file: a, webhook: {file: KEY}}]", "each is one of"),
+            ("[{file: a, elasticsearch: {urls: ['http://h:1']}}]", "each is one of"),
+            ("[{file: a, every: 0s}]", "public_log.sinks.every: must be at least 1s"),
+            ("[{file: a, every: 999ms}]", "at least 1s"),
+        ] {
+            let error = load(&format!("public_log: {{sinks: {sinks}}}\n")).unwrap_err().to_string();
+            assert!(error.contains(told) && !error.contains("geheim"), "{sinks}: {error}");
+        }
     }
 }

@@ -14,6 +14,7 @@
 //! | `gate.rs`, `pace.rs`, `window.rs` | waits all share; how much at once; what is out |
 //! | `lookup.rs`, `streams.rs` | what is there already; streams where clusters do not check |
 //! | `identity.rs` | whether the cluster is the one that the cursor means |
+//! | `checkpoints.rs` | checkpoints of the public log, kept in a data stream of their own |
 //! | `filter.rs`, `search.rs`, `ids.rs` | searches and their answers; an id as a search |
 //! | `dead_letters.rs`, `letter.rs`, `letter_log.rs` | what is not taken, durably |
 //! | `replay.rs` | sending it again |
@@ -23,6 +24,7 @@
 //! | `status.rs`, `watch.rs` | [`ExporterStatus`]: plain numbers; what holds it up, in the log |
 
 mod bulk;
+pub mod checkpoints;
 mod client;
 mod dead_letters;
 mod deliver;

@@ -30,8 +30,10 @@ const WAY: Duration = Duration::from_secs(2);
 /// Where is searched.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Scope {
-    /// In the data streams as they are now.
+    /// In the data streams of entries as they are now.
     Streams,
+    /// In one other data stream as it is now.
+    Stream(&'static str),
     /// In the data streams as they were when the point in time was opened. It lives for that long
     /// from now on.
     PointInTime {
@@ -249,10 +251,11 @@ impl SearchRequest {
             query.push(("filter_path", FILTER_PATH.to_owned()));
         }
         let path = match self.scope {
-            Scope::Streams => {
+            Scope::Streams | Scope::Stream(_) => {
                 // A stream that is deleted while it is searched is not there.
                 query.push(("ignore_unavailable", "true".to_owned()));
-                format!("/{STREAMS}/_search")
+                let stream = if let Scope::Stream(name) = self.scope { name } else { STREAMS };
+                format!("/{stream}/_search")
             }
             Scope::PointInTime { .. } => "/_search".to_owned(),
         };

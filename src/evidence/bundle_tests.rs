@@ -1,5 +1,7 @@
 //! Bundles of one entry that somebody writes anew around it: what no signature covers.
 
+use super::super::make::{Parts, pretty};
+use super::super::spool::Spool;
 use super::*;
 use crate::access::Tenant;
 use crate::ledger::checkpoint::{Checkpoint, LogKey};
@@ -33,7 +35,8 @@ fn sound() -> (LogKey, Vec<u8>) {
     let manifest = Manifest::new("run-1", &Tenant::default(), "example/log", "now".to_owned());
     let keys = vec![key.verifier().clone()];
     let checkpoint = Some(signed(&key, TreeHead { size: 1, root: leaf_hash }));
-    let bundle = Parts { manifest, items: vec![item], checkpoint, keys }.write().unwrap();
+    let bundle =
+        Parts { manifest, items: vec![item], acts: Vec::new(), checkpoint, keys }.write().unwrap();
     (key, bundle)
 }
 
@@ -47,17 +50,21 @@ fn rewritten(
     bundle: &[u8],
     change: impl FnOnce(&mut BTreeMap<String, Vec<u8>>, &mut Value),
 ) -> Vec<u8> {
-    let members = zip::read(bundle).unwrap();
-    let mut files: BTreeMap<String, Vec<u8>> =
-        members.iter().map(|it| (it.name.to_owned(), it.bytes.to_vec())).collect();
+    let members = zip::read(&bundle).unwrap().unwrap();
+    let whole = |it: Member| (it.name, bundle.whole(&it.range).unwrap());
+    let mut files: BTreeMap<String, Vec<u8>> = members.into_iter().map(whole).collect();
     let mut manifest: Value = serde_json::from_slice(&files.remove(MANIFEST).unwrap()).unwrap();
     change(&mut files, &mut manifest);
     let hashes = files.iter().map(|(name, bytes)| (name.clone(), hex(&Sha256::digest(bytes))));
     manifest["files"] = hashes.collect::<BTreeMap<_, _>>().into_iter().collect();
-    let manifest = pretty(&manifest);
-    let mut members = vec![Member { name: MANIFEST, bytes: &manifest }];
-    members.extend(files.iter().map(|(name, bytes)| Member { name, bytes }));
-    zip::write(&members).unwrap()
+    let mut spool = Spool::in_memory();
+    let mut writer = zip::Writer::new(&mut spool);
+    writer.member(MANIFEST, &pretty(&manifest)).unwrap();
+    for (name, bytes) in &files {
+        writer.member(name, bytes).unwrap();
+    }
+    writer.finish().unwrap();
+    spool.into_bytes().unwrap()
 }
 
 fn checked(key: &LogKey, bundle: &[u8]) -> Checked {

@@ -1,6 +1,7 @@
 //! The check of entries against a checkpoint: pure, for who makes a bundle and for who reads one.
 
-use super::format::{Item, entry_name, hex, proof_name, unhex};
+use super::acts::{Acts, ranges};
+use super::format::{Brief, Item, entry_name, hex, proof_name, unhex};
 use super::verdict::{Code, Findings, Place, Verdict};
 use crate::ledger::checkpoint::{CheckpointError, SignedCheckpoint, VerifierKey};
 use crate::ledger::proof::verify_inclusion;
@@ -8,6 +9,7 @@ use crate::ledger::{Hash, TreeHead};
 use crate::protect::Commitment;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
+use std::collections::BTreeMap;
 
 /// Where keys come from, and so what a signature by them shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,31 +66,8 @@ pub(super) fn signers(
     }
 }
 
-/// Checks entries of one tenant against a tree: each by itself, and all of them together.
-pub(super) fn check_items(items: &[Item], head: Option<&TreeHead>, findings: &mut Findings) {
-    for item in items {
-        check_item(item, head, findings);
-    }
-    let mut sorted: Vec<&Item> = items.iter().collect();
-    sorted.sort_by_key(|item| item.proof.sequence);
-    for pair in sorted.windows(2) {
-        let [before, after] = pair else { continue };
-        let place = Place::file(proof_name(after.proof.sequence)).of_entry(after.proof.sequence);
-        if before.proof.sequence == after.proof.sequence {
-            findings.add(Code::OutOfOrder, place, "the entry is there twice");
-        } else if before.leaf.tenant_pseudonym != after.leaf.tenant_pseudonym {
-            findings.add(Code::FieldMismatch, place, "the entry is another tenant's");
-        } else if before.leaf.tenant_sequence >= after.leaf.tenant_sequence {
-            findings.add(
-                Code::OutOfOrder,
-                place,
-                "the numbers of the tenant's entries do not rise",
-            );
-        }
-    }
-}
-
-fn check_item(item: &Item, head: Option<&TreeHead>, findings: &mut Findings) {
+/// Checks an entry by itself against a tree.
+pub(super) fn check_item(item: &Item, head: Option<&TreeHead>, findings: &mut Findings) {
     let sequence = item.proof.sequence;
     let proof = || Place::file(proof_name(sequence)).of_entry(sequence);
     let entry = || Place::file(entry_name(sequence)).of_entry(sequence);
@@ -107,12 +86,61 @@ fn check_item(item: &Item, head: Option<&TreeHead>, findings: &mut Findings) {
             );
         }
         Some(body) => commitments(item, body, findings),
-        None => {
-            let text = "the bundle has no body of this entry; it says that it was pruned";
-            findings.add(Code::RetentionTrimmed, entry(), text);
-        }
+        // Told of all of them together, with what explains them.
+        None => {}
     }
     inclusion(item, head, findings);
+}
+
+/// Checks entries of one tenant together: each once, and in the order of that tenant.
+pub(super) fn check_order(entries: &[Brief], findings: &mut Findings) {
+    let mut sorted: Vec<&Brief> = entries.iter().collect();
+    sorted.sort_by_key(|entry| entry.sequence);
+    for pair in sorted.windows(2) {
+        let [before, after] = pair else { continue };
+        let place = Place::file(proof_name(after.sequence)).of_entry(after.sequence);
+        if before.sequence == after.sequence {
+            findings.add(Code::OutOfOrder, place, "the entry is there twice");
+        } else if before.leaf.tenant_pseudonym != after.leaf.tenant_pseudonym {
+            findings.add(Code::FieldMismatch, place, "the entry is another tenant's");
+        } else if before.leaf.tenant_sequence >= after.leaf.tenant_sequence {
+            findings.add(
+                Code::OutOfOrder,
+                place,
+                "the numbers of the tenant's entries do not rise",
+            );
+        }
+    }
+}
+
+/// Tells of the entries without a body, together with what explains them.
+pub(super) fn check_bodiless(entries: &[Brief], acts: &Acts, findings: &mut Findings) {
+    let mut told: BTreeMap<Option<u64>, (Vec<u64>, String)> = BTreeMap::new();
+    for entry in entries.iter().filter(|entry| entry.body.is_none()) {
+        let act = acts.prune_of(entry.sequence, &entry.leaf);
+        let (sequences, why) = told.entry(act.map(|act| act.sequence)).or_default();
+        sequences.push(entry.sequence);
+        if why.is_empty() {
+            *why = act.map(ToString::to_string).unwrap_or_default();
+        }
+    }
+    for (act, (sequences, why)) in told {
+        let first = sequences.iter().min().copied().unwrap_or_default();
+        let place = Place::file(proof_name(first)).of_entry(first);
+        let (these, which) = (sequences.len(), ranges(&sequences));
+        let text = if act.is_some() {
+            format!(
+                "{these} bodies were taken out when the time for which they are kept was over, and {why}: \
+                 entries {which}; leaves and hashes stay"
+            )
+        } else {
+            format!(
+                "the bundle has no body of {these} entries: {which}; it says that they were pruned, and \
+                 has no entry of the log that says so"
+            )
+        };
+        findings.add(Code::RetentionTrimmed, place, text);
+    }
 }
 
 fn inclusion(item: &Item, head: Option<&TreeHead>, findings: &mut Findings) {

@@ -284,9 +284,12 @@ fn meaning(
                     Code::OutOfOrder
                 }
             }
-            Mismatch::Leaf | Mismatch::Body | Mismatch::Tree { .. } | Mismatch::Group => {
-                Code::HashMismatch
-            }
+            Mismatch::SealedMissing => Code::Missing,
+            Mismatch::Leaf
+            | Mismatch::Body
+            | Mismatch::Sealed
+            | Mismatch::Tree { .. }
+            | Mismatch::Group => Code::HashMismatch,
         },
         Damage::Order => Code::OutOfOrder,
         Damage::Origin => Code::WrongOrigin,

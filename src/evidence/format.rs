@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::ops::Range;
 
 use super::verdict::{Finding, Verdict};
 
@@ -27,7 +28,12 @@ pub(super) const KEYS: &str = "keys";
 /// Most entries of one bundle: a story has some hundreds, and a file of more is read by nobody.
 pub const MAX_ENTRIES: usize = 10_000;
 
-/// Most bytes of the bodies in one bundle: its answer is held in memory until it is read.
+/// Most entries of ours in one bundle, which explain those of the story: a segment of a class is
+/// pruned once or twice, and a key of the log lives for months.
+pub const MAX_ACTS: usize = 1_000;
+
+/// Most bytes of the bodies in one bundle: what its report tells of them is in memory while it is made
+/// and checked.
 pub const MAX_BODY_BYTES: usize = 16 * 1_024 * 1_024;
 
 /// The file with the body of an entry.
@@ -63,6 +69,10 @@ pub struct Manifest {
     pub trace_ids: Vec<String>,
     /// Sequences of the entries, in the order of the story.
     pub entries: Vec<u64>,
+    /// Sequences of entries of the log about itself that explain those of the story: which bodies were
+    /// taken out and why, which key handed over to which. One that belongs to the story is in both lists.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub acts: Vec<u64>,
     /// Entries of the story that are in another ledger, which has the proof.
     pub elsewhere: Vec<String>,
     /// Whether the story has more than the bundle.
@@ -142,17 +152,41 @@ impl Item {
         Some(Self { proof, leaf, leaf_hash: merkle::leaf_hash(&record), body })
     }
 
+    /// What stays of it in memory; its body stands at that place of the bundle.
+    pub(super) fn brief(&self, body: Option<Range<u64>>) -> Brief {
+        let leaf = LeafRecord { commitments: Vec::new(), ..self.leaf.clone() };
+        let (sequence, leaf_hash) = (self.proof.sequence, self.leaf_hash);
+        Brief { sequence, leaf, leaf_hash, is_proved: self.proof.inclusion.is_some(), body }
+    }
+}
+
+/// What of an entry is in memory while a bundle is made or checked: a few hundred bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Brief {
+    /// Its place in the ledger.
+    pub sequence: u64,
+    /// The leaf record, without its commitments.
+    pub leaf: LeafRecord,
+    /// Hash of the leaf record.
+    pub leaf_hash: Hash,
+    /// Whether it has an inclusion proof.
+    pub is_proved: bool,
+    /// Where its body stands in the bundle; `None` when it was pruned.
+    pub body: Option<Range<u64>>,
+}
+
+impl Brief {
     /// The entry as it is projected, for a report.
-    pub fn view<'a>(&'a self, tenant: &'a str) -> EntryView<'a> {
+    pub(super) fn view<'a>(&self, tenant: &'a str, body: &'a [u8]) -> EntryView<'a> {
         let envelope = Envelope {
-            sequence: self.proof.sequence,
+            sequence: self.sequence,
             id: self.leaf.id.0,
             tenant,
             received_ns: self.leaf.received_ns,
             conflict: self.leaf.conflict,
             leaf_hash: self.leaf_hash,
         };
-        EntryView::new(envelope, self.body.as_deref().unwrap_or_default())
+        EntryView::new(envelope, body)
     }
 }
 

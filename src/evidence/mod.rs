@@ -4,14 +4,19 @@
 //! |---|---|
 //! | `verdict.rs` | [`Verdict`], [`Finding`]: what every verification says |
 //! | `prover.rs` | [`Prover`]: entries, proofs and bundles out of ledger and public log |
-//! | `bundle.rs` | [`Parts`] to a bundle, [`check_bundle`] |
-//! | `check.rs` | entries against a checkpoint |
+//! | `make.rs` | [`Parts`] to a bundle |
+//! | `bundle.rs` | [`check_bundle`] |
+//! | `judge.rs`, `check.rs` | entries against a checkpoint, for both |
+//! | `saved.rs` | [`SavedProof`]: a proof that somebody saved, checked |
+//! | `acts.rs` | entries of ours that explain others: hand-overs of the log's key, what retention took out |
 //! | `format.rs` | the names of the files, [`Manifest`], [`Proof`] |
-//! | `report.rs`, `timeline.rs`, `report.css` | the page that a person reads |
+//! | `report.rs`, `sections.rs`, `timeline.rs`, `report.css` | the page that a person reads |
 //! | `instructions.txt` | what stands in the bundle for who has never heard of us |
-//! | `zip.rs` | the file: a ZIP of one exact form |
+//! | `zip.rs`, `spool.rs` | the file: a ZIP of one exact form; on disk while it grows |
 //! | `folder.rs`, `tiles.rs`, `own.rs` | a data folder: ledger, public log, checkpoints against each other; what our own entries say |
-//! | `gone.rs` | bodies that are gone against what is on record about them |
+//! | `kept_trees.rs` | checkpoints that a sink kept against a ledger that is read once |
+//! | `witnesses.rs` | whether enough of the witnesses signed that somebody trusts |
+//! | `gone.rs`, `unbound.rs` | bodies that are gone against what is on record about them; sealed bytes that no leaf commits to |
 //! | `copy.rs`, `copy_strangers.rs` | the copy in Elasticsearch against the ledger; documents at no entry's place |
 //!
 //! ```text
@@ -20,6 +25,7 @@
 //!                  offline, with the operator's key and nothing else:  check_bundle ◄────┘
 //! ```
 
+mod acts;
 mod bundle;
 mod check;
 mod copy;
@@ -27,22 +33,39 @@ mod copy_strangers;
 mod folder;
 mod format;
 mod gone;
+mod judge;
+mod kept_trees;
+mod make;
 mod own;
 mod prover;
 mod report;
+mod saved;
+mod sections;
+mod spool;
 mod tiles;
 mod timeline;
+mod unbound;
 mod verdict;
+mod witnesses;
 mod zip;
 
-pub use bundle::{Checked, Parts, check_bundle};
+pub use acts::Handover;
+pub use bundle::{Checked, check_bundle, check_bundle_file, read_bundle, redraw_report};
 pub use check::{KeySource, Trust};
 pub use copy::{Compared, Copy, CopyError};
 pub(crate) use folder::unsaid;
 pub use folder::{Folder, FolderError, FolderReport, Kept};
-pub use format::{Covered, FORMAT, Item, MAX_BODY_BYTES, MAX_ENTRIES, Manifest, Proof, hex, unhex};
+pub use format::{
+    Brief, Covered, FORMAT, Item, MAX_ACTS, MAX_BODY_BYTES, MAX_ENTRIES, Manifest, Proof, hex,
+    unhex,
+};
 pub(crate) use gone::Pruning;
-pub use prover::{ProveError, Prover, Story};
+pub use kept_trees::KeptTrees;
+pub use make::Parts;
+pub use prover::{ProveError, Prover, Story, Tree};
 pub use report::report;
+pub use saved::{CheckedProof, MAX_PROOF_BYTES, NoProof, SavedProof, Shows};
+pub use spool::Spool;
 pub use verdict::{Code, Finding, Findings, MAX_FINDINGS, Place, Verdict};
-pub use zip::TooLarge;
+pub use witnesses::{Witnessed, Witnesses};
+pub use zip::{MAX_BUNDLE_BYTES, WriteError};

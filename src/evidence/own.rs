@@ -5,6 +5,7 @@
 //! names it. Whoever empties bodies by hand is found by this: [`gone`](super::gone).
 
 use super::gone::{Again, Gone, Pruning};
+use super::unbound::Unbound;
 use super::verdict::{Code, Findings, Place};
 use crate::access::Tenant;
 use crate::entry::parse_ns;
@@ -36,10 +37,13 @@ pub(super) struct Own {
     more_repairs: u64,
     more_erasures: u64,
     gone: Gone,
+    unbound: Unbound,
 }
 
 #[derive(Deserialize)]
 struct Body {
+    #[serde(rename = "@timestamp", default)]
+    timestamp: Option<String>,
     #[serde(default)]
     message: Option<String>,
     event: Event,
@@ -54,6 +58,8 @@ struct Event {
     dataset: Option<String>,
     #[serde(default)]
     action: Option<String>,
+    #[serde(default)]
+    reason: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -103,6 +109,7 @@ impl Own {
         if entry.pruned {
             self.gone.push(entry, segment);
         }
+        self.unbound.look(entry);
         if MARK.find(entry.body).is_none() {
             return;
         }
@@ -147,13 +154,7 @@ impl Own {
     /// one. A statement that no trusted key signed adds none.
     pub(super) fn follow_handovers(&self, keys: &mut Vec<VerifierKey>) {
         for note in &self.handovers {
-            let text = signed_text(note.as_bytes(), keys);
-            let next = text.and_then(|text| {
-                let mut lines = text.lines();
-                let (first, origin) = (lines.next()?, lines.next()?);
-                let next = VerifierKey::parse(lines.next()?).ok()?;
-                (first == ROTATION && next.name() == origin).then_some(next)
-            });
+            let next = next_key(note, keys);
             keys.extend(next.filter(|next| !keys.contains(next)));
         }
     }
@@ -171,12 +172,46 @@ impl Own {
     /// Says what was seen. `again` shows entries once more, where it depends on single ones.
     pub(super) fn finish(self, again: Again<'_>, findings: &mut Findings) {
         self.gone.finish(again, findings);
+        self.unbound.finish(findings);
         for (sequence, code, text) in self.told {
             findings.add(code, Place::entry(sequence), text);
         }
         findings.count_more(self.more_repairs, Code::Repaired.weight());
         findings.count_more(self.more_erasures, Code::Erased.weight());
     }
+}
+
+/// The key to which one of these hands over with that statement.
+pub(super) fn next_key(note: &str, keys: &[VerifierKey]) -> Option<VerifierKey> {
+    let mut lines = signed_text(note.as_bytes(), keys)?.lines();
+    let (first, origin) = (lines.next()?, lines.next()?);
+    let next = VerifierKey::parse(lines.next()?).ok()?;
+    (first == ROTATION && next.name() == origin).then_some(next)
+}
+
+/// What an entry of ours says that explains others.
+#[derive(Debug)]
+pub(super) enum Act {
+    /// Bodies were taken out, and why.
+    Prune(Pruning, Option<String>),
+    /// The statement of a key of the log that hands over to the next one.
+    Rotation(String),
+}
+
+/// What a body of ours says that explains others; with who had it done, and when.
+pub(super) fn act(body: &[u8]) -> Option<(Act, Option<String>, Option<String>)> {
+    let body = serde_json::from_slice::<Body>(body).ok()?;
+    if body.event.dataset.as_deref() != Some(DATASET) {
+        return None;
+    }
+    let act = if body.event.action.as_deref() == Some("log_key.rotated") {
+        Act::Rotation(body.message?)
+    } else if body.audit.kind == "prune" {
+        Act::Prune(body.attributes.pruning()?, body.event.reason)
+    } else {
+        return None;
+    };
+    Some((act, body.audit.actor.id, body.timestamp))
 }
 
 #[cfg(test)]

@@ -3,9 +3,11 @@
 //! Every proof is checked before it is given out. Tiles are derived files: one that is damaged must
 //! become an error here and not a proof that fails at an auditor's.
 
-use super::bundle::Parts;
+use super::acts::chosen;
 use super::format::{Item, MAX_BODY_BYTES, Manifest, hex};
-use super::zip::TooLarge;
+use super::make::Maker;
+use super::spool::Spool;
+use super::zip::WriteError;
 use crate::access::Tenant;
 use crate::entry::format_ns;
 use crate::ledger::checkpoint::SignedCheckpoint;
@@ -18,6 +20,24 @@ use crate::ledger::{
 };
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::io;
+
+/// A tree of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tree {
+    /// Its size and root.
+    pub head: TreeHead,
+    /// Its checkpoint, where it is the one that was signed last.
+    pub signed: Option<SignedCheckpoint>,
+}
+
+impl Tree {
+    /// Its checkpoint as a signed note.
+    pub fn note(&self) -> Option<String> {
+        let note = self.signed.as_ref().map(|signed| String::from_utf8_lossy(&signed.note));
+        note.map(std::borrow::Cow::into_owned)
+    }
+}
 
 /// What can be proved about a ledger. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -62,14 +82,20 @@ pub enum ProveError {
         "the bodies of the story have more than {MAX_BODY_BYTES} bytes: ask for a part of it by another id"
     )]
     TooLarge,
+    /// The bundle cannot be written.
+    #[error("a bundle cannot be written; is there room on the disk of the data folder?")]
+    Write(#[source] io::Error),
     /// Two sizes or an index are in the wrong order.
     #[error("{0}")]
     Asked(&'static str),
 }
 
-impl From<TooLarge> for ProveError {
-    fn from(_: TooLarge) -> Self {
-        Self::TooLarge
+impl From<WriteError> for ProveError {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::TooLarge => Self::TooLarge,
+            WriteError::Io(error) => Self::Write(error),
+        }
     }
 }
 
@@ -158,15 +184,16 @@ impl Prover {
         &self,
         index: u64,
         size: Option<u64>,
-    ) -> Result<(TreeHead, Hash, Vec<Hash>), ProveError> {
-        let head = self.head(size)?;
+    ) -> Result<(Tree, Hash, Vec<Hash>), ProveError> {
+        let tree = self.tree(size)?;
+        let head = tree.head;
         if index >= head.size {
             return Err(ProveError::Asked("`index` is below the size of the tree"));
         }
         let found = self.reader.get(index)?.ok_or(ProveError::Unsigned)?;
         let leaf = merkle::leaf_hash(&found.as_ref().leaf_record());
         let path = self.path(index, &leaf, &head)?;
-        Ok((head, leaf, path))
+        Ok((tree, leaf, path))
     }
 
     /// What shows that the tree of the size `old` is the beginning of the one of the size `new`,
@@ -178,64 +205,102 @@ impl Prover {
         &self,
         old: u64,
         new: Option<u64>,
-    ) -> Result<(TreeHead, TreeHead, Vec<Hash>), ProveError> {
-        let new = self.head(new)?;
-        if old > new.size {
+    ) -> Result<(TreeHead, Tree, Vec<Hash>), ProveError> {
+        let new = self.tree(new)?;
+        if old > new.head.size {
             return Err(ProveError::Asked("`old` is not above `new`"));
         }
-        let old = self.head(Some(old))?;
-        let path = consistency(&self.log, old.size, new.size)?;
-        verify_consistency(&old, &new, &path)?;
+        let old = self.tree(Some(old))?.head;
+        let path = consistency(&self.log, old.size, new.head.size)?;
+        verify_consistency(&old, &new.head, &path)?;
         Ok((old, new, path))
     }
 
     /// The tree of that size, which a signed one contains; without a size the signed one.
-    fn head(&self, size: Option<u64>) -> Result<TreeHead, ProveError> {
-        let signed = self.checkpoint()?.ok_or(ProveError::Unsigned)?.checkpoint.head;
+    fn tree(&self, size: Option<u64>) -> Result<Tree, ProveError> {
+        let signed = self.checkpoint()?.ok_or(ProveError::Unsigned)?;
+        let head = signed.checkpoint.head;
         match size {
-            None => Ok(signed),
-            Some(asked) if asked > signed.size => {
-                Err(ProveError::Beyond { asked, signed: signed.size })
+            Some(asked) if asked > head.size => {
+                Err(ProveError::Beyond { asked, signed: head.size })
             }
-            Some(size) if size == signed.size => Ok(signed),
-            Some(size) => Ok(TreeHead { size, root: root(&self.log, size)? }),
+            Some(size) if size < head.size => {
+                Ok(Tree { head: TreeHead { size, root: root(&self.log, size)? }, signed: None })
+            }
+            _ => Ok(Tree { head, signed: Some(signed) }),
         }
     }
 
-    /// A bundle of these entries: sequence and id of each, in the order of the story.
+    /// Where a bundle can grow: in a file without a name, in the data folder, or where that may not be
+    /// written in the system's own.
     ///
     /// # Errors
-    /// [`ProveError`].
+    /// [`ProveError::Write`].
+    pub fn spool(&self) -> Result<Spool, ProveError> {
+        let data = self.log.dir().parent().map(Spool::in_dir);
+        let here = data.and_then(Result::ok);
+        here.map_or_else(|| Spool::in_dir(&std::env::temp_dir()), Ok).map_err(ProveError::Write)
+    }
+
+    /// Writes a bundle of these entries into an empty spool.
+    ///
+    /// # Errors
+    /// [`ProveError`]; what the spool has then is no bundle.
     pub fn bundle(
         &self,
         asked: &str,
         tenant: &Tenant,
         story: &Story,
         now_ns: u64,
-    ) -> Result<Vec<u8>, ProveError> {
+        spool: &mut Spool,
+    ) -> Result<(), ProveError> {
         let checkpoint = self.checkpoint()?;
         let origin = checkpoint.as_ref().map_or(&self.origin, |it| &it.checkpoint.origin);
         let mut manifest = Manifest::new(asked, tenant, origin, format_ns(now_ns));
         manifest.trace_ids.clone_from(&story.trace_ids);
         manifest.truncated = story.truncated;
-        let mut items = Vec::with_capacity(story.entries.len());
+        let mut maker = Maker::begin(spool, manifest, checkpoint, self.log.keys()?);
         let (tree, mut bytes) = (Known::new(&self.log), 0_usize);
         for (sequence, id) in &story.entries {
             let Some(mut item) = self.item(*sequence, *id, tenant)? else {
-                manifest.elsewhere.push(hex(id));
+                maker.add_elsewhere(id);
                 continue;
             };
             bytes = bytes.saturating_add(item.body.as_ref().map_or(0, Vec::len));
             if bytes > MAX_BODY_BYTES {
                 return Err(ProveError::TooLarge);
             }
-            if let Some(signed) = &checkpoint {
-                Self::prove_in(&tree, &mut item, &signed.checkpoint.head)?;
+            if let Some(head) = maker.head() {
+                Self::prove_in(&tree, &mut item, &head)?;
             }
-            items.push(item);
+            maker.add(&item)?;
         }
-        let keys = self.log.keys()?;
-        Ok(Parts { manifest, items, checkpoint, keys }.write()?)
+        let acts = self.acts(&maker, story, &tree)?;
+        Ok(maker.finish(&acts)?)
+    }
+
+    /// The entries of ours that explain those of the story, proved.
+    fn acts(
+        &self,
+        maker: &Maker<'_>,
+        story: &Story,
+        tree: &Known<'_>,
+    ) -> Result<Vec<Item>, ProveError> {
+        let Some(head) = maker.head() else { return Ok(Vec::new()) };
+        let system = Tenant::system();
+        let bodiless = maker.seen().bodiless().map(|it| (it.sequence, it.leaf.clone()));
+        let bodiless: Vec<_> = bodiless.collect();
+        let mut failed = None;
+        let found = story.acts.iter().map_while(|(sequence, id)| {
+            let item = self.item(*sequence, *id, &system);
+            item.map_err(|error| failed = Some(error)).ok()
+        });
+        let mut acts = chosen(found.flatten(), head.size, &bodiless);
+        failed.map_or(Ok(()), Err)?;
+        for act in &mut acts {
+            Self::prove_in(tree, act, &head)?;
+        }
+        Ok(acts)
     }
 }
 
@@ -269,6 +334,8 @@ impl Subtrees for Known<'_> {
 pub struct Story {
     /// Sequence and id of each, in the order of the story.
     pub entries: Vec<(u64, [u8; 16])>,
+    /// The same of entries of the log about itself that may explain some of those.
+    pub acts: Vec<(u64, [u8; 16])>,
     /// Every trace id.
     pub trace_ids: Vec<String>,
     /// Whether there are more.

@@ -4,15 +4,23 @@
 //! again and compare. Everything that a source sent is text, made harmless twice: characters that
 //! direct a reader's eye elsewhere are spelled out, and what HTML would obey is escaped.
 
-use super::format::{Item, Manifest, entry_name};
+use super::acts::Acts;
+use super::format::{Brief, Item, Manifest, entry_name, hex};
+use super::sections::{actions, approvals, counts, findings, gone, keys};
 use super::timeline::line;
-use super::verdict::Verdict;
+use super::verdict::{Findings, Verdict};
 use crate::cli::clean;
-use crate::story::{Action, Approval, Record, Severity, Study};
+use crate::entry::format_ns;
+use crate::story::{Record, Study};
 use std::fmt::{self, Write as _};
+use std::io;
+use std::ops::Range;
 
 /// Most bytes of a body that are shown; its file has all of it.
 const MAX_SHOWN_BYTES: usize = 8 * 1_024;
+
+/// Most characters of a name or a reason that are shown in a line.
+const MAX_SHORT_CHARS: usize = 240;
 
 /// Style of the page.
 const STYLE: &str = include_str!("report.css");
@@ -37,32 +45,110 @@ impl fmt::Display for Text<'_> {
     }
 }
 
-/// Makes the page. The entries come in the order of the story.
-pub fn report(manifest: &Manifest, items: &[Item]) -> String {
-    let documents: Vec<(Record, &Item)> =
-        items.iter().filter_map(|item| record(manifest, item)).collect();
-    let study = Study::of(documents.iter().map(|(record, _)| record.clone()).collect());
-    let mut page = String::with_capacity(16 * 1_024);
+/// The same for what stands in a line: cut where it is longer than anybody reads there. The entry has
+/// all of it.
+pub(super) struct Short<'a>(pub(super) &'a str);
+
+impl fmt::Display for Short<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.char_indices().nth(MAX_SHORT_CHARS) {
+            None => Text(self.0).fmt(f),
+            Some((end, _)) => write!(f, "{}…", Text(self.0.get(..end).unwrap_or_default())),
+        }
+    }
+}
+
+/// Where the bodies of a report come from and where the page goes, piece by piece: a story can be
+/// large, and of its bodies one at a time is in memory.
+pub(super) trait Desk {
+    /// The body of the entry with that place in the story, which stands there in the bundle.
+    fn body(&mut self, index: usize, range: &Range<u64>) -> io::Result<Vec<u8>>;
+
+    /// The next piece of the page.
+    fn put(&mut self, text: &str) -> io::Result<()>;
+}
+
+/// Entries that are in memory, and so is their page.
+struct InMemory<'i> {
+    items: &'i [Item],
+    page: String,
+}
+
+impl Desk for InMemory<'_> {
+    fn body(&mut self, index: usize, _: &Range<u64>) -> io::Result<Vec<u8>> {
+        Ok(self.items.get(index).and_then(|item| item.body.clone()).unwrap_or_default())
+    }
+
+    fn put(&mut self, text: &str) -> io::Result<()> {
+        self.page.push_str(text);
+        Ok(())
+    }
+}
+
+/// The page of a story that is in memory: its entries in its order, and the entries of the log about
+/// itself that explain them.
+pub fn report(manifest: &Manifest, items: &[Item], acts: &[Item]) -> String {
+    let briefs: Vec<Brief> =
+        items.iter().map(|item| item.brief(item.body.as_ref().map(|_| 0..0))).collect();
+    let mut desk = InMemory { items, page: String::new() };
+    // Memory does not fail to be read or written.
+    let _ = write_report(manifest, &briefs, acts, &mut desk);
+    desk.page
+}
+
+/// Writes the page of a story: its entries in its order, and the entries of the log about itself that
+/// explain them.
+pub(super) fn write_report(
+    manifest: &Manifest,
+    entries: &[Brief],
+    acts: &[Item],
+    desk: &mut dyn Desk,
+) -> io::Result<()> {
+    let mut records = Vec::with_capacity(entries.len());
+    // Of what was pruned nothing is known that a story is told by.
+    for (index, entry) in entries.iter().enumerate().filter(|(_, entry)| entry.body.is_some()) {
+        records.extend(record(manifest, entry, &body_of(desk, index, entry)?));
+    }
+    let study = Study::of(records);
+    // What is wrong with them is told elsewhere.
+    let told = Acts::read(acts, &mut Findings::default());
+    let mut piece = String::with_capacity(16 * 1_024);
     // Writing into a text cannot fail.
-    let _ = write_page(&mut page, manifest, items, &documents, &study);
-    page
+    let _ = beginning(&mut piece, manifest, entries, &study, &told);
+    desk.put(&piece)?;
+    for (index, entry) in entries.iter().enumerate() {
+        piece.clear();
+        let body = body_of(desk, index, entry)?;
+        let record = record(manifest, entry, &body);
+        let _ = line_of(&mut piece, entry, record.as_ref(), &body);
+        desk.put(&piece)?;
+    }
+    piece.clear();
+    let _ = end(&mut piece, manifest);
+    desk.put(&piece)
+}
+
+/// The body of an entry; nothing when it was pruned.
+fn body_of(desk: &mut dyn Desk, index: usize, entry: &Brief) -> io::Result<Vec<u8>> {
+    entry.body.as_ref().map_or(Ok(Vec::new()), |range| desk.body(index, range))
 }
 
 /// The entry as a story reads it.
-fn record<'i>(manifest: &Manifest, item: &'i Item) -> Option<(Record, &'i Item)> {
+fn record(manifest: &Manifest, entry: &Brief, body: &[u8]) -> Option<Record> {
     use crate::store::projection::{Origin, write_document};
-    let view = item.view(&manifest.tenant);
+    let view = entry.view(&manifest.tenant, body);
     let mut document = Vec::new();
     write_document(&view, Origin { name: &manifest.origin }, &mut document);
-    Some((Record::read(&document, view.event_ns())?, item))
+    Record::read(&document, view.event_ns())
 }
 
-fn write_page(
+/// Everything before the timeline.
+fn beginning(
     out: &mut String,
     manifest: &Manifest,
-    items: &[Item],
-    documents: &[(Record, &Item)],
+    entries: &[Brief],
     study: &Study,
+    acts: &Acts,
 ) -> fmt::Result {
     write!(
         out,
@@ -73,18 +159,28 @@ fn write_page(
          <style>\n{STYLE}</style>\n</head>\n<body>\n",
         Text(&manifest.asked)
     )?;
-    heading(out, manifest, items)?;
+    heading(out, manifest, entries)?;
     verdict(out, manifest)?;
-    counts(out, items, study)?;
+    counts(out, entries, study)?;
     findings(out, study)?;
     actions(out, &study.actions)?;
     approvals(out, &study.approvals)?;
-    timeline(out, documents)?;
+    gone(out, entries, acts)?;
+    keys(out, acts)?;
+    writeln!(
+        out,
+        "<h2>What happened</h2>\n<p class=\"dim\">Times are UTC.</p>\n<ol class=\"timeline\">"
+    )
+}
+
+/// Everything behind it.
+fn end(out: &mut String, manifest: &Manifest) -> fmt::Result {
+    writeln!(out, "</ol>")?;
     footer(out, manifest)?;
     out.write_str("</body>\n</html>\n")
 }
 
-fn heading(out: &mut String, manifest: &Manifest, items: &[Item]) -> fmt::Result {
+fn heading(out: &mut String, manifest: &Manifest, entries: &[Brief]) -> fmt::Result {
     writeln!(out, "<header>\n<p class=\"kicker\">Evidence of an agent run</p>")?;
     writeln!(out, "<h1>{}</h1>", Text(&manifest.asked))?;
     writeln!(out, "<dl>")?;
@@ -93,12 +189,13 @@ fn heading(out: &mut String, manifest: &Manifest, items: &[Item]) -> fmt::Result
         writeln!(out, "<dt>{name}</dt><dd{class}>{}</dd>", Text(value))
     };
     row("Tenant", &manifest.tenant, false)?;
-    row("Made", &format!("{} by {}", manifest.made_at, manifest.made_by), false)?;
+    let made_at = short_time(&manifest.made_at);
+    row("Made", &format!("{made_at} UTC by {}", manifest.made_by), false)?;
     row("Log", &manifest.origin, true)?;
     match &manifest.checkpoint {
         Some(tree) => {
-            let covered = items.iter().filter(|item| item.proof.inclusion.is_some()).count();
-            let all = items.len();
+            let covered = entries.iter().filter(|entry| entry.is_proved).count();
+            let all = entries.len();
             row("Checkpoint", &format!("tree of {} entries, root {}", tree.size, tree.root), true)?;
             row("Proved", &format!("{covered} of {all} entries are in that tree"), false)?;
         }
@@ -145,155 +242,44 @@ fn verdict(out: &mut String, manifest: &Manifest) -> fmt::Result {
     )
 }
 
-fn counts(out: &mut String, items: &[Item], study: &Study) -> fmt::Result {
-    let pruned = items.iter().filter(|item| item.proof.pruned).count();
-    let open = study.findings.iter().filter(|it| it.severity != Severity::Note).count();
-    let all = [
-        ("entries", items.len()),
-        ("actions", study.actions.len()),
-        ("approvals", study.approvals.len()),
-        ("warnings", open),
-        ("pruned", pruned),
-    ];
-    writeln!(out, "<ul class=\"counts\">")?;
-    for (name, count) in all.into_iter().filter(|(name, count)| *count > 0 || *name != "pruned") {
-        writeln!(out, "<li><b>{count}</b>{name}</li>")?;
-    }
-    writeln!(out, "</ul>")
-}
-
-fn findings(out: &mut String, study: &Study) -> fmt::Result {
-    if study.findings.is_empty() {
-        return Ok(());
-    }
-    writeln!(out, "<h2>What does not fit together</h2>")?;
-    for finding in &study.findings {
-        let class = match finding.severity {
-            Severity::Critical => "bad",
-            Severity::Warning => "ask",
-            Severity::Note => "dim",
-        };
-        let entries: Vec<_> = finding.entries.iter().map(|it| it.sequence.to_string()).collect();
-        writeln!(
+/// An entry in the timeline.
+fn line_of(out: &mut String, entry: &Brief, record: Option<&Record>, body: &[u8]) -> fmt::Result {
+    let sequence = entry.sequence;
+    let Some(record) = record.filter(|_| entry.body.is_some()) else {
+        return writeln!(
             out,
-            "<div class=\"finding {class}\"><strong>{}</strong> <code>{}</code><p>{}</p>\
-             <p class=\"dim\">entries {}</p></div>",
-            finding.severity.as_str(),
-            finding.code.as_str(),
-            Text(&finding.message),
-            entries.join(", ")
-        )?;
-    }
-    if study.more_findings > 0 {
-        writeln!(out, "<p class=\"dim\">and {} more</p>", study.more_findings)?;
-    }
-    Ok(())
-}
-
-fn actions(out: &mut String, actions: &[Action]) -> fmt::Result {
-    let told: Vec<_> =
-        actions.iter().filter(|it| it.decision.is_some() || it.chain.len() > 1).collect();
-    if told.is_empty() {
-        return Ok(());
-    }
+            "<li id=\"entry-{sequence}\"><time>{}</time><span class=\"mark dim\">–</span><div><span \
+             class=\"dim\">{} {sequence}, received then. Leaf <code>{}</code> proves that it was there</span>\
+             </div></li>",
+            Text(&short_time(&format_ns(entry.leaf.received_ns))),
+            if entry.body.is_none() { "no longer kept: entry" } else { "cannot be shown: entry" },
+            hex(&entry.leaf_hash)
+        );
+    };
+    let line = line(record);
+    let time = short_time(record.doc.timestamp.as_deref().unwrap_or_default());
+    let loud = if line.is_loud { " loud" } else { "" };
     writeln!(
         out,
-        "<h2>What was decided</h2>\n<table>\n<thead><tr><th>Action</th><th>Decision and outcome</th>\
-         <th>Policy</th><th>Reason</th></tr></thead>\n<tbody>"
+        "<li id=\"entry-{sequence}\"><time>{}</time><span class=\"mark {}\">{}</span><div>\
+         <span class=\"{}{loud}\">{}</span> {} <span class=\"dim\">{}</span>",
+        Text(&time),
+        line.class,
+        line.mark,
+        line.class,
+        Short(&line.headline),
+        Short(&line.subject),
+        Short(&line.who),
     )?;
-    for action in told {
-        let names = [&action.action, &action.tool, &action.action_key, &action.step_id];
-        let name = names.into_iter().flatten().next().map_or("", String::as_str);
-        write!(out, "<tr><td>{}</td><td class=\"chain\">", Text(name))?;
-        for step in &action.chain {
-            let by = step.resolved_by.as_ref().map(|by| format!(" by {by}")).unwrap_or_default();
-            let class = colour(&step.outcome);
-            write!(out, "<span class=\"{class}\">{}{}</span>", Text(&step.outcome), Text(&by))?;
-        }
-        let decided = action.decision.as_ref();
-        let policy = decided
-            .and_then(|it| it.policy_rule_id.clone().or_else(|| it.policy_ids.first().cloned()));
-        let reason = decided.and_then(|it| it.reason.clone());
-        let (policy, reason) = (policy.unwrap_or_default(), reason.unwrap_or_default());
-        writeln!(out, "</td><td>{}</td><td>{}</td></tr>", Text(&policy), Text(&reason))?;
+    if let Some(reason) = &record.doc.audit.decision.reason {
+        writeln!(out, "<p>{}</p>", Short(reason))?;
     }
-    writeln!(out, "</tbody>\n</table>")
-}
-
-/// The class of a word of the vocabulary of decisions, approvals and results.
-pub(super) fn colour(word: &str) -> &'static str {
-    match word {
-        "allow" | "allow_with_constraints" | "approved" | "success" => "good",
-        "block" | "quarantine" | "rejected" | "expired" | "invalidated" | "failure" | "error" => {
-            "bad"
-        }
-        "require_approval" | "pending" | "redact" | "throttle" | "warn" => "ask",
-        _ => "",
-    }
-}
-
-fn approvals(out: &mut String, approvals: &[Approval]) -> fmt::Result {
-    if approvals.is_empty() {
-        return Ok(());
-    }
-    writeln!(
-        out,
-        "<h2>Who was asked, and who answered</h2>\n<table>\n<thead><tr><th>What</th><th>Status</th>\
-         <th>Asked</th><th>Answered</th><th>Words</th></tr></thead>\n<tbody>"
-    )?;
-    for approval in approvals {
-        let text = |value: &Option<String>| value.clone().unwrap_or_default();
-        let what = approval.action.clone().or_else(|| approval.action_key.clone());
-        let time = |value: &Option<String>| short_time(value.as_deref().unwrap_or_default());
-        let asked = [text(&approval.requested_by), time(&approval.requested_at)].join(" ");
-        let answered = [text(&approval.resolved_by), time(&approval.resolved_at)].join(" ");
-        let status = approval.approval_status.as_str();
-        writeln!(
-            out,
-            "<tr><td>{}</td><td class=\"{}\">{status}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
-            Text(&what.unwrap_or_default()),
-            colour(status),
-            Text(asked.trim()),
-            Text(answered.trim()),
-            Text(&text(&approval.resolved_comment)),
-        )?;
-    }
-    writeln!(out, "</tbody>\n</table>")
-}
-
-fn timeline(out: &mut String, documents: &[(Record, &Item)]) -> fmt::Result {
-    writeln!(
-        out,
-        "<h2>What happened</h2>\n<p class=\"dim\">Times are UTC.</p>\n<ol class=\"timeline\">"
-    )?;
-    for (record, item) in documents {
-        let line = line(record);
-        let sequence = item.proof.sequence;
-        let time = short_time(record.doc.timestamp.as_deref().unwrap_or_default());
-        let loud = if line.is_loud { " loud" } else { "" };
-        writeln!(
-            out,
-            "<li id=\"entry-{sequence}\"><time>{}</time><span class=\"mark {}\">{}</span><div>\
-             <span class=\"{}{loud}\">{}</span> {} <span class=\"dim\">{}</span>",
-            Text(&time),
-            line.class,
-            line.mark,
-            line.class,
-            Text(&line.headline),
-            Text(&line.subject),
-            Text(&line.who),
-        )?;
-        if let Some(reason) = &record.doc.audit.decision.reason {
-            writeln!(out, "<p>{}</p>", Text(reason))?;
-        }
-        entry(out, item)?;
-        writeln!(out, "</div></li>")?;
-    }
-    writeln!(out, "</ol>")
+    folded(out, entry, body)?;
+    writeln!(out, "</div></li>")
 }
 
 /// A time as a person reads it: to the millisecond; the entry has all of it.
-fn short_time(time: &str) -> String {
+pub(super) fn short_time(time: &str) -> String {
     match (time.get(..10), time.get(11..23), time.get(23..)) {
         (Some(day), Some(clock), Some(rest)) if rest.ends_with('Z') => format!("{day} {clock}"),
         _ => time.to_owned(),
@@ -301,16 +287,8 @@ fn short_time(time: &str) -> String {
 }
 
 /// The entry itself, folded away.
-fn entry(out: &mut String, item: &Item) -> fmt::Result {
-    let sequence = item.proof.sequence;
-    let Some(body) = &item.body else {
-        return writeln!(
-            out,
-            "<p class=\"dim\">entry {sequence}: the bundle has no body of it; it says that it was pruned. Leaf \
-             <code>{}</code> proves that it was there</p>",
-            Text(&item.proof.leaf_hash)
-        );
-    };
+fn folded(out: &mut String, entry: &Brief, body: &[u8]) -> fmt::Result {
+    let sequence = entry.sequence;
     let shown = String::from_utf8_lossy(body.get(..MAX_SHOWN_BYTES).unwrap_or(body));
     let name = entry_name(sequence);
     let rest = if body.len() > MAX_SHOWN_BYTES { " … (the rest is in that file)" } else { "" };
@@ -318,7 +296,7 @@ fn entry(out: &mut String, item: &Item) -> fmt::Result {
         out,
         "<details><summary>entry {sequence}, <code>{name}</code></summary><p class=\"dim\">leaf \
          <code>{}</code></p><pre>{}{rest}</pre></details>",
-        Text(&item.proof.leaf_hash),
+        hex(&entry.leaf_hash),
         Text(&shown)
     )
 }

@@ -84,6 +84,8 @@ codes! {
     BadSignature = "bad_signature", Compromised;
     /// No signed checkpoint covers it, so somebody who wrote it anew would not be found.
     Unsigned = "unsigned", Partial;
+    /// Fewer witnesses signed it than were asked for.
+    Unwitnessed = "unwitnessed", Compromised;
     /// There is less than a checkpoint says that there was.
     Rollback = "rollback", Compromised;
     /// Two different trees were signed for one log.

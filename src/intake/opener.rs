@@ -2,8 +2,11 @@
 
 use crate::access::Tenant;
 use crate::entry::PayloadKind;
-use crate::ledger::EntryRef;
-use crate::protect::{Commitment, Keys, SealError, SealedBytesError, Taken, payload_kind};
+use crate::ledger::{EntryRef, SealedState};
+use crate::protect::{
+    Commitment, Keys, ORIGINALS_KIND, SealError, SealedBytesError, Taken, originals_value,
+    payload_kind,
+};
 use std::fmt::Write as _;
 
 /// A payload of mode `full`, as it was sent.
@@ -20,7 +23,8 @@ pub struct OpenedPayload {
     pub redacted: Option<String>,
     /// HMAC-SHA256 of the original under the tenant's key: what the body has in its place.
     pub keyed_hash: [u8; 32],
-    /// Salt of its commitment: with the keyed hash it proves the commitment in the leaf.
+    /// Its salt: HMAC-SHA256 with it of the original is its mark in the list that the leaf commits to
+    /// ([`OriginalsList`](crate::protect::OriginalsList)). `None` in entries of before there was one.
     pub salt: Option<[u8; 32]>,
     /// Whether the ledger proves that this is what was sent: by a commitment in the leaf, or by
     /// the keyed hash in the body.
@@ -67,33 +71,41 @@ impl Opener {
         if entry.pruned {
             return Err(SealError::Pruned);
         }
-        if entry.sealed.is_empty() {
-            return Ok(Vec::new());
+        let state = entry.sealed_state();
+        match state {
+            SealedState::Absent => return Ok(Vec::new()),
+            SealedState::Missing => return Err(SealError::TakenOut),
+            SealedState::Bound | SealedState::Unbound | SealedState::Changed => {}
         }
         let tenant = Tenant::new(entry.tenant).map_err(|_| SealedBytesError::Forged)?;
         let keys = self.0.tenant(&tenant);
         let texts = self.0.subjects().open(entry.sealed, &entry.id.0, &entry.tenant_pseudonym)?;
-        // The salt that payloads share belongs to no text.
-        let texts = texts
-            .into_iter()
-            .filter(|text| payload_kind(text.kind).is_some() || !text.original.is_empty());
-        texts
-            .map(|text| {
-                let keyed_hash = keys.payload_hash(text.original.as_bytes());
-                compare(entry, text, keyed_hash)
-            })
-            .collect()
+        let stated = entry.commitments.iter().find(|it| it.kind == ORIGINALS_KIND);
+        if stated.is_some_and(|stated| originals_value(&texts) != Some(stated.value)) {
+            return Err(SealError::NotCommitted { place: "this entry".to_owned() });
+        }
+        if state == SealedState::Changed {
+            return Err(SealedBytesError::Forged.into());
+        }
+        let opened = texts.into_iter().filter(Taken::is_original).map(|text| {
+            let keyed_hash = keys.payload_hash(text.original.as_bytes());
+            compare(entry, text, keyed_hash, stated.is_some())
+        });
+        opened.collect()
     }
 }
 
-/// A text with what the ledger says of it.
+/// A text with what the ledger says of it; `listed` when the leaf was found to commit to it.
 fn compare(
     entry: &EntryRef<'_>,
     text: Taken,
     keyed_hash: [u8; 32],
+    listed: bool,
 ) -> Result<OpenedPayload, SealError> {
     let Taken { kind, place, original, redacted, salt } = text;
-    let proven = if let Some(salt) = salt {
+    let proven = if listed {
+        true
+    } else if let Some(salt) = salt {
         let value = Commitment::value_of(&salt, &keyed_hash);
         entry.commitments.iter().any(|it| it.kind == kind && it.value == value)
     } else {

@@ -1,6 +1,7 @@
 //! Entries on their way to the writer, laid out as frames by the request's own task.
 
 use super::frame::{self, MAX_BODY_BYTES, MAX_COMMITMENTS, MAX_SEALED_BYTES, MAX_TENANT_BYTES};
+use super::sealed::SEALED_KIND;
 use super::types::NewEntry;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
@@ -32,11 +33,17 @@ pub enum BatchError {
         bytes: usize,
     },
     /// There are too many commitments.
-    #[error("an entry has at most {MAX_COMMITMENTS} commitments, this one has {count}")]
+    #[error(
+        "an entry has at most {MAX_COMMITMENTS} commitments, the one to its sealed bytes included; this one \
+         has {count}"
+    )]
     Commitments {
         /// Their number.
         count: usize,
     },
+    /// A commitment is of the kind that the ledger keeps for its own.
+    #[error("commitments of the kind {SEALED_KIND} are the ledger's own: give yours another kind")]
+    ReservedKind,
     /// The batch is full: append it and start another.
     #[error("the batch has no room for another {bytes} bytes: append it and start another")]
     Full {
@@ -112,8 +119,12 @@ impl Batch {
         if entry.tenant.is_empty() || entry.tenant.len() > MAX_TENANT_BYTES {
             return Err(BatchError::Tenant { bytes: entry.tenant.len() });
         }
-        if entry.commitments.len() > MAX_COMMITMENTS {
-            return Err(BatchError::Commitments { count: entry.commitments.len() });
+        let count = frame::commitments_of(entry);
+        if count > MAX_COMMITMENTS {
+            return Err(BatchError::Commitments { count });
+        }
+        if entry.commitments.iter().any(|it| it.kind == SEALED_KIND) {
+            return Err(BatchError::ReservedKind);
         }
         let frame = frame::length_of(entry);
         if self.bytes.len().saturating_add(frame) > MAX_BATCH_BYTES {
@@ -188,6 +199,7 @@ impl Spares {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ledger::Commitment;
     use crate::ledger::tests::entry;
 
     #[test]
@@ -205,6 +217,13 @@ mod tests {
             let refused = batch.push(&NewEntry { tenant, ..entry(2, b"x") });
             assert_eq!(refused, Err(BatchError::Tenant { bytes: tenant.len() }));
         }
+        let commitment = Commitment { kind: 1, value: [1; 32], salt: [2; 32] };
+        let most = vec![commitment; MAX_COMMITMENTS];
+        let refused = batch.push(&NewEntry { commitments: &most, sealed: b"s", ..entry(2, b"x") });
+        assert_eq!(refused, Err(BatchError::Commitments { count: MAX_COMMITMENTS + 1 }));
+        let own = [Commitment { kind: SEALED_KIND, ..commitment }];
+        let refused = batch.push(&NewEntry { commitments: &own, ..entry(2, b"x") });
+        assert_eq!(refused, Err(BatchError::ReservedKind));
         assert_eq!((batch.len(), batch.bytes()), (1, bytes));
     }
 

@@ -45,6 +45,12 @@ pub enum Mismatch {
     /// The body was changed after it was hashed.
     #[error("the body hash is not that of the body")]
     Body,
+    /// The sealed bytes were changed after they were hashed.
+    #[error("the sealed bytes are not those that the leaf commits to")]
+    Sealed,
+    /// The sealed bytes were taken out, and the entry was not pruned.
+    #[error("the sealed bytes that the leaf commits to are not there")]
+    SealedMissing,
     /// The tree has another size or root than the group's trailer says.
     #[error(
         "the trailer of the group has another tree ({stated:?}) than its entries make ({computed:?})"

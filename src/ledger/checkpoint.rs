@@ -211,6 +211,16 @@ impl SignedCheckpoint {
         }
     }
 
+    /// Those of these keys whose signature under it holds. Says nothing of whether its log signed it.
+    pub fn signed_by(&self, keys: &[VerifierKey]) -> Vec<Signer> {
+        let Ok((text, signatures)) = take_apart(&self.note) else { return Vec::new() };
+        let holds = |key: &VerifierKey| {
+            let named = |s: &&Signature| s.name() == key.name() && s.id() == key.id();
+            signatures.iter().filter(named).find_map(|signature| check(key, text, signature).ok())
+        };
+        keys.iter().filter_map(holds).collect()
+    }
+
     /// The same checkpoint with more signature lines, as a witness answers them. Lines of keys
     /// that are not among `keys` are left out, and so are those that it has.
     ///
@@ -408,6 +418,8 @@ mod tests {
         let cosigned = signed.with_cosignatures(&line, &known).unwrap();
         assert_eq!(cosigned.with_cosignatures(&line, &known).unwrap(), cosigned, "once");
         let all = [key.verifier().clone(), witness.verifier().clone()];
+        assert_eq!(cosigned.signed_by(&known).len(), 1);
+        assert_eq!(signed.signed_by(&known), []);
         let signers = cosigned.verify(&all).unwrap();
         assert_eq!(signers[1].time, Some(1_679_315_147));
         assert!(matches!(cosigned.verify(&known), Err(CheckpointError::UnknownKey { .. })));

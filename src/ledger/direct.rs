@@ -1,4 +1,4 @@
-//! Writes that go to the disk past the system's memory.
+//! Writes and reads that go past the system's memory.
 //!
 //! Under load a group is a megabyte. Copied into the system's pages it costs as much as hashing it:
 //! each page is fresh memory, is filled, written and given back. So whole blocks go to the disk
@@ -11,11 +11,13 @@
 //!                        █ whole blocks, new, beyond the end of the file: past the memory
 //! ```
 //!
-//! No block is written both ways, so nobody who reads the file can find an old page of it.
+//! No block is written both ways, so nobody who reads the file can find an old page of it. A consumer
+//! that is behind reads the same way: what it reads once costs no pages.
 
 use rustix::io::Errno;
 use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice};
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -39,18 +41,9 @@ pub(super) struct Direct {
 
 impl Direct {
     /// Opens the file; `None` where it cannot be written like that.
-    #[cfg(target_os = "linux")]
     pub(super) fn open(path: &Path) -> Option<Self> {
-        use std::os::unix::fs::OpenOptionsExt as _;
-        let flags = rustix::fs::OFlags::DIRECT.bits().cast_signed();
-        let file = OpenOptions::new().write(true).custom_flags(flags).open(path).ok()?;
+        let file = open(OpenOptions::new().write(true), path)?;
         Some(Self { file, memory: Vec::new() })
-    }
-
-    /// Opens the file; `None` where it cannot be written like that.
-    #[cfg(not(target_os = "linux"))]
-    pub(super) fn open(_: &Path) -> Option<Self> {
-        None
     }
 
     /// Writes the parts one after the other at `offset`, the end of the file; what is not whole
@@ -112,6 +105,71 @@ impl Direct {
         }
         Ok(())
     }
+}
+
+#[cfg(target_os = "linux")]
+fn open(options: &mut OpenOptions, path: &Path) -> Option<File> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    options.custom_flags(rustix::fs::OFlags::DIRECT.bits().cast_signed()).open(path).ok()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn open(_: &mut OpenOptions, _: &Path) -> Option<File> {
+    None
+}
+
+/// A file that is open a second time, to be read like that.
+#[derive(Debug)]
+pub(super) struct DirectReads(File);
+
+impl DirectReads {
+    /// Opens what is open as `cached` again; `None` where it cannot be read like that, or another
+    /// file has got its name.
+    pub(super) fn open(path: &Path, cached: &File) -> Option<Self> {
+        use std::os::unix::fs::MetadataExt as _;
+        let file = open(OpenOptions::new().read(true), path)?;
+        let (this, that) = (file.metadata().ok()?, cached.metadata().ok()?);
+        ((this.dev(), this.ino()) == (that.dev(), that.ino())).then_some(Self(file))
+    }
+
+    /// Reads up to `length` bytes at `offset` into `memory`, whatever blocks they are in; gives where
+    /// in it they are.
+    ///
+    /// # Errors
+    /// Those of the disk, and of a file that cannot be read like that after all.
+    pub(super) fn read(
+        &self,
+        memory: &mut Vec<u8>,
+        offset: u64,
+        length: usize,
+    ) -> io::Result<Range<usize>> {
+        let before = usize::try_from(offset.checked_rem(BLOCK as u64).unwrap_or(0)).unwrap_or(0);
+        let start = offset.saturating_sub(before as u64);
+        let blocks = before.saturating_add(length).div_ceil(BLOCK).saturating_mul(BLOCK);
+        memory.resize(blocks.saturating_add(BLOCK), 0);
+        let at = memory.as_ptr().align_offset(BLOCK);
+        let into = memory.get_mut(at..).and_then(|rest| rest.get_mut(..blocks));
+        let read = read_blocks(&self.0, into.unwrap_or_default(), start)?;
+        let found = at.saturating_add(before);
+        Ok(found..found.saturating_add(read.saturating_sub(before).min(length)))
+    }
+}
+
+fn read_blocks(file: &File, into: &mut [u8], offset: u64) -> io::Result<usize> {
+    let mut done = 0_usize;
+    while let Some(rest) = into.get_mut(done..).filter(|rest| !rest.is_empty()) {
+        match file.read_at(rest, offset.saturating_add(done as u64)) {
+            Ok(0) => break,
+            Ok(n) => done = done.saturating_add(n),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+        // The file ends in a block, and there is no going on from within one.
+        if done.checked_rem(BLOCK) != Some(0) {
+            break;
+        }
+    }
+    Ok(done)
 }
 
 /// Why nothing, or not everything, was written.

@@ -5,14 +5,15 @@
 //! and seals it with the head's checksum. This file knows bytes, not history: whether a frame
 //! should be where it is, is for [`chain`](super::chain) to say.
 //!
-//! Sealed bytes are outside of the leaf: what they stand for is bound by commitments. So they and
-//! the body can go, and the entry still proves what it proved: [`prune`].
+//! Body and sealed bytes are outside of the leaf, which has a hash of each ([`sealed`](super::sealed)).
+//! So they can go, and the entry still proves what it proved: [`prune`].
 
 use super::bytes::{crc32c, field, put, u16_at, u32_at, u64_at};
 use super::leaf::Leaf;
 use super::types::{
     COMMITMENT_LEN, Commitments, EntryId, EntryRef, Hash, NewEntry, SALT, TreeHead,
 };
+use super::{merkle, sealed};
 use sha2::{Digest, Sha256};
 
 /// First bytes of each frame. No UTF-8 text contains 0xF7 or 0xFE, so no JSON body can look like
@@ -72,7 +73,7 @@ pub const MAX_BODY_BYTES: usize = 16 * 1024 * 1024;
 /// Longest tenant name.
 pub const MAX_TENANT_BYTES: usize = 64;
 
-/// Most commitments of an entry: their number is one byte.
+/// Most commitments of an entry: their number is one byte. The ledger's own to sealed bytes counts.
 pub const MAX_COMMITMENTS: usize = 255;
 
 /// Most sealed bytes of an entry: room for the originals of a body of [`MAX_BODY_BYTES`].
@@ -179,7 +180,9 @@ pub(super) fn lay_out(entry: &NewEntry<'_>, out: &mut Vec<u8>) {
     put(&mut fixed, KEY, &entry.source_key.unwrap_or_default());
     put(&mut fixed, RECEIVED, &entry.received_ns.to_le_bytes());
     put(&mut fixed, MAPPING, &entry.mapping_version);
-    let counts = [entry.retention_class, byte(entry.tenant.len()), byte(entry.commitments.len())];
+    let sealed = sealed::commitment(entry.sealed);
+    let commitments = byte(commitments_of(entry));
+    let counts = [entry.retention_class, byte(entry.tenant.len()), commitments];
     put(&mut fixed, CLASS, &counts);
     put(&mut fixed, SEALED_LEN, &short(entry.sealed.len()).to_le_bytes());
 
@@ -187,7 +190,7 @@ pub(super) fn lay_out(entry: &NewEntry<'_>, out: &mut Vec<u8>) {
     let start = out.len();
     out.extend_from_slice(&fixed);
     out.extend_from_slice(entry.tenant.as_bytes());
-    for commitment in entry.commitments {
+    for commitment in entry.commitments.iter().chain(&sealed) {
         out.push(commitment.kind);
         out.extend_from_slice(&commitment.value);
         out.extend_from_slice(&commitment.salt);
@@ -199,9 +202,14 @@ pub(super) fn lay_out(entry: &NewEntry<'_>, out: &mut Vec<u8>) {
     put(out, start.saturating_add(BODY_CRC), &crc.to_le_bytes());
 }
 
+/// Commitments that an entry will have: those that it was given, and the one to its sealed bytes.
+pub(super) fn commitments_of(entry: &NewEntry<'_>) -> usize {
+    entry.commitments.len().saturating_add(usize::from(!entry.sealed.is_empty()))
+}
+
 /// Bytes that an entry's frame will have.
 pub(super) fn length_of(entry: &NewEntry<'_>) -> usize {
-    let commitments = entry.commitments.len().saturating_mul(COMMITMENT_LEN);
+    let commitments = commitments_of(entry).saturating_mul(COMMITMENT_LEN);
     let head = FIXED_LEN.saturating_add(entry.tenant.len()).saturating_add(commitments);
     head.saturating_add(entry.sealed.len()).saturating_add(entry.body.len())
 }
@@ -235,12 +243,14 @@ fn has_key(frame: &[u8]) -> Option<bool> {
     Some(u16_at(frame, FLAGS)? & SOURCE_KEY != 0)
 }
 
-/// Gives a frame its place: the writer's part. Returns the leaf's hash.
+/// Gives a frame its place: the writer's part. Appends the leaf's record to `record`; returns its
+/// hash.
 pub(super) fn place(
     frame: &mut [u8],
     sequence: u64,
     tenant_sequence: u64,
     conflict: bool,
+    record: &mut Vec<u8>,
 ) -> Option<Hash> {
     if conflict {
         let flags = u16_at(frame, FLAGS)? | CONFLICT;
@@ -249,7 +259,9 @@ pub(super) fn place(
     put(frame, SEQUENCE, &sequence.to_le_bytes());
     put(frame, TENANT_SEQUENCE, &tenant_sequence.to_le_bytes());
     let head = Head::read(frame).ok()?;
-    let hash = head.leaf(frame)?.hash();
+    let start = record.len();
+    head.leaf(frame)?.write(record);
+    let hash = merkle::leaf_hash(record.get(start..)?);
     put(frame, LEAF_HASH, &hash);
     close_head(frame, head.len);
     Some(hash)

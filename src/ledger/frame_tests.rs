@@ -1,4 +1,5 @@
 use super::*;
+use crate::ledger::sealed::{SEALED_KIND, SealedState};
 use crate::ledger::types::Commitment;
 use proptest::prelude::*;
 
@@ -14,7 +15,7 @@ struct Given {
 }
 
 fn given() -> impl Strategy<Value = Given> {
-    let commitment = (any::<u8>(), any::<[u8; 32]>(), any::<[u8; 32]>())
+    let commitment = (0..SEALED_KIND, any::<[u8; 32]>(), any::<[u8; 32]>())
         .prop_map(|(kind, value, salt)| Commitment { kind, value, salt });
     (
         any::<[u8; 16]>(),
@@ -54,7 +55,7 @@ impl Given {
         lay_out(&entry, &mut bytes);
         assert_eq!(bytes.len(), length_of(&entry));
         let (sequence, tenant_sequence, conflict) = self.place;
-        place(&mut bytes, sequence, tenant_sequence, conflict).expect("laid out");
+        place(&mut bytes, sequence, tenant_sequence, conflict, &mut Vec::new()).expect("laid out");
         bytes
     }
 }
@@ -76,7 +77,11 @@ proptest! {
         prop_assert_eq!((entry.id.0, entry.tenant), (given.id, given.tenant.as_str()));
         prop_assert_eq!(entry.source_key, given.source_key);
         let commitments: Vec<_> = entry.commitments.iter().collect();
-        prop_assert_eq!(commitments, given.commitments);
+        let own = sealed::commitment(&given.sealed);
+        let expected: Vec<_> = given.commitments.iter().copied().chain(own).collect();
+        prop_assert_eq!(commitments, expected);
+        let bound = if given.sealed.is_empty() { SealedState::Absent } else { SealedState::Bound };
+        prop_assert_eq!(entry.sealed_state(), bound);
         prop_assert_eq!((entry.sealed, entry.body), (&given.sealed[..], &given.body[..]));
         prop_assert_eq!(entry.body_hash, Hash::from(Sha256::digest(&given.body)));
         let place = (entry.sequence, entry.tenant_sequence, entry.conflict);
@@ -99,6 +104,7 @@ proptest! {
         else { panic!("a seal") };
         prop_assert_eq!(before.len(), bytes.len());
         prop_assert_eq!(old.leaf_record(), new.leaf_record());
+        prop_assert_eq!(new.sealed_state(), SealedState::Absent);
         prop_assert!(new.pruned && new.body.is_empty() && new.sealed.is_empty());
         prop_assert!(new.commitments.iter().all(|commitment| commitment.salt == [0; 32]));
         let same = EntryRef { pruned: true, sealed: b"", body: b"", commitments: new.commitments, ..old };

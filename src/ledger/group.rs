@@ -4,6 +4,7 @@ use super::batch::{Batch, Spares};
 use super::chain::Chain;
 use super::error::AppendError;
 use super::frame::{self, SEAL_LEN, Seal};
+use super::leaves::Leaves;
 use super::queue::{Answer, Job};
 use super::sidecar::Record;
 use super::status::Counters;
@@ -23,6 +24,7 @@ pub(super) struct Group {
     seal: [u8; SEAL_LEN],
     /// Key of each new entry and where its frame starts in the group.
     records: Vec<Record>,
+    leaves: Leaves,
     answers: Vec<(oneshot::Sender<Answer>, Receipt)>,
     duplicates: u64,
     conflicts: u64,
@@ -37,6 +39,7 @@ pub(super) fn assemble(jobs: Vec<Job>, chain: &mut Chain, window: &mut Window) -
         length: 0,
         seal: [0; SEAL_LEN],
         records: Vec::new(),
+        leaves: Leaves::with_capacity(jobs.iter().map(|job| job.batch.len()).sum()),
         answers: Vec::with_capacity(jobs.len()),
         duplicates: 0,
         conflicts: 0,
@@ -73,7 +76,9 @@ impl Group {
         };
         let sequence = chain.next();
         let tenant_sequence = chain.next_of(&peek.pseudonym);
-        let leaf = frame::place(frame, sequence, tenant_sequence, conflict)?;
+        let leaf = self.leaves.push(sequence, |record| {
+            frame::place(frame, sequence, tenant_sequence, conflict, record)
+        })?;
         chain.push(peek.pseudonym, leaf);
         let key = Key { id: peek.id, source, leaf };
         window.stage(key);
@@ -115,6 +120,11 @@ impl Group {
         self.records
             .iter()
             .map(move |record| Record { offset: record.offset.saturating_add(start), ..*record })
+    }
+
+    /// Gives the leaves away.
+    pub(super) fn take_leaves(&mut self) -> Leaves {
+        std::mem::take(&mut self.leaves)
     }
 
     /// Adds what the group is to the counters.

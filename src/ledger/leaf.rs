@@ -8,7 +8,9 @@
 //! ```
 //!
 //! Integers are little-endian; bit 0 of the flags is the conflict mark. Body, tenant name, salts
-//! and source key are not in it: the record may be shown to people who may not see those.
+//! and source key are not in it: the record may be shown to people who may not see those. The last
+//! commitment of an entry with sealed bytes is to these ([`sealed`](super::sealed)); the meaning of all
+//! others belongs to who made them (docs/log.md lists them).
 
 use super::bytes::{field, put, u64_at};
 use super::merkle;
@@ -113,7 +115,7 @@ pub struct LeafRecord {
     pub conflict: bool,
     /// SHA-256 of the body.
     pub body_hash: Hash,
-    /// Kind and value of each commitment.
+    /// Kind and value of each commitment; [`SEALED_KIND`](super::SEALED_KIND) is the ledger's own.
     pub commitments: Vec<(u8, Hash)>,
 }
 

@@ -11,6 +11,8 @@
 //! | `window.rs` | duplicates and conflicts among the last entries |
 //! | `recover.rs`, `survey.rs` | opening: what is there, what is torn, where to go on |
 //! | `frame.rs`, `leaf.rs`, `segment.rs`, `sidecar.rs` | the bytes on disk |
+//! | `leaves.rs` | the leaves written last, in memory |
+//! | `sealed.rs` | what the leaf says of sealed bytes |
 //! | `merkle.rs`, `chain.rs` | the tree, and what follows from the entries before |
 //! | `proof.rs` | proofs that an entry is in a tree, and that a tree continues another |
 //! | `checkpoint.rs`, `note.rs` | what the log signs and with which keys |
@@ -72,7 +74,8 @@
 //!
 //! Flags: bit 0 the conflict mark (`w`), bit 1 whether there is a source key, bit 2 that the
 //! entry was pruned: sealed bytes, body and salts are zeros, and the rest is as it was written. The
-//! sealed bytes belong to whoever made them; the ledger looks at none of them.
+//! sealed bytes belong to whoever made them; the ledger looks at none of them, and the last of an entry's
+//! commitments is its own, to these bytes: `sealed.rs`.
 //!
 //! # The tree
 //!
@@ -91,6 +94,7 @@ mod frame;
 mod group;
 mod handle;
 mod leaf;
+mod leaves;
 pub mod merkle;
 mod note;
 mod options;
@@ -104,6 +108,7 @@ mod repair;
 mod reserve;
 mod retention;
 mod rewrite;
+mod sealed;
 mod segment;
 mod sidecar;
 mod signed;
@@ -131,6 +136,7 @@ pub(crate) use files::place;
 pub use frame::{FrameError, MAX_BODY_BYTES, MAX_COMMITMENTS, MAX_SEALED_BYTES, MAX_TENANT_BYTES};
 pub use handle::Ledger;
 pub use leaf::{LEAF_VERSION, LeafRecord};
+pub use leaves::Leaves;
 #[cfg(test)]
 pub(crate) use note::TestWitness;
 pub use options::Options;
@@ -141,6 +147,7 @@ pub use recover::{Recovery, Torn};
 pub use repair::{Repair, RepairPlan, Shortened};
 pub use retention::{Due, Expiry};
 pub use rewrite::{GoOn, RewriteError, Rewritten, Upkeep};
+pub use sealed::{SEALED_KIND, SealedState};
 pub use segment::{FORMAT_VERSION, HeaderError};
 pub(crate) use signed::origin_of;
 pub use status::{Counters, Status};

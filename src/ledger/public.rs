@@ -123,7 +123,11 @@ impl PublicLog {
     /// # Errors
     /// [`PublicLogError`] when there is one that cannot be read.
     pub fn checkpoint(&self) -> Result<Option<SignedCheckpoint>, PublicLogError> {
-        let path = self.dir.join(CHECKPOINT_FILE);
+        self.note(CHECKPOINT_FILE)
+    }
+
+    fn note(&self, name: &str) -> Result<Option<SignedCheckpoint>, PublicLogError> {
+        let path = self.dir.join(name);
         let Some(note) = read(&path, MAX_TEXT_BYTES)? else { return Ok(None) };
         let parsed = SignedCheckpoint::parse(&note);
         parsed.map(Some).map_err(|source| PublicLogError::Checkpoint { path, source })
@@ -138,32 +142,21 @@ impl PublicLog {
         self.put(CHECKPOINT_FILE, &signed.note)
     }
 
-    /// Keeps what a witness signed: with the last checkpoint while it is the same, and else as the
-    /// last one that a witness signed.
+    /// The last checkpoint with signatures of witnesses, signatures not checked; `None` when no
+    /// witness signed one.
     ///
     /// # Errors
-    /// [`PublicLogError`]; what was published stays.
-    pub fn cosign(
-        &self,
-        of: &SignedCheckpoint,
-        lines: &str,
-        key: &VerifierKey,
-    ) -> Result<(), PublicLogError> {
-        let keys = std::slice::from_ref(key);
-        let with = |base: &SignedCheckpoint, path: PathBuf| {
-            let with = base.with_cosignatures(lines, keys);
-            with.map_err(|source| PublicLogError::Checkpoint { path, source })
-        };
-        let same = |other: &SignedCheckpoint| other.checkpoint == of.checkpoint;
-        if let Some(last) = self.checkpoint()?.filter(same) {
-            self.publish(&with(&last, self.dir.join(CHECKPOINT_FILE))?)?;
-        }
-        let path = self.dir.join(COSIGNED_FILE);
-        // One that cannot be read is replaced: it is a copy.
-        let before = read(&path, MAX_TEXT_BYTES)?;
-        let before = before.and_then(|note| SignedCheckpoint::parse(&note).ok()).filter(same);
-        let cosigned = with(before.as_ref().unwrap_or(of), path)?;
-        self.put(COSIGNED_FILE, &cosigned.note)
+    /// [`PublicLogError`] when there is one that cannot be read.
+    pub fn cosigned(&self) -> Result<Option<SignedCheckpoint>, PublicLogError> {
+        self.note(COSIGNED_FILE)
+    }
+
+    /// Keeps a checkpoint that witnesses signed.
+    ///
+    /// # Errors
+    /// [`PublicLogError::Write`]; whether it is there is uncertain then.
+    pub fn publish_cosigned(&self, signed: &SignedCheckpoint) -> Result<(), PublicLogError> {
+        self.put(COSIGNED_FILE, &signed.note)
     }
 
     /// Lists the verifier keys, the newest last.

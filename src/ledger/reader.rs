@@ -2,12 +2,14 @@
 
 use super::bytes::to_usize;
 use super::frame::{self, Frame, FrameError};
+use super::leaves::Leaves;
 use super::segment::HEADER_LEN;
 use super::source::Source;
 use super::types::{EntryRef, StoredEntry, TreeHead};
 use super::view::{Segment, View};
 use super::{OpenError, ReadError, survey};
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -102,6 +104,12 @@ impl Reader {
         self.view.get(sequence)
     }
 
+    /// The leaves of the group that has the entry `from`, when they are still in memory. For the
+    /// one who follows the log: they are given once.
+    pub fn take_leaves(&self, from: u64) -> Option<Leaves> {
+        self.view.recent_leaves.take(from)
+    }
+
     /// Reads all entries from `from` on, in order.
     pub fn scan(&self, from: u64) -> Scan {
         Scan { view: self.view.clone(), next: from, place: None, spare: Vec::new(), once: false }
@@ -152,8 +160,7 @@ impl Scan {
                 _ => self.find()?,
             };
             let spare = std::mem::take(&mut self.spare);
-            let read = if self.once { Source::read_once } else { Source::read_up_to };
-            let chunk = place.read(self.next, watermark, max_bytes, spare, read)?;
+            let chunk = place.read(self.next, watermark, max_bytes, spare, self.once)?;
             self.next = self.next.saturating_add(chunk.starts.len() as u64);
             self.place = Some(place);
             if !chunk.is_empty() {
@@ -195,22 +202,26 @@ impl Place {
         limit: u64,
         max_bytes: usize,
         mut bytes: Vec<u8>,
-        read: fn(&Source, &mut [u8], u64) -> io::Result<usize>,
+        once: bool,
     ) -> Result<Chunk, ReadError> {
         let most = to_usize(self.segment.end().saturating_sub(self.offset));
-        bytes.resize(max_bytes.max(frame::FIXED_LEN).min(most), 0);
+        let mut length = max_bytes.max(frame::FIXED_LEN).min(most);
         loop {
-            let n = read(&self.file, &mut bytes, self.offset);
-            let n = n.map_err(|error| self.segment.io(error))?;
-            bytes.truncate(n);
-            match split(&bytes, next, limit) {
+            let read = self.bring(&mut bytes, length, once);
+            let read = read.map_err(|error| self.segment.io(error))?;
+            let at = read.start;
+            let found = bytes.get(read).unwrap_or_default();
+            match split(found, next, limit) {
                 Ok((_, 0)) => return Err(self.segment.corrupt(self.offset, next)),
-                Ok((starts, used)) => {
+                Ok((mut starts, used)) => {
+                    for start in &mut starts {
+                        *start = start.saturating_add(at);
+                    }
                     self.offset = self.offset.saturating_add(used as u64);
                     return Ok(Chunk { bytes, starts, first: next });
                 }
-                Err(Stop::More(needed)) if needed > bytes.len() && needed <= most => {
-                    bytes.resize(needed, 0);
+                Err(Stop::More(needed)) if needed > found.len() && needed <= most => {
+                    length = needed;
                 }
                 Err(Stop::More(_)) => return Err(self.segment.corrupt(self.offset, next)),
                 Err(Stop::Bad { at, sequence }) => {
@@ -219,6 +230,17 @@ impl Place {
                 }
             }
         }
+    }
+}
+
+impl Place {
+    /// Brings up to `length` bytes into memory; gives where in it they are.
+    fn bring(&self, memory: &mut Vec<u8>, length: usize, once: bool) -> io::Result<Range<usize>> {
+        if once {
+            return self.file.read_once(memory, self.offset, length);
+        }
+        memory.resize(length, 0);
+        Ok(0..self.file.read_up_to(memory, self.offset)?)
     }
 }
 

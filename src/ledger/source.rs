@@ -5,19 +5,27 @@
 //! who puts a copy of a damaged segment back into its place is believed. The next packing of the
 //! segment replaces the other.
 
+use super::direct::DirectReads;
 use super::frame::{Frame, SEAL_LEN, Seal, decode};
 use super::packed::{Kept, Packed};
 use super::segment::{self, HEADER_LEN, Header, HeaderError, PACKED, SEGMENT, SIDECAR, path};
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 /// A segment, open for reading.
 #[derive(Debug)]
 pub(super) struct Source {
     bytes: Bytes,
     path: PathBuf,
+    /// A plain file for large reads, once there was one, if it can be read like that.
+    direct: OnceLock<Option<DirectReads>>,
 }
+
+/// Bytes from which a read past the system's memory is worth it: who asks for so many is behind.
+const LARGE_READ_BYTES: usize = 128 * 1024;
 
 #[derive(Debug)]
 enum Bytes {
@@ -32,7 +40,7 @@ impl Source {
     pub(super) fn open(dir: &Path, first: u64) -> io::Result<Self> {
         let plain = path(dir, first, SEGMENT);
         match File::open(&plain) {
-            Ok(file) => Ok(Self { bytes: Bytes::Plain(file), path: plain }),
+            Ok(file) => Ok(Self::new(Bytes::Plain(file), plain)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 Self::open_packed(path(dir, first, PACKED)).map_err(|packed| {
                     // Neither is there: the name that people look for is the plain one.
@@ -49,7 +57,11 @@ impl Source {
             Ok(packed) => Bytes::Packed(packed),
             Err(file) => Bytes::Broken(file),
         };
-        Ok(Self { bytes, path })
+        Ok(Self::new(bytes, path))
+    }
+
+    fn new(bytes: Bytes, path: PathBuf) -> Self {
+        Self { bytes, path, direct: OnceLock::new() }
     }
 
     /// The file.
@@ -92,12 +104,31 @@ impl Source {
         }
     }
 
-    /// The same for who reads everything once: see [`segment::read_once`].
-    pub(super) fn read_once(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        match &self.bytes {
-            Bytes::Plain(file) | Bytes::Broken(file) => segment::read_once(file, buffer, offset),
-            Bytes::Packed(packed) => packed.read(buffer, offset, true),
+    /// The same for who reads everything once, up to `length` bytes, into memory of which it takes
+    /// what it needs; gives where in it they are. Many bytes come past the system's memory, the
+    /// others through it ([`segment::read_once`]), where those that were written last still are.
+    pub(super) fn read_once(
+        &self,
+        memory: &mut Vec<u8>,
+        offset: u64,
+        length: usize,
+    ) -> io::Result<Range<usize>> {
+        let file = match &self.bytes {
+            Bytes::Plain(file) | Bytes::Broken(file) => file,
+            Bytes::Packed(packed) => {
+                memory.resize(length, 0);
+                return Ok(0..packed.read(memory, offset, true)?);
+            }
+        };
+        let direct = || self.direct.get_or_init(|| DirectReads::open(&self.path, file)).as_ref();
+        if length >= LARGE_READ_BYTES
+            && let Some(direct) = direct()
+            && let Ok(read) = direct.read(memory, offset, length)
+        {
+            return Ok(read);
         }
+        memory.resize(length, 0);
+        Ok(0..segment::read_once(file, memory, offset)?)
     }
 
     /// Reads the segment's header.
@@ -147,4 +178,45 @@ pub(super) fn list(dir: &Path) -> io::Result<Listing> {
 /// Length of a segment in bytes, unpacked; 0 when it cannot be read.
 pub(super) fn length(dir: &Path, first: u64) -> u64 {
     Source::open(dir, first).and_then(|source| source.length()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn a_large_read_gives_the_same_bytes_wherever_it_begins_and_ends(
+            size in 1_usize..600_000,
+            offset in 0_usize..600_000,
+            length in 1_usize..400_000,
+        ) {
+            let dir = tempfile::tempdir().unwrap();
+            let bytes: Vec<u8> = (0..=250).cycle().take(size).collect();
+            std::fs::write(path(dir.path(), 0, SEGMENT), &bytes).unwrap();
+            let source = Source::open(dir.path(), 0).unwrap();
+            // As it is when other bytes were read before.
+            let mut memory = vec![0xFF; 300_000];
+            for length in [length, length + 1] {
+                let read = source.read_once(&mut memory, offset as u64, length).unwrap();
+                let expected = bytes.get(offset..).unwrap_or_default();
+                prop_assert_eq!(&memory[read], &expected[..length.min(expected.len())]);
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_that_got_the_name_of_another_is_not_read_in_its_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let plain = path(dir.path(), 0, SEGMENT);
+        std::fs::write(&plain, vec![1; 200_000]).unwrap();
+        let source = Source::open(dir.path(), 0).unwrap();
+        std::fs::remove_file(&plain).unwrap();
+        std::fs::write(&plain, vec![2; 200_000]).unwrap();
+        let mut memory = Vec::new();
+        let read = source.read_once(&mut memory, 0, 200_000).unwrap();
+        assert!(memory[read].iter().all(|byte| *byte == 1));
+    }
 }

@@ -110,10 +110,12 @@ pub struct NewEntry<'a> {
     pub mapping_version: [u8; 8],
     /// Hash of (tenant, trace id, span id): the same key with another id is marked as a conflict.
     pub source_key: Option<[u8; 16]>,
-    /// Salted hashes of protected payloads, at most 255.
+    /// Salted hashes of protected payloads, at most 254 and none of the kind
+    /// [`SEALED_KIND`](super::SEALED_KIND).
     pub commitments: &'a [Commitment],
-    /// Bytes kept beside the body and outside of the leaf, such as encrypted originals: whatever in
-    /// them has to be provable has a commitment. Empty for most entries.
+    /// Bytes kept beside the body and outside of the leaf, such as encrypted originals. The ledger
+    /// commits to them with their SHA-256, which is public: they must not be guessable. Empty for most
+    /// entries.
     pub sealed: &'a [u8],
     /// What was recorded. The ledger stores these bytes and looks at none of them.
     pub body: &'a [u8],
@@ -142,7 +144,7 @@ pub struct EntryRef<'a> {
     pub source_key: Option<[u8; 16]>,
     /// Whether an earlier entry in the window had the same source key and another id.
     pub conflict: bool,
-    /// Salted hashes of protected payloads.
+    /// Salted hashes of protected payloads, and the ledger's own commitment to sealed bytes.
     pub commitments: Commitments<'a>,
     /// SHA-256 of the body.
     pub body_hash: Hash,

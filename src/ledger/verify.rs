@@ -1,6 +1,7 @@
 //! Everything computed again from the segments, trusting nothing that was derived from them.
 //!
-//! For each entry: checksums, the hash of the body, the leaf and its hash, both sequence numbers.
+//! For each entry: checksums, the hashes of body and sealed bytes, the leaf and its hash, both
+//! sequence numbers.
 //! For each group: its place, size and root. For each segment: that it follows the one before it.
 //! Sidecars are not read. What an attacker wrote anew from some entry to the end is consistent in
 //! itself: only a tree head that was kept elsewhere shows it, see [`verify_against`].
@@ -10,6 +11,7 @@ use super::chain::Mismatch;
 use super::error::Damage;
 use super::frame::{Frame, Seal};
 use super::merkle::Frontier;
+use super::sealed::SealedState;
 use super::segment::{HEADER_LEN, Header};
 use super::source::{self, Source};
 use super::types::{EntryRef, Hash, TreeHead};
@@ -321,6 +323,11 @@ impl<'a> Check<'a> {
         self.lost = false;
         if !entry.pruned && Hash::from(Sha256::digest(entry.body)) != entry.body_hash {
             self.problem(Mismatch::Body);
+        }
+        match entry.sealed_state() {
+            SealedState::Changed => self.problem(Mismatch::Sealed),
+            SealedState::Missing => self.problem(Mismatch::SealedMissing),
+            SealedState::Absent | SealedState::Bound | SealedState::Unbound => {}
         }
         let leaf = entry.leaf().hash();
         if leaf != entry.leaf_hash {

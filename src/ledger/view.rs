@@ -3,6 +3,7 @@
 use super::ReadError;
 use super::bytes::to_usize;
 use super::frame::{self, Frame, FrameError};
+use super::leaves::RecentLeaves;
 use super::segment::{HEADER_LEN, PACKED, SEGMENT, path};
 use super::sidecar;
 use super::source::Source;
@@ -111,6 +112,8 @@ pub(super) struct View {
     /// Whether the watermark will never move again; guards the condition below.
     ended: Mutex<bool>,
     moved: Condvar,
+    /// Leaves of what was written last.
+    pub(super) recent_leaves: RecentLeaves,
     files: Mutex<Vec<(u64, Arc<Source>)>>,
 }
 
@@ -129,6 +132,7 @@ impl View {
             head: watch::Sender::new(head),
             ended: Mutex::new(ended),
             moved: Condvar::new(),
+            recent_leaves: RecentLeaves::default(),
             files: Mutex::default(),
         }
     }

@@ -84,7 +84,7 @@ impl Writer {
         }
         match done {
             Ok(()) => {
-                self.advance(&group);
+                self.advance(&mut group);
                 // Acknowledge only what is durable: the fdatasync that covers the group has
                 // returned, and readers may see it.
                 group.answer(&self.queue.spares);
@@ -164,7 +164,7 @@ impl Writer {
     }
 
     /// The group is durable: it counts, for duplicates, for readers and for the numbers.
-    fn advance(&mut self, group: &Group) {
+    fn advance(&mut self, group: &mut Group) {
         self.window.commit();
         self.chain.commit();
         if !group.is_empty() {
@@ -174,6 +174,7 @@ impl Writer {
             self.active.records.extend(group.records(start));
             let offsets = group.records(start).map(|record| record.offset);
             self.active.segment.extend(offsets, self.active.end);
+            self.view.recent_leaves.keep(group.take_leaves());
             self.view.publish(self.chain.committed().head());
         }
         let mut notes = self.notes.open();

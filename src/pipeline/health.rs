@@ -2,10 +2,20 @@
 
 use super::export::{ELASTICSEARCH, held_up};
 use super::publish::{PUBLIC_LOG, PublishStatus};
+use super::upkeep::UpkeepStatus;
 use crate::elasticsearch::{Client, Exporter};
 use crate::export::ConsumerStatus;
 use crate::ledger::Ledger;
 use std::sync::Arc;
+
+/// Name of those who sign that the log only grows.
+const WITNESSES: &str = "witnesses";
+
+/// Name of those who keep checkpoints.
+const CHECKPOINT_SINKS: &str = "checkpoint_sinks";
+
+/// Name of what packs and prunes segments and puts holds on record.
+const UPKEEP: &str = "upkeep";
 
 /// Tells what is in the way. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -14,6 +24,7 @@ pub struct Vitals {
     pub(super) consumers: Vec<(&'static str, Arc<ConsumerStatus>)>,
     pub(super) exporter: Option<Exporter<Client>>,
     pub(super) publishing: Arc<PublishStatus>,
+    pub(super) upkeep: Arc<UpkeepStatus>,
 }
 
 impl Vitals {
@@ -31,7 +42,8 @@ impl Vitals {
         }
     }
 
-    /// Each consumer, and what it waits for if it does; the publisher too.
+    /// Each consumer, and what it waits for if it does; the publisher, its witnesses and sinks, and the
+    /// upkeep too. None of it keeps evidence from being taken.
     pub fn consumers(&self) -> impl Iterator<Item = (&'static str, Option<String>)> + '_ {
         let publishing = self.publishing.trouble().or_else(|| self.publishing.standing());
         let publishing = (PUBLIC_LOG, publishing);
@@ -41,6 +53,12 @@ impl Vitals {
             let delivery = || exporter.and_then(|exporter| held_up(exporter.status()));
             (*name, status.trouble().or_else(delivery))
         });
-        consumers.chain([publishing])
+        let outlets = &self.publishing;
+        consumers.chain([
+            publishing,
+            (WITNESSES, outlets.witnesses.trouble()),
+            (CHECKPOINT_SINKS, outlets.sinks.trouble()),
+            (UPKEEP, self.upkeep.trouble()),
+        ])
     }
 }

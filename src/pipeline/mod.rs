@@ -17,8 +17,9 @@
 //! | `repair.rs` | exchanging a damaged ledger for what can be kept of it |
 //! | `upkeep.rs` | packing and pruning of old segments |
 //! | `publish.rs` | [`Published`]: the public log, and how publishing goes |
-//! | `sign.rs`, `log_keys.rs` | the thread that makes tiles and signs checkpoints, and its key |
-//! | `outgoing.rs` | checkpoints on their way to witnesses and sinks |
+//! | `sign.rs`, `log_keys/` | the thread that makes tiles and signs checkpoints, and its key |
+//! | `cosigning.rs` | what witnesses signed, put together |
+//! | `outgoing/` | checkpoints on their way to witnesses and sinks |
 //! | `health.rs` | [`Vitals`]: what is in the way of each part |
 //! | `error.rs` | [`PipelineError`] |
 //!
@@ -27,6 +28,7 @@
 
 mod alerts;
 mod answering;
+mod cosigning;
 mod error;
 mod export;
 mod folders;
@@ -46,6 +48,7 @@ pub use folders::{index_dir, ledger_dir, ledger_name, log_dir};
 pub use health::Vitals;
 pub use holds::{Hold, HoldAct, Holds, HoldsError, MAX_HOLDS};
 pub use log_keys::{LogKeyError, ask_for_rotation, log_key};
+pub use outgoing::{Outlet, Outlets};
 pub use publish::{PublishStatus, Published};
 pub use repair::{Mandate, RepairError, Repaired, plan_repair, put_aside, repair};
 pub use upkeep::UpkeepStatus;
@@ -54,6 +57,7 @@ use crate::config::{Config, Shutdown};
 use crate::convert::{MappingError, Mappings};
 use crate::elasticsearch::late::LateStatus;
 use crate::elasticsearch::{Client, Exporter, StoreStatus};
+use crate::evidence::Prover;
 use crate::export::{AlertStatus, Consumer, ConsumerStatus, Stopped};
 use crate::intake::Intake;
 use crate::ledger::{Ledger, PublicLog, Recovery};
@@ -172,6 +176,8 @@ impl Opened {
         })
         .map_err(PipelineError::Consumer)?;
         let shutdown = config.shutdown;
+        let name = &config.public_log.name;
+        let log_name = format!("{name}/{}", folders::hex(ledger.reader().origin()));
         Ok(Pipeline {
             ledger,
             intake,
@@ -186,6 +192,7 @@ impl Opened {
             consumers,
             upkeep,
             publisher,
+            log_name,
             shutdown,
         })
     }
@@ -206,6 +213,8 @@ pub struct Pipeline {
     consumers: Vec<Consumer>,
     upkeep: Keeping,
     publisher: Publisher,
+    /// The public log's name, as it is while nothing is signed yet.
+    log_name: String,
     shutdown: Shutdown,
 }
 
@@ -270,6 +279,12 @@ impl Pipeline {
         self.publisher.published()
     }
 
+    /// What proves entries: by the ledger, and by the public log that is published beside it.
+    pub fn prover(&self) -> Prover {
+        let log = self.publisher.published().log().clone();
+        Prover::new(self.ledger.reader(), log, self.log_name.as_str())
+    }
+
     /// What tells what is in the way.
     pub fn vitals(&self) -> Vitals {
         Vitals {
@@ -277,6 +292,7 @@ impl Pipeline {
             consumers: self.progress.clone(),
             exporter: self.exporter.clone(),
             publishing: Arc::clone(self.publisher.published().status()),
+            upkeep: Arc::clone(self.upkeep.status()),
         }
     }
 

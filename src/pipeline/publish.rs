@@ -1,6 +1,6 @@
 //! The public log as the rest of the process sees it: how publishing goes, and who does it.
 
-use super::outgoing;
+use super::outgoing::{self, Outlets};
 use super::sign::Driver;
 use crate::config::PublicLogSettings;
 use crate::export::thread;
@@ -37,6 +37,10 @@ pub struct PublishStatus {
     pub sink_writes: AtomicU64,
     /// Times that a sink did not take one.
     pub sink_failures: AtomicU64,
+    /// How it goes with each witness.
+    pub witnesses: Outlets,
+    /// How it goes with each sink.
+    pub sinks: Outlets,
     state: Mutex<State>,
 }
 
@@ -79,8 +83,7 @@ impl PublishStatus {
         self.state().trouble.clone()
     }
 
-    /// What a person has to see although checkpoints are signed: a witness knows another history, or
-    /// a key cannot be changed.
+    /// What a person has to see although checkpoints are signed: a key cannot be changed.
     pub fn standing(&self) -> Option<String> {
         self.state().standing.values().next().cloned()
     }

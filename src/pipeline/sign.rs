@@ -12,6 +12,7 @@
 //! what is in the way of signing stands in `/readyz` and in the metrics. What it signs is always
 //! what the ledger itself says of that size, and never less than it signed before.
 
+use super::cosigning::Cosigning;
 use super::log_keys::{LogKeyError, LogKeys, Rotation};
 use super::outgoing::Latest;
 use super::publish::{Command, Parts, PublishStatus};
@@ -88,6 +89,8 @@ pub(super) struct Driver {
     diverged: Option<(TreeHead, TreeHead)>,
     /// The key whose taking over is on record.
     recorded: Option<VerifierKey>,
+    /// What witnesses signed.
+    cosigning: Cosigning,
     /// When the last look began.
     looked: Instant,
     /// Whether the ledger takes nothing more.
@@ -113,6 +116,7 @@ impl Driver {
             looked_through: Some((0, 0)),
             diverged: None,
             recorded: None,
+            cosigning: Cosigning::default(),
             looked: Instant::now(),
             ending: false,
         }
@@ -139,7 +143,7 @@ impl Driver {
                     let _ = reply.send(answer);
                 }
                 Ok(Command::Cosigned { of, lines, key }) => {
-                    if let Err(error) = self.parts.log.cosign(&of, &lines, &key) {
+                    if let Err(error) = self.cosigning.keep(&self.parts.log, &of, &lines, &key) {
                         tracing::warn!(error = %chain(&error), "a witness's signature is lost");
                     }
                     drop(self.look());
@@ -406,12 +410,21 @@ impl Driver {
         Ok(writer)
     }
 
-    /// Reads the ledger up to that size.
+    /// Follows the ledger up to that size: what is no longer in memory is read.
     fn follow(&self, writer: &mut TileWriter, size: u64) -> Result<(), PublishError> {
         let mut scan = self.parts.reader.scan_once(writer.size());
         while writer.size() < size {
             if self.cancelled.load(Ordering::Acquire) {
                 return Err(PublishError::Cancelled);
+            }
+            if let Some(leaves) = self.parts.reader.take_leaves(writer.size()) {
+                for (record, hash) in leaves.from(writer.size()) {
+                    writer.push(record, hash)?;
+                }
+                continue;
+            }
+            if scan.position() != writer.size() {
+                scan = self.parts.reader.scan_once(writer.size());
             }
             let Some(chunk) = scan.next_chunk(CHUNK_BYTES)? else { break };
             for entry in chunk.entries().take_while(|entry| entry.sequence < size) {

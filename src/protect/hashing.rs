@@ -16,14 +16,15 @@
 //! | raw bytes of repaired text | nothing, everywhere in an entry that lost a payload |
 //!
 //! Mode `full` does the same, and hands over what it took so that it can be sealed: each text once,
-//! with the salt of its commitment, which then is not in the ledger. A text that holds one of mode
-//! `hash` is not handed over.
+//! with the salt of its commitment, which then is not in the ledger. A further commitment is to all of
+//! these texts (`originals.rs`). A text that holds one of mode `hash` is not handed over.
 
 use super::keys::TenantKeys;
+use super::originals::ORIGINALS_KIND;
 use super::payload_names::PayloadNames;
 use super::record::Record;
 use super::salt::{SALT_LEN, salt};
-use super::seal::Taken;
+use super::seal::{Taken, originals_value};
 use super::settings::{ModeTable, PayloadMode, commitment_kind};
 use super::text::{Cleaner, field_rule, marker};
 use super::walk::{Place, Visitor, walk};
@@ -75,11 +76,11 @@ const NOT_CONTENT: &[&str] = &[
 /// kept beside it and destroyed to erase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Commitment {
-    /// [`commitment_kind`] of the payload.
+    /// [`commitment_kind`] of the payload; [`ORIGINALS_KIND`] for all that mode `full` took.
     pub kind: u8,
-    /// HMAC-SHA256(salt, keyed hash).
+    /// HMAC-SHA256(salt, keyed hash); of the originals, the hash of their list.
     pub value: [u8; 32],
-    /// 32 random bytes.
+    /// 32 random bytes; zeros where it is sealed.
     pub salt: [u8; SALT_LEN],
 }
 
@@ -171,7 +172,18 @@ pub(super) fn hash_payloads(
     if modes.any_taken() {
         Sweep::new(dropped, rules, record, &mut taken).run(entry);
     }
-    Ok(Hashed { commitments, taken: taken.texts })
+    let mut texts = taken.texts;
+    commitments.extend(commit_to_originals(&mut texts)?);
+    Ok(Hashed { commitments, taken: texts })
+}
+
+/// Salts the texts that have no salt yet, and commits to all of them.
+fn commit_to_originals(texts: &mut [Taken]) -> Result<Option<Commitment>, ProtectError> {
+    for text in texts.iter_mut().filter(|text| text.salt.is_none()) {
+        text.salt = Some(salt().map_err(ProtectError::Random)?);
+    }
+    let value = originals_value(texts);
+    Ok(value.map(|value| Commitment { kind: ORIGINALS_KIND, value, salt: [0; SALT_LEN] }))
 }
 
 /// What mode `full` took so far.

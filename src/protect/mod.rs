@@ -7,6 +7,7 @@
 //! | `settings.rs` | `Settings`: the `audit:` block of the configuration |
 //! | `keys.rs` | `Keys`: the root key on disk, and ids, pseudonyms and hashes derived from it |
 //! | `hashing.rs` | keyed hashes, `Commitment`s, mode `hash` |
+//! | `originals.rs` | the commitment by which who is given an original can check it |
 //! | `seal.rs` | payloads sealed for one subject: the bytes of mode `full` |
 //! | `subject_key.rs`, `subjects.rs`, `subject_files.rs` | subjects' keys, in memory and on disk |
 //! | `erasure_order.rs` | an erasure as it is ordered |
@@ -52,6 +53,8 @@ mod keys;
 mod literals;
 mod names;
 #[cfg(feature = "server")]
+mod originals;
+#[cfg(feature = "server")]
 mod payload_names;
 #[cfg(feature = "server")]
 mod protector;
@@ -90,9 +93,11 @@ pub use keys::{Keys, KeysError, ROOT_KEY_FILE, ROOT_KEY_LEN, TenantKeys};
 #[cfg(feature = "server")]
 pub(crate) use keys::{demand_private, place_private};
 #[cfg(feature = "server")]
+pub use originals::{ORIGINALS_KIND, OriginalsList, original_mark};
+#[cfg(feature = "server")]
 pub use protector::{ProtectError, Protected, Protector, TenantProtector, Unsealed};
 #[cfg(feature = "server")]
-pub use seal::{SealedBytesError, SealedFor, Taken};
+pub use seal::{SealedBytesError, SealedFor, Taken, originals_value};
 #[cfg(feature = "server")]
 pub use settings::{
     DEFAULT_RETENTION_DAYS, MAX_FIELD_NAME_BYTES, MAX_REDACT_FIELDS, MAX_SUBJECT_FIELDS, ModeTable,

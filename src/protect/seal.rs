@@ -14,6 +14,8 @@
 //! the commitments in the leaf and the keyed hashes in the body. Texts are compressed before they
 //! are sealed, because nothing can do so afterwards, and a redacted form is nearly its original.
 
+use super::originals::{OriginalsList, original_mark};
+use super::settings::payload_kind;
 use super::subject_key::{KeyId, Pseudonym, SubjectKey};
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
@@ -49,8 +51,27 @@ pub struct Taken {
     pub original: String,
     /// The text after redaction, when that is another one.
     pub redacted: Option<String>,
-    /// The salt of its commitment, when it has one of its own.
+    /// The salt of its mark in the list that the leaf commits to, and of its own commitment when it has
+    /// one; `None` in what was sealed before there was that list, for a text without one of its own.
     pub salt: Option<[u8; 32]>,
+}
+
+impl Taken {
+    /// Whether it is a text of the entry, and not the salt that several payloads share.
+    pub fn is_original(&self) -> bool {
+        payload_kind(self.kind).is_some() || !self.original.is_empty()
+    }
+}
+
+/// What the leaf commits to of these texts: see [`originals`](super::originals). `None` when there are
+/// none, or one of them has no salt, as before there was such a commitment.
+pub fn originals_value(texts: &[Taken]) -> Option<[u8; 32]> {
+    let mut list = None::<OriginalsList>;
+    for text in texts.iter().filter(|text| text.is_original()) {
+        let mark = original_mark(text.salt.as_ref()?, &text.original);
+        list.get_or_insert_default().add(text.kind, &text.place, &mark);
+    }
+    list.map(OriginalsList::value)
 }
 
 /// Whose sealed bytes are: the part of them that anybody can read.

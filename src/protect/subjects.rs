@@ -81,6 +81,12 @@ pub enum SealError {
     /// The bytes are not what was sealed.
     #[error(transparent)]
     Bytes(#[from] SealedBytesError),
+    /// The bytes are not there, and retention did not take them.
+    #[error(
+        "the sealed payloads of the entry are not there, and no retention took them: they were taken out by hand; \
+         spanledger verify names the place"
+    )]
+    TakenOut,
     /// The bytes open, and are not what the entry commits to.
     #[error(
         "the text sealed for {place} is not the one that the entry commits to: it was exchanged"

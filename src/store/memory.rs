@@ -135,6 +135,8 @@ impl AuditStore for MemoryStore {
             entries,
             next_cursor,
             truncated: group.truncated,
+            // What it was given it keeps.
+            pruned: Vec::new(),
         })
     }
 }

@@ -91,6 +91,16 @@ pub trait AuditStore: Send + Sync {
         None
     }
 
+    /// Makes durable under which ids the entries below `end` are listed, for a store that lists them
+    /// anew from the ledger after a restart: called before bodies are taken out, which no ids can be read
+    /// of then.
+    ///
+    /// # Errors
+    /// As [`AuditStore::write`]; no body is taken out then.
+    fn keep_ids(&self, _end: u64) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// A page of the entries that answer a question.
     ///
     /// # Errors
@@ -217,6 +227,8 @@ pub struct TraceRequest {
     pub cursor: Option<Cursor>,
     /// How long the answer may take.
     pub budget: Duration,
+    /// Whether documents are wanted; without them a hit says only where its entry is.
+    pub documents: bool,
 }
 
 impl TraceRequest {
@@ -231,6 +243,7 @@ impl TraceRequest {
             limit: LIMIT,
             cursor: None,
             budget: DEFAULT_BUDGET,
+            documents: true,
         }
     }
 }
@@ -248,6 +261,20 @@ pub struct TraceStory {
     pub next_cursor: Option<Cursor>,
     /// Whether a bound of the group or of the time was hit, so that there may be more.
     pub truncated: bool,
+    /// Entries that were listed under an id of the story and whose bodies were taken out since, by
+    /// their place. An index that was built again does not know them any more.
+    pub pruned: Vec<Pruned>,
+}
+
+/// An entry without a body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Pruned {
+    /// Its place in the ledger.
+    pub sequence: u64,
+    /// Its id.
+    pub id: [u8; 16],
+    /// When it was received, nanoseconds since 1970.
+    pub received_ns: u64,
 }
 
 /// Why a store did not answer.

@@ -3,6 +3,7 @@
 //! Modules count in plain atomics. Nothing is registered and nothing is kept here: when somebody
 //! asks, the numbers are read and written down.
 
+use super::log_metrics;
 use crate::access::{Tls, TlsStatus};
 use crate::api::Load;
 use crate::elasticsearch::late::LateStatus;
@@ -87,9 +88,10 @@ impl Sources {
         self.subject_keys(&mut page);
         self.receiver(&mut page);
         self.ledger(&mut page);
-        upkeep_numbers(&self.upkeep, &mut page);
+        log_metrics::upkeep(&self.upkeep, &mut page);
         self.consumers(&mut page);
-        self.public_log(&mut page);
+        let watermark = self.ledger.reader().watermark();
+        log_metrics::public_log(self.published.status(), watermark, &mut page);
         if let Some(exporter) = &self.exporter {
             exporter_numbers(exporter.status(), exporter.dead_letters().len() as u64, &mut page);
         }
@@ -276,41 +278,6 @@ impl Sources {
         page.seconds("ledger_sync", "Time spent in fdatasync", counters.sync_total.as_secs_f64());
     }
 
-    fn public_log(&self, page: &mut Page) {
-        let status = self.published.status();
-        let published = status.published().map_or(0, |head| head.size);
-        page.gauge(
-            "public_log_entries",
-            "Entries that the last signed checkpoint covers",
-            published,
-        );
-        let waits = self.ledger.reader().watermark().saturating_sub(published);
-        let help = "Durable entries that no signed checkpoint covers yet";
-        page.gauge("public_log_uncovered_entries", help, waits);
-        let waiting = u64::try_from(status.uncovered().as_millis()).unwrap_or(u64::MAX);
-        let help = "Time for which the oldest of them waits, milliseconds";
-        page.gauge("public_log_uncovered_milliseconds", help, waiting);
-        let held_up = u64::from(status.trouble().is_some());
-        page.gauge("public_log_held_up", "1 while nothing is signed; /readyz says why", held_up);
-        let help = "Checkpoints that were signed and published";
-        page.count("public_log_checkpoints", help, load(&status.checkpoints));
-        let help = "Times that a checkpoint could not be published";
-        page.count("public_log_failures", help, load(&status.failures));
-        let help = "Times that tiles were made anew from the ledger";
-        page.count("public_log_rebuilds", help, load(&status.rebuilds));
-        let help = "Signatures that witnesses gave";
-        page.count("public_log_cosignatures", help, load(&status.cosignatures));
-        let help = "Times that a witness did not sign";
-        page.count("public_log_witness_failures", help, load(&status.witness_failures));
-        page.count(
-            "public_log_sink_writes",
-            "Checkpoints that sinks took",
-            load(&status.sink_writes),
-        );
-        let help = "Times that a sink did not take a checkpoint";
-        page.count("public_log_sink_failures", help, load(&status.sink_failures));
-    }
-
     fn consumers(&self, page: &mut Page) {
         let of = |number: fn(&ConsumerStatus) -> u64| -> Vec<(&'static str, u64)> {
             self.consumers.iter().map(|(name, progress)| (*name, number(progress))).collect()
@@ -389,16 +356,6 @@ fn exporter_numbers(status: &ExporterStatus, dead_letters: u64, page: &mut Page)
     page.latency("elasticsearch_bulk", "Time to the reply of a bulk", &status.latency());
 }
 
-fn upkeep_numbers(upkeep: &UpkeepStatus, page: &mut Page) {
-    page.count("ledger_segments_packed", "Segments that were compressed", load(&upkeep.packed));
-    let help = "Bytes on the disk that compressing and pruning segments gave back";
-    page.count("ledger_freed_bytes", help, load(&upkeep.freed_bytes));
-    let help = "Entries whose bodies were taken out because their time was over";
-    page.count("ledger_entries_pruned", help, load(&upkeep.pruned));
-    let help = "Times that segments could not be compressed or pruned";
-    page.count("ledger_upkeep_failures", help, load(&upkeep.failures));
-}
-
 /// What the listeners serve.
 fn tls_numbers(status: &TlsStatus, page: &mut Page) {
     page.gauge(
@@ -464,22 +421,22 @@ fn reader_numbers(status: &StoreStatus, page: &mut Page) {
 }
 
 /// What is written down.
-struct Page(Registry);
+pub(super) struct Page(Registry);
 
 impl Page {
-    fn count(&mut self, name: &str, help: &str, value: u64) {
+    pub(super) fn count(&mut self, name: &str, help: &str, value: u64) {
         self.0.register(name, help, ConstCounter::new(value));
     }
 
-    fn seconds(&mut self, name: &str, help: &str, value: f64) {
+    pub(super) fn seconds(&mut self, name: &str, help: &str, value: f64) {
         self.0.register_with_unit(name, help, Unit::Seconds, ConstCounter::new(value));
     }
 
-    fn gauge(&mut self, name: &str, help: &str, value: u64) {
+    pub(super) fn gauge(&mut self, name: &str, help: &str, value: u64) {
         self.0.register(name, help, ConstGauge::new(signed(value)));
     }
 
-    fn counts(
+    pub(super) fn counts(
         &mut self,
         name: &str,
         help: &str,
@@ -493,7 +450,7 @@ impl Page {
         self.0.register(name, help, family);
     }
 
-    fn named_counts(
+    pub(super) fn named_counts(
         &mut self,
         name: &str,
         help: &str,
@@ -508,11 +465,11 @@ impl Page {
     }
 
     /// A histogram that was counted elsewhere.
-    fn latency(&mut self, name: &str, help: &str, latency: &Latency) {
+    pub(super) fn latency(&mut self, name: &str, help: &str, latency: &Latency) {
         self.0.register_with_unit(name, help, Unit::Seconds, Buckets(latency.clone()));
     }
 
-    fn ages(
+    pub(super) fn ages(
         &mut self,
         name: &str,
         help: &str,
@@ -526,7 +483,21 @@ impl Page {
         self.0.register_with_unit(name, help, Unit::Seconds, family);
     }
 
-    fn gauges(
+    pub(super) fn named_gauges(
+        &mut self,
+        name: &str,
+        help: &str,
+        label: &'static str,
+        values: &[(String, u64)],
+    ) {
+        let family = Family::<[(&'static str, String); 1], Gauge>::default();
+        for (of, value) in values {
+            family.get_or_create(&[(label, of.clone())]).set(signed(*value));
+        }
+        self.0.register(name, help, family);
+    }
+
+    pub(super) fn gauges(
         &mut self,
         name: &str,
         help: &str,
@@ -559,7 +530,7 @@ impl EncodeMetric for Buckets {
     }
 }
 
-fn load(counter: &AtomicU64) -> u64 {
+pub(super) fn load(counter: &AtomicU64) -> u64 {
     counter.load(Ordering::Relaxed)
 }
 

@@ -4,7 +4,9 @@
 //! |---|---|
 //! | `mod.rs` | our own logs: structured, to standard error, quiet by default |
 //! | `metrics.rs` | the numbers of every module, read when somebody asks for them |
+//! | `log_metrics.rs` | those of the public log and of the upkeep of segments |
 
+mod log_metrics;
 pub mod metrics;
 
 use serde::Deserialize;

@@ -3,7 +3,9 @@
 #![allow(dead_code, reason = "each test file uses its part of it")]
 
 use spanledger::access::Tenant;
-use spanledger::evidence::{Folder, FolderReport, Kept, KeySource, Prover, Story, Trust, hex};
+use spanledger::evidence::{
+    Folder, FolderReport, Kept, KeySource, Prover, Spool, Story, Trust, hex,
+};
 use spanledger::ledger::checkpoint::{Checkpoint, LogKey, SignedCheckpoint, VerifierKey};
 use spanledger::ledger::proof::root_of;
 use spanledger::ledger::{
@@ -43,16 +45,34 @@ pub(crate) fn pseudonym(tenant: &str) -> [u8; 16] {
 
 /// Entries of two tenants in groups of two.
 pub(crate) async fn append(ledger: &Ledger, numbers: std::ops::Range<u64>) {
+    append_with(ledger, numbers, |_| Vec::new()).await;
+}
+
+async fn append_with(
+    ledger: &Ledger,
+    numbers: std::ops::Range<u64>,
+    sealed: impl Fn(u64) -> Vec<u8>,
+) {
     for first in numbers.clone().step_by(2) {
         let mut batch = Batch::new();
         for n in (first..first + 2).filter(|n| numbers.contains(n)) {
-            push(&mut batch, n, &body(n));
+            push_with(&mut batch, n, &body(n), &sealed(n));
         }
         ledger.append(batch).await.unwrap();
     }
 }
 
+/// What is sealed beside an entry: of every third one nothing, and of the others not as much.
+fn sealed(n: u64) -> Vec<u8> {
+    let bytes = if n.is_multiple_of(3) { 0 } else { 20 + n % 4 };
+    (0..bytes).map(|at| (n * 31 + at * 7 + 1).to_le_bytes()[0]).collect()
+}
+
 pub(crate) fn push(batch: &mut Batch, n: u64, body: &str) {
+    push_with(batch, n, body, &[]);
+}
+
+fn push_with(batch: &mut Batch, n: u64, body: &str, sealed: &[u8]) {
     let tenant = if n % 4 == 3 { "rival" } else { "acme" };
     let commitment = Commitment { kind: 1, value: [n.to_le_bytes()[0]; 32], salt: [0; 32] };
     let entry = NewEntry {
@@ -64,6 +84,23 @@ pub(crate) fn push(batch: &mut Batch, n: u64, body: &str) {
         mapping_version: *b"mapping1",
         source_key: None,
         commitments: &[commitment],
+        sealed,
+        body: body.as_bytes(),
+    };
+    batch.push(&entry).unwrap();
+}
+
+/// An entry of the log about itself.
+pub(crate) fn push_own(batch: &mut Batch, n: u64, tenant: &str, body: &str) {
+    let entry = NewEntry {
+        id: EntryId((u128::from(n) + 1).to_be_bytes()),
+        tenant,
+        tenant_pseudonym: pseudonym(tenant),
+        retention_class: 255,
+        received_ns: RECEIVED_NS + n,
+        mapping_version: *b"mapping1",
+        source_key: None,
+        commitments: &[],
         sealed: &[],
         body: body.as_bytes(),
     };
@@ -79,13 +116,36 @@ pub(crate) struct Small {
 impl Small {
     /// A ledger of so many entries that was closed, and its public log.
     pub(crate) async fn of(entries: u64) -> Self {
+        Self::filled(entries, |_| Vec::new()).await
+    }
+
+    /// The same with bytes sealed beside two of three entries.
+    pub(crate) async fn with_sealed(entries: u64) -> Self {
+        Self::filled(entries, sealed).await
+    }
+
+    async fn filled(entries: u64, sealed: impl Fn(u64) -> Vec<u8>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (ledger, _) = Ledger::open(&dir.path().join("ledger"), options()).unwrap();
-        append(&ledger, 0..entries).await;
+        append_with(&ledger, 0..entries, sealed).await;
         ledger.close().await.unwrap();
         let reader = Reader::open(&dir.path().join("ledger")).unwrap();
         let key = LogKey::generate(&format!("spanledger/{}", hex(&reader.origin()))).unwrap();
         let small = Self { dir, key };
+        small.publish(&small.key);
+        small
+    }
+
+    /// The same with entries of the log about itself behind those.
+    pub(crate) async fn with_own(entries: u64, own: &[(&str, String)], key: LogKey) -> Self {
+        let small = Self { key, ..Self::of(entries).await };
+        let (ledger, _) = Ledger::open(&small.ledger(), options()).unwrap();
+        for (n, (tenant, body)) in (entries..).zip(own) {
+            let mut batch = Batch::new();
+            push_own(&mut batch, n, tenant, body);
+            ledger.append(batch).await.unwrap();
+        }
+        ledger.close().await.unwrap();
         small.publish(&small.key);
         small
     }
@@ -130,15 +190,21 @@ impl Small {
     /// A bundle of the tenant's entries.
     pub(crate) fn bundle(&self) -> Vec<u8> {
         let reader = self.reader();
-        let all = (0..reader.watermark()).map(|n| reader.get(n).unwrap().unwrap());
-        let mine = all.filter(|entry| entry.tenant == "acme");
+        let of = |tenant: &str| -> Vec<(u64, [u8; 16])> {
+            let all = (0..reader.watermark()).map(|n| reader.get(n).unwrap().unwrap());
+            let mine = all.filter(|entry| entry.tenant == tenant);
+            mine.map(|entry| (entry.sequence, entry.id.0)).collect()
+        };
         let story = Story {
-            entries: mine.map(|entry| (entry.sequence, entry.id.0)).collect(),
+            entries: of("acme"),
+            acts: of("_spanledger"),
             trace_ids: vec!["run-1".to_owned()],
             truncated: false,
         };
         let tenant = Tenant::new("acme").unwrap();
-        self.prover().bundle("run-1", &tenant, &story, RECEIVED_NS).unwrap()
+        let mut spool = Spool::in_memory();
+        self.prover().bundle("run-1", &tenant, &story, RECEIVED_NS, &mut spool).unwrap();
+        spool.into_bytes().unwrap()
     }
 }
 

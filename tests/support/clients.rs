@@ -15,7 +15,7 @@ pub fn command(client: &str) -> Command {
             (home.join("venv/bin/python"), Some(script))
         }
         "js" => ("node".into(), Some(home.join("client.mjs"))),
-        "go" | "log" => (home.join("client"), None),
+        "go" | "log" | "witness" => (home.join("client"), None),
         "collector" => (home.join("collector"), None),
         "opa" => (home.join("opa"), None),
         _ => ("java".into(), Some(home.join("client-java.jar"))),

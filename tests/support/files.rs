@@ -1,4 +1,4 @@
-//! Files below a folder.
+//! Files below a folder: each of them, or a copy of all.
 
 use std::fs;
 use std::path::Path;
@@ -16,4 +16,18 @@ pub fn each_file(folder: &Path, see: &dyn Fn(&str, &[u8])) -> usize {
         }
     }
     files
+}
+
+/// Copies a folder and all that is in it.
+pub fn copy_folder(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    fs::set_permissions(to, fs::metadata(from).unwrap().permissions()).unwrap();
+    for file in from.read_dir().unwrap().map(Result::unwrap) {
+        let to = to.join(file.file_name());
+        if file.path().is_dir() {
+            copy_folder(&file.path(), &to);
+        } else {
+            fs::copy(file.path(), to).unwrap();
+        }
+    }
 }

@@ -8,7 +8,7 @@
 //! | `converted.rs` | what records become, without a server |
 //! | `export.rs` | whether what is in the ledger is in the cluster, counted |
 //! | `fault_proxy.rs` | a proxy that does to bulk requests what networks do |
-//! | `files.rs` | each file below a folder |
+//! | `files.rs` | each file below a folder, and a copy of all |
 //! | `governed.rs` | a server that was told stories |
 //! | `keys.rs` | credentials of a data folder |
 //! | `numbers.rs` | numbers that look random and are the same for the same seed |
@@ -18,6 +18,7 @@
 //! | `small_disk.rs` | [`small_disk::SmallDisk`]: a disk that is soon full |
 //! | `server.rs` | [`server::Server`]: the built binary, started on free ports |
 //! | `stories.rs` | the stories of the documents, as OTLP in JSON |
+//! | `witness.rs` | [`witness::Witness`]: a witness that we did not write |
 
 // Each test binary uses its own part of this module.
 #![allow(dead_code, unreachable_pub)]
@@ -38,3 +39,4 @@ pub mod search_node;
 pub mod server;
 pub mod small_disk;
 pub mod stories;
+pub mod witness;

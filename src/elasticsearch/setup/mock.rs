@@ -210,7 +210,9 @@ impl Mock {
         let path = format!("/_data_stream/{name}");
         let own = self.at(&format!("/_index_template/{name}"));
         let template = own.or_else(|| self.at("/_index_template/spanledger")).expect("a template");
-        let mappings = self.at("/_component_template/spanledger-mappings").expect("a mapping");
+        let component = || self.at("/_component_template/spanledger-mappings").expect("a mapping");
+        let own = template.pointer("/template/mappings").cloned();
+        let mappings = own.unwrap_or_else(|| component()["template"]["mappings"].clone());
         let mut stream = self.at(&path).unwrap_or_else(|| {
             json!({
                 "name": name, "indices": [], "template": "spanledger", "status": "GREEN",
@@ -227,7 +229,7 @@ impl Mock {
         }
         indices.push(made);
         self.put(&path, stream);
-        self.put(&index, json!({"mappings": mappings["template"]["mappings"]}));
+        self.put(&index, json!({"mappings": mappings}));
     }
 
     fn stream(&self, name: &str) -> (u16, Value) {
@@ -279,7 +281,7 @@ impl Mock {
                 "_meta",
             ],
         )?;
-        let mut known = vec!["settings"];
+        let mut known = vec!["mappings", "settings"];
         if self.since(8, 11) {
             known.push("lifecycle");
         }

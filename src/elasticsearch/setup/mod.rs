@@ -17,6 +17,7 @@
 //! | component templates `spanledger-mappings`, `spanledger-settings` | yes | yes |
 //! | index template `spanledger`, and one for each class with a retention of its own | yes | yes |
 //! | data stream `spanledger-CLASS` | yes | yes |
+//! | index template and data stream `spanledger.checkpoints` | when asked | when asked |
 //! | roles, API keys | when asked | roles when asked |
 //!
 //! Run against real nodes by our tests: templates, data streams, rollover, and on Elasticsearch
@@ -48,7 +49,7 @@ pub use error::SetupError;
 pub use lifecycle::{Lifecycle, Tiers};
 pub use mark::VERSION;
 pub use plan::{Applied, Plan, Reason, Step};
-pub use roles::{CORRELATOR_KEY, EXPORTER_KEY};
+pub use roles::{CHECKPOINTS_KEY, CORRELATOR_KEY, EXPORTER_KEY};
 
 use super::{Transport, data_stream};
 
@@ -116,6 +117,10 @@ pub struct SetupOptions {
     pub exporter_key: bool,
     /// Whether an API key for the correlator is made.
     pub correlator_key: bool,
+    /// Whether there is a data stream for checkpoints of the public log.
+    pub checkpoints: bool,
+    /// Whether an API key is made that may create documents there, and nothing else.
+    pub checkpoints_key: bool,
 }
 
 impl Default for SetupOptions {
@@ -130,6 +135,8 @@ impl Default for SetupOptions {
             exporter_reads: false,
             exporter_key: false,
             correlator_key: false,
+            checkpoints: false,
+            checkpoints_key: false,
         }
     }
 }

@@ -3,6 +3,7 @@
 use super::lifecycle::{self, Means, days, insert};
 use super::mark::Mark;
 use super::{Class, SetupError, SetupOptions, roles};
+use crate::elasticsearch::checkpoints::CHECKPOINT_STREAM;
 use crate::elasticsearch::{Flavor, Method, Product, fields};
 use serde_json::{Value, json};
 
@@ -97,17 +98,10 @@ pub(super) fn wanted(flavor: &Flavor, options: &SetupOptions) -> Result<Wanted, 
         objects.push(object(Kind::Template, &name, "/_index_template", body));
     }
     for class in &options.classes {
-        let name = class.stream();
-        let path = format!("/_data_stream/{name}");
-        objects.push(Object {
-            kind: Kind::Stream,
-            read: path.clone(),
-            method: Method::Put,
-            write: path,
-            name,
-            mark: made_of.clone(),
-            body: None,
-        });
+        objects.push(stream(class.stream(), made_of.clone()));
+    }
+    if options.checkpoints {
+        objects.extend(checkpoints(flavor, options));
     }
     objects.extend(roles::wanted(flavor, options)?);
     let retention = match means {
@@ -126,6 +120,50 @@ pub(super) fn wanted(flavor: &Flavor, options: &SetupOptions) -> Result<Wanted, 
         _ => Vec::new(),
     };
     Ok(Wanted { objects, means, unwanted, retention, failure_store })
+}
+
+/// A data stream, and the mark of what its indices are made of.
+fn stream(name: String, mark: Mark) -> Object {
+    let path = format!("/_data_stream/{name}");
+    let (kind, method) = (Kind::Stream, Method::Put);
+    Object { kind, read: path.clone(), method, write: path, name, mark, body: None }
+}
+
+/// The data stream of checkpoints and its template. No lifecycle: they are never deleted.
+fn checkpoints(flavor: &Flavor, options: &SetupOptions) -> [Object; 2] {
+    let mut mappings = json!({
+        // What somebody puts beside these fields is kept, and makes no field of its own.
+        "dynamic": false,
+        "properties": {
+            "@timestamp": {"type": "date_nanos"},
+            "origin": {"type": "keyword"},
+            "size": {"type": "long"},
+            // Read, and never searched.
+            "checkpoint": {"type": "keyword", "index": false, "doc_values": false},
+        },
+    });
+    let made_of = Mark::of(&mappings);
+    insert(&mut mappings, "_meta", made_of.json());
+    let mut template = json!({
+        "mappings": mappings,
+        "settings": {"index": {"mapping": {"ignore_malformed": false}}},
+    });
+    if has_failure_store(flavor) {
+        let enabled = options.failure_store;
+        let store = json!({"failure_store": {"enabled": enabled}});
+        insert(&mut template, "data_stream_options", store);
+    }
+    let body = json!({
+        "index_patterns": [CHECKPOINT_STREAM],
+        "data_stream": {},
+        "composed_of": [],
+        "priority": PRIORITY,
+        "template": template,
+    });
+    [
+        object(Kind::Template, CHECKPOINT_STREAM, "/_index_template", body),
+        stream(CHECKPOINT_STREAM.to_owned(), made_of),
+    ]
 }
 
 /// A template or component template with its mark.

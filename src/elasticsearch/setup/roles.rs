@@ -5,15 +5,18 @@
 //! | `spanledger-exporter` | create documents | the exporter; with `read` and `maintenance` it finds its own after a lost reply |
 //! | `spanledger-correlator` | search, index, refresh | giving earlier documents an id that became known later |
 //! | `spanledger-eraser` | search, delete | erasing; a document is found before it is deleted |
+//! | `spanledger-checkpoints` | create documents in `spanledger.checkpoints` | the sink of checkpoints |
 //! | `spanledger-auditor` | search, look at mappings | people who investigate |
 //! | `spanledger-admin` | manage templates, lifecycles, streams | setup, without roles and keys |
 //!
-//! A role is for all streams `spanledger-*`: who may read one sees every tenant in it.
+//! A role is for all streams `spanledger-*`: who may read one sees every tenant in it. Auditor and admin
+//! may the same in the stream of checkpoints; exporter, correlator and eraser nothing.
 //! OpenSearch cannot grant creating without overwriting: there the exporter may index.
 
 use super::mark::Mark;
 use super::objects::{Kind, Object};
 use super::{SetupError, SetupOptions, lifecycle::insert};
+use crate::elasticsearch::checkpoints::CHECKPOINT_STREAM;
 use crate::elasticsearch::search::STREAMS;
 use crate::elasticsearch::{Flavor, Method, Product};
 use serde_json::{Value, json};
@@ -23,6 +26,15 @@ pub const EXPORTER_KEY: &str = "spanledger-exporter";
 
 /// Name of the correlator's API key.
 pub const CORRELATOR_KEY: &str = "spanledger-correlator";
+
+/// Name of the API key of the sink of checkpoints.
+pub const CHECKPOINTS_KEY: &str = "spanledger-checkpoints";
+
+/// The streams of entries.
+const ENTRIES: &[&str] = &[STREAMS];
+
+/// Those, and that of checkpoints.
+const EVERYTHING: &[&str] = &[STREAMS, CHECKPOINT_STREAM];
 
 /// What the exporter may besides when it reads: search, and refresh, without which a search does
 /// not see what was written in the last seconds and every lookup waits for them.
@@ -34,6 +46,7 @@ const SEARCH_READS: [&str; 2] = ["read", "indices:admin/refresh*"];
 struct Role {
     name: &'static str,
     what: &'static str,
+    streams: &'static [&'static str],
     cluster: &'static [&'static str],
     index: &'static [&'static str],
     search_cluster: &'static [&'static str],
@@ -43,6 +56,7 @@ struct Role {
 const EXPORTER: Role = Role {
     name: "spanledger-exporter",
     what: "Creates documents",
+    streams: ENTRIES,
     cluster: &["monitor"],
     index: &["create_doc"],
     search_cluster: &["cluster:monitor/main", "indices:data/write/bulk"],
@@ -52,6 +66,7 @@ const EXPORTER: Role = Role {
 const CORRELATOR: Role = Role {
     name: "spanledger-correlator",
     what: "Gives earlier documents ids that became known later",
+    streams: ENTRIES,
     cluster: &["monitor"],
     // `maintenance` for the refresh after which what was just written is found: without it each
     // look waits as long as a refresh takes to come by itself.
@@ -69,10 +84,22 @@ const CORRELATOR: Role = Role {
     ],
 };
 
+/// A key that is stolen with the machine adds checkpoints, and takes none back.
+const CHECKPOINTS: Role = Role {
+    name: "spanledger-checkpoints",
+    what: "Creates checkpoints",
+    streams: &[CHECKPOINT_STREAM],
+    cluster: &["monitor"],
+    index: &["create_doc"],
+    search_cluster: &["cluster:monitor/main", "indices:data/write/bulk"],
+    search_index: &["indices:data/write/index", "indices:data/write/bulk*"],
+};
+
 const OTHERS: &[Role] = &[
     Role {
         name: "spanledger-eraser",
         what: "Finds and deletes documents",
+        streams: ENTRIES,
         cluster: &["monitor"],
         index: &["read", "delete"],
         search_cluster: &[
@@ -85,6 +112,7 @@ const OTHERS: &[Role] = &[
     Role {
         name: "spanledger-auditor",
         what: "Reads documents",
+        streams: EVERYTHING,
         cluster: &["monitor"],
         index: &["read", "view_index_metadata"],
         search_cluster: &["cluster:monitor/main", "cluster_composite_ops_ro"],
@@ -93,6 +121,7 @@ const OTHERS: &[Role] = &[
     Role {
         name: "spanledger-admin",
         what: "Runs setup, except for roles and keys",
+        streams: EVERYTHING,
         cluster: &["monitor", "manage_index_templates", "manage_ilm"],
         index: &["manage"],
         search_cluster: &[
@@ -108,7 +137,8 @@ const OTHERS: &[Role] = &[
 pub(super) fn wanted(flavor: &Flavor, options: &SetupOptions) -> Result<Vec<Object>, SetupError> {
     let mut objects = Vec::new();
     if options.roles {
-        for role in [&EXPORTER, &CORRELATOR].into_iter().chain(OTHERS) {
+        let checkpoints = options.checkpoints.then_some(&CHECKPOINTS);
+        for role in [&EXPORTER, &CORRELATOR].into_iter().chain(OTHERS).chain(checkpoints) {
             let reads = options.exporter_reads && role.name == EXPORTER.name;
             objects.push(match flavor.product {
                 Product::Elasticsearch => elasticsearch(role, reads),
@@ -116,10 +146,12 @@ pub(super) fn wanted(flavor: &Flavor, options: &SetupOptions) -> Result<Vec<Obje
             });
         }
     }
-    if flavor.product == Product::OpenSearch && (options.exporter_key || options.correlator_key) {
+    let keys = options.exporter_key || options.correlator_key || options.checkpoints_key;
+    if flavor.product == Product::OpenSearch && keys {
         return Err(SetupError::Missing {
             what: "API keys that setup could make",
-            remedy: "make users with the roles spanledger-exporter and spanledger-correlator",
+            remedy: "make users with the roles spanledger-exporter, spanledger-correlator and \
+                     spanledger-checkpoints",
         });
     }
     if options.exporter_key {
@@ -127,6 +159,9 @@ pub(super) fn wanted(flavor: &Flavor, options: &SetupOptions) -> Result<Vec<Obje
     }
     if options.correlator_key {
         objects.push(key(&CORRELATOR, CORRELATOR_KEY, false));
+    }
+    if options.checkpoints_key {
+        objects.push(key(&CHECKPOINTS, CHECKPOINTS_KEY, false));
     }
     Ok(objects)
 }
@@ -138,7 +173,7 @@ fn privileges(role: &Role, reads: bool) -> Value {
     }
     json!({
         "cluster": role.cluster,
-        "indices": [{"names": [STREAMS], "privileges": index}],
+        "indices": [{"names": role.streams, "privileges": index}],
     })
 }
 
@@ -167,7 +202,7 @@ fn opensearch(role: &Role, reads: bool) -> Object {
     }
     let mut body = json!({
         "cluster_permissions": cluster,
-        "index_permissions": [{"index_patterns": [STREAMS], "allowed_actions": actions}],
+        "index_permissions": [{"index_patterns": role.streams, "allowed_actions": actions}],
         "tenant_permissions": [],
     });
     let mark = Mark::of(&body);

@@ -39,6 +39,7 @@ async fn every_version_takes_every_request_and_a_second_run_finds_nothing_to_do(
                 classes: vec![class("default", 184), class("2", 3_650), class("3", 184)],
                 exporter_reads: true,
                 roles: true,
+                checkpoints: true,
                 ..SetupOptions::default()
             },
         ] {
@@ -188,6 +189,26 @@ async fn a_policy_that_somebody_else_made_stays_without_a_lifecycle_of_ours() {
     assert!(mock.at(path).is_some());
     let told = plan.notices.iter().any(|notice| notice.contains("ISM policy spanledger is there"));
     assert!(told, "{:?}", plan.notices);
+}
+
+#[tokio::test]
+async fn checkpoints_have_a_stream_that_nothing_deletes_and_a_role_that_only_creates() {
+    let options = SetupOptions { checkpoints: true, roles: true, ..SetupOptions::default() };
+    let mock = Mock::new(Product::Elasticsearch, "9.5.3");
+    apply(&mock, &options).await;
+    let template = mock.at("/_index_template/spanledger.checkpoints").unwrap();
+    assert_eq!(template["index_patterns"], json!(["spanledger.checkpoints"]));
+    assert_eq!(template["template"].get("lifecycle"), None);
+    assert!(mock.at("/_data_stream/spanledger.checkpoints").is_some());
+    let role = |name: &str| mock.at(&format!("/_security/role/{name}")).unwrap();
+    let writer = role("spanledger-checkpoints");
+    let only = json!([{"names": ["spanledger.checkpoints"], "privileges": ["create_doc"]}]);
+    assert_eq!(writer["indices"], only);
+    let both = json!(["spanledger-*", "spanledger.checkpoints"]);
+    assert_eq!(role("spanledger-auditor")["indices"][0]["names"], both);
+    for entries_only in ["spanledger-exporter", "spanledger-correlator", "spanledger-eraser"] {
+        assert_eq!(role(entries_only)["indices"][0]["names"], json!(["spanledger-*"]));
+    }
 }
 
 #[tokio::test]

@@ -162,6 +162,8 @@ impl<T: Transport> AuditStore for ElasticsearchStore<T> {
             entries,
             next_cursor,
             truncated,
+            // What the cluster still has is among the entries, with a body or without.
+            pruned: Vec::new(),
         })
     }
 

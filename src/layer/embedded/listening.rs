@@ -1,14 +1,23 @@
 //! The API over the ledger in this process, for people on this machine.
 //!
-//! It answers what `spanledger serve` answers, and takes nothing: evidence comes from the agent alone.
-//! Nobody needs a credential, so it listens on a loopback address only, answers to its own names only,
-//! and closes when somebody makes credentials for the data folder.
+//! It answers what `spanledger serve` answers, proofs and the public log included, and takes nothing:
+//! evidence comes from the agent alone. Nobody needs a credential, so it listens on a loopback address
+//! only, answers to its own names only, and closes when somebody makes credentials for the data folder.
+//!
+//! | off | why | how all the same |
+//! |---|---|---|
+//! | sealed payloads (mode `full`) | every process on the machine could read exact texts, and nothing would say who did | [`Embedded::show_payloads`](super::Embedded::show_payloads) |
+//! | erasures, credentials, dead letters sent again or given up | they change the ledger or what it stands for, and nobody says who he is | stop the agent; `spanledger erase`, `keys`, or `serve` on its folder |
+//! | AxonFlow's calls, receivers | they write entries that are not the agent's | send to a `spanledger serve` |
 
 use super::EmbeddedError;
+use super::letters::Letters;
 use crate::access::was_given_credentials;
-use crate::api::{self, Api, Bounds, Health, HostCheck, Load};
+use crate::api::{self, Api, Bounds, Health, HostCheck, Load, SealedPayloads};
 use crate::config::{Config, Index};
-use crate::pipeline::{Pipeline, Vitals};
+use crate::export::chain;
+use crate::intake::Opener;
+use crate::pipeline::{ELASTICSEARCH, Pipeline, Vitals};
 use crate::receiver::{Limits, Receiver, Server};
 use crate::telemetry::metrics::Sources;
 use std::net::SocketAddr;
@@ -21,6 +30,14 @@ use tokio::task::JoinHandle;
 /// How often `/readyz` is made true, and how long after the first credential the door is shut.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// What is asked of the API.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wish {
+    pub(super) address: SocketAddr,
+    /// Whether it opens sealed payloads.
+    pub(super) payloads: bool,
+}
+
 /// A listener that answers.
 pub(super) struct Listening {
     address: SocketAddr,
@@ -32,7 +49,7 @@ pub(super) struct Listening {
 impl Listening {
     /// Listens, when only this machine can ask and nobody has made credentials for the folder.
     pub(super) async fn start(
-        address: SocketAddr,
+        Wish { address, payloads }: Wish,
         config: &Config,
         pipeline: &Pipeline,
         receiver: &Receiver,
@@ -54,13 +71,26 @@ impl Listening {
         let health = Arc::new(Health::starting(&["ledger"]));
         let vitals = pipeline.vitals();
         health.see(vitals.consumers(), vitals.ledger());
+        if let Some(error) = pipeline.not_exported() {
+            let why = format!("nothing is exported until a restart: {}", chain(error));
+            health.held_up(ELASTICSEARCH, why);
+        }
         let api = Api::new(
             Arc::clone(pipeline.store()),
             Arc::clone(&health),
             Arc::new(move || sources.text()),
         );
         let bounds = config.index.as_ref().map_or_else(Bounds::default, Index::bounds);
-        let api = api.with_load(load).within(bounds);
+        let opener = || Opener::new(pipeline.intake().protector().keys().clone());
+        let sealed = payloads
+            .then(|| SealedPayloads { reader: pipeline.ledger().reader(), opener: opener() });
+        let api = api
+            .with_prover(pipeline.prover())
+            .with_log(pipeline.published().log().clone())
+            .with_dead_letters(Letters::of(pipeline))
+            .with_payloads(sealed)
+            .with_load(load)
+            .within(bounds);
         let router = api::router(api, HostCheck::for_listener(address));
         let stop = Arc::new(watch::Sender::new(false));
         let mut told = stop.subscribe();

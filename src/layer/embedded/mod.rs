@@ -1,5 +1,6 @@
 //! A ledger inside the agent's process: the layer's records go into it without a socket, and all
-//! that a server does behind its receivers happens here too, Elasticsearch included.
+//! that a server does behind its receivers happens here too: the index, the export to Elasticsearch,
+//! signed checkpoints and the public log, packing and pruning of old segments.
 //!
 //! ```text
 //!  agent's threads ─► outbox (memory) ─► Receiver::take ─► intake ─► ledger ═fsync═► receipt
@@ -19,11 +20,13 @@
 //! | `mod.rs` | [`Embedded`]: how one is made |
 //! | `owner.rs` | the thread that starts the pipeline, keeps it and stops it |
 //! | `inside.rs` | the way of requests into it |
-//! | `listening.rs` | the API over it, when somebody wants to look |
+//! | `listening.rs` | the API over it, when somebody wants to look: what it answers, what is off and why |
+//! | `letters.rs` | what that API says of dead letters |
 //! | `ledger.rs` | [`Ledger`]: what the agent may ask of it; its end |
 
 mod inside;
 mod ledger;
+mod letters;
 mod listening;
 mod owner;
 
@@ -36,6 +39,7 @@ use crate::config::{Config, ConfigError, Overrides};
 use crate::convert::MappingError;
 use crate::pipeline::{self, PipelineError};
 use inside::Inside;
+use listening::Wish;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -67,6 +71,7 @@ pub struct Embedded {
     tenant: Option<String>,
     elasticsearch: Vec<String>,
     api: Option<SocketAddr>,
+    payloads: bool,
 }
 
 /// Why there is no ledger within the process.
@@ -145,7 +150,8 @@ impl Embedded {
     /// folder like that of `spanledger serve`, and its commands read it.
     pub fn new(data: impl Into<PathBuf>) -> Self {
         let elasticsearch = Vec::new();
-        Self { data: data.into(), config: None, tenant: None, elasticsearch, api: None }
+        let data = data.into();
+        Self { data, config: None, tenant: None, elasticsearch, api: None, payloads: false }
     }
 
     /// The file with the rest of the configuration, as for `spanledger serve --config`. Its `data`
@@ -173,8 +179,10 @@ impl Embedded {
 
     /// Lets people on this machine look at the agent's entries while it runs: the API of
     /// `spanledger serve` listens on that address, which has to be a loopback one; port 0 takes a
-    /// free one, and [`Ledger::api`] says which. It answers questions and takes nothing. Where the
-    /// tenant is not `default`, questions name it: `?tenant=acme`.
+    /// free one, and [`Ledger::api`] says which. It answers questions, with receipts, bundles of
+    /// evidence and the public log under `/log/`, and takes nothing. Where the tenant is not
+    /// `default`, questions name it: `?tenant=acme`. Sealed payloads are shown after
+    /// [`show_payloads`](Self::show_payloads) alone.
     ///
     /// Nobody needs a credential there, as on a server without any. It is refused for a folder
     /// that has credentials, and closes within a second when somebody makes some: then entries are
@@ -195,7 +203,17 @@ impl Embedded {
         self
     }
 
+    /// Has the API of [`listen_api`](Self::listen_api) open what mode `full` sealed beside entries.
+    /// Off by default: it asks nobody for a credential, so every process on this machine could read
+    /// the exact texts. Says nothing without `listen_api`.
+    #[must_use]
+    pub fn show_payloads(mut self) -> Self {
+        self.payloads = true;
+        self
+    }
+
     fn start(self) -> Result<(Ledger, Inside), EmbeddedError> {
+        let api = self.api.map(|address| Wish { address, payloads: self.payloads });
         let tenant = self.tenant.as_deref().map_or_else(|| Ok(Tenant::default()), Tenant::new)?;
         let overrides = Overrides {
             data: Some(self.data),
@@ -205,7 +223,7 @@ impl Embedded {
         let config = Config::load(self.config.as_deref(), &overrides)?;
         let mappings = pipeline::mappings(&config)?;
         let notices = config.notices.iter().map(ToString::to_string).collect();
-        let (owner, up) = owner::start(config, mappings, self.api)?;
+        let (owner, up) = owner::start(config, mappings, api)?;
         let inside = Inside::new(up.receiver, tenant.clone(), up.runtime);
         Ok((Ledger::new(tenant, notices, up.store, up.seen, owner), inside))
     }

@@ -1,7 +1,7 @@
 //! The thread that owns the pipeline: starts it, keeps it, stops it.
 
 use super::EmbeddedError;
-use super::listening::Listening;
+use super::listening::{Listening, Wish};
 use crate::config::{Config, Shutdown};
 use crate::convert::Mappings;
 use crate::export::chain;
@@ -73,7 +73,7 @@ impl Owner {
 pub(super) fn start(
     config: Config,
     mappings: Mappings,
-    api: Option<SocketAddr>,
+    api: Option<Wish>,
 ) -> Result<(Owner, Up), EmbeddedError> {
     let deadlines = config.shutdown;
     let (up, started) = mpsc::channel();
@@ -98,7 +98,7 @@ type Ended = Option<Result<(), String>>;
 fn own(
     config: &Config,
     mappings: Mappings,
-    api: Option<SocketAddr>,
+    api: Option<Wish>,
     up: &mpsc::Sender<Result<Up, EmbeddedError>>,
     told: &mpsc::Receiver<Shutdown>,
     ended: &watch::Sender<Ended>,
@@ -115,8 +115,8 @@ fn own(
         }
     };
     let receiver = Receiver::new(pipeline.intake().clone(), config.limits.clone());
-    let listening = api
-        .map(|address| runtime.block_on(Listening::start(address, config, &pipeline, &receiver)));
+    let listening =
+        api.map(|wish| runtime.block_on(Listening::start(wish, config, &pipeline, &receiver)));
     let listening = match listening.transpose() {
         Ok(listening) => listening,
         Err(error) => {

@@ -3,10 +3,11 @@
 use super::courier::Backoff;
 use super::destination::{Delivered, SendError};
 use super::pending::Urgent;
+use super::receipt::{Receipt, ReceiptError};
 use super::records;
 use super::shared::Shared;
-use super::{Receipt, ReceiptError};
-use std::time::{Duration, Instant};
+use super::sync::{Instant, sleep, timeout};
+use std::time::Duration;
 
 /// The longest wait between two tries: somebody waits for each.
 const MOST_WAIT: Duration = Duration::from_secs(1);
@@ -29,7 +30,7 @@ impl Shared {
         loop {
             let left = within.saturating_sub(start.elapsed());
             let try_once = self.try_once(urgent.signal, request.clone(), true);
-            match tokio::time::timeout(left, try_once).await {
+            match timeout(left, try_once).await {
                 Ok(Ok(delivered)) => return self.confirmed(&urgent, ticket, delivered),
                 Ok(Err(SendError::Never { reason } | SendError::TooLarge { reason })) => {
                     self.never(&urgent, ticket, &reason);
@@ -45,14 +46,14 @@ impl Shared {
                 Err(_) => break,
             }
             let left = within.saturating_sub(start.elapsed());
-            tokio::time::sleep(backoff.next().min(MOST_WAIT).min(left)).await;
+            sleep(backoff.next().min(MOST_WAIT).min(left)).await;
             if start.elapsed() >= within {
                 break;
             }
         }
-        if let Some(urgent) = self.pending.remove(ticket) {
+        self.pending.settle(ticket, |urgent| {
             self.handover.force(urgent.signal, urgent.number, &urgent.record);
-        }
+        });
         Err(ReceiptError::Deadline { within, last })
     }
 
@@ -68,9 +69,7 @@ impl Shared {
             return Err(ReceiptError::Refused { reason });
         }
         self.counters.delivered.add(1);
-        if self.pending.remove(ticket).is_some() {
-            self.handover.covered(urgent.number);
-        }
+        self.pending.settle(ticket, |urgent| self.handover.covered(urgent.number));
         // The receiver answers: no need for the backlog to wait any longer.
         self.again.notify_one();
         delivered.receipts.first().copied().ok_or(ReceiptError::NoReceipt)
@@ -78,9 +77,9 @@ impl Shared {
 
     fn never(&self, urgent: &Urgent, ticket: u64, reason: &str) {
         // Otherwise the outbox closes, and the backlog finds out by itself.
-        if self.pending.remove(ticket).is_some() {
+        let tell = |urgent: &Urgent| self.gap_of_refused(&self.id, [urgent.number], reason);
+        if self.pending.settle(ticket, tell) {
             self.refused(&self.id, urgent.signal, urgent.number, &urgent.record);
-            self.gap_of_refused(&self.id, [urgent.number], reason);
         }
     }
 }

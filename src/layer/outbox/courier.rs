@@ -8,6 +8,7 @@ use super::settings::Settings;
 use super::shared::{Place, Shared};
 use super::spool::instance::Framing;
 use super::spool::refused::RefusedFile;
+use super::sync::timeout;
 use super::window::Window;
 use bytes::Bytes;
 use std::sync::PoisonError;
@@ -55,7 +56,7 @@ impl Shared {
         let told = self.handover.told();
         if self.progress.borrow().written < told && matches!(self.place, Place::Spool { .. }) {
             let written = self.when(|it| it.written >= told);
-            let _ = tokio::time::timeout(TOLD_WITHIN, written).await;
+            let _ = timeout(TOLD_WITHIN, written).await;
         }
     }
 
@@ -192,7 +193,7 @@ impl Shared {
             if self.is_closing() {
                 wait = wait.min(WHILE_CLOSING);
             }
-            let _ = tokio::time::timeout(wait, self.again.notified()).await;
+            let _ = timeout(wait, self.again.notified()).await;
         }
     }
 
@@ -226,7 +227,7 @@ impl Shared {
     ) -> Result<Delivered, SendError> {
         let within = self.settings.request_timeout;
         let sent = self.destination.send(signal, request, receipts);
-        tokio::time::timeout(within, sent).await.unwrap_or_else(|_| {
+        timeout(within, sent).await.unwrap_or_else(|_| {
             let reason = format!("no answer within {within:?}");
             Err(SendError::Later { after: None, reason })
         })

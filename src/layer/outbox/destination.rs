@@ -1,6 +1,6 @@
 //! Where requests go, as the sender sees it.
 
-use super::Receipt;
+use super::receipt::Receipt;
 use bytes::Bytes;
 use std::future::Future;
 use std::pin::Pin;

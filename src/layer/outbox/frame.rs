@@ -14,7 +14,7 @@
 //!
 //! [seals]: seal
 
-use super::Signal;
+use super::destination::Signal;
 use super::numbers::Numbers;
 use bytes::Bytes;
 use std::ops::Range;

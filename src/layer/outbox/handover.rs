@@ -8,20 +8,18 @@
 //! gone to sleep for want of work, or the buffer is half full; otherwise the writer looks by
 //! itself every [`LOOK`]. What is in the buffer is what a `kill -9` may lose.
 
-use super::Signal;
+use super::destination::Signal;
 use super::frame::{HEAD_BYTES, Kind, append};
 use super::numbers::Numbers;
 use super::records::Gap;
 use super::settings::{Settings, WhenFull};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use super::sync::{AtomicU64, Condvar, Instant, LOOKS_IN_VAIN, Mutex, MutexGuard};
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 /// How often the writer looks while there is work.
 const LOOK: Duration = Duration::from_millis(10);
-
-/// Looks in vain after which the writer sleeps until it is woken: a busy agent pays no wake-up.
-const LOOKS_IN_VAIN: u32 = 50;
 
 /// Ranges of lost numbers that are kept apart, for each cause.
 const MOST_RANGES: usize = 1024;

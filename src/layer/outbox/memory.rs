@@ -3,9 +3,10 @@
 use super::frame::Frames;
 use super::settings::Settings;
 use super::spool::cursor::Position;
+use super::sync::{Condvar, Mutex, MutexGuard};
 use super::window::{Window, fill};
 use bytes::Bytes;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 use std::time::Duration;
 
 /// Between two looks whether to stop.

@@ -27,18 +27,22 @@
 //! | [`handover`] | the buffer between agents' threads and the writer |
 //! | [`writer`] | the writer's thread: gaps, goodbye, and where records wait |
 //! | [`memory`], [`spool`] | where they wait |
-//! | [`sender`], [`courier`] | the sender's thread: what is sent next, again, in halves, never |
+//! | [`sender`], [`backlog`], [`courier`] | the sender's thread: what is sent next, again, in halves, never |
 //! | [`confirm`], [`pending`] | records whose receipt somebody waits for |
 //! | [`window`] | the next records of one source |
 //! | [`frame`], [`numbers`] | a record between two places; sets of numbers |
 //! | [`records`] | requests around encoded records, and what the outbox says itself |
 //! | [`destination`], [`otlp`], [`otlp_settings`] | where requests go, over OTLP or otherwise |
 //! | [`settings`], [`stats`] | what may be set, and what is told |
+//! | [`receipt`], [`error`] | what is answered, and what can be wrong |
+//! | [`sync`] | locks, news and time; `tests/interleavings` has others, and tries every order |
 //! | [`start`], [`shared`], [`shutdown`] | putting together, sharing, ending |
 
+mod backlog;
 mod confirm;
 mod courier;
 mod destination;
+mod error;
 mod frame;
 mod handover;
 mod memory;
@@ -46,6 +50,7 @@ mod numbers;
 mod otlp;
 mod otlp_settings;
 mod pending;
+mod receipt;
 mod records;
 mod sender;
 mod settings;
@@ -54,92 +59,24 @@ mod shutdown;
 mod spool;
 mod start;
 mod stats;
+mod sync;
 mod window;
 mod writer;
 
 #[allow(unused_imports)] // the first three are the embedded ledger's
 pub(crate) use destination::{Delivered, SendError, Sending};
 pub(crate) use destination::{Destination, Signal};
+pub use error::OutboxError;
 pub(crate) use otlp::OtlpReceiver;
 pub use otlp_settings::{Otlp, OtlpError, Tls, Token};
+pub use receipt::{Receipt, ReceiptError};
 pub use settings::{Policy, Settings, SpoolSettings, WhenFull};
 pub use stats::{Delivery, Stats};
 
 use pending::Urgent;
 use shared::{Place, Shared};
-use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
-
-/// Why an outbox cannot start.
-#[derive(Debug, thiserror::Error)]
-pub enum OutboxError {
-    /// A limit is too small for the others.
-    #[error("{name} is {is}, and must be at least {least} for the other limits to hold")]
-    Limit {
-        /// The setting.
-        name: &'static str,
-        /// What was set.
-        is: u64,
-        /// What it must be at least.
-        least: u64,
-    },
-    /// The spool's folder cannot be used.
-    #[error("the spool {path} cannot be used: is it a folder that this user may write?")]
-    Spool {
-        /// The folder or file.
-        path: PathBuf,
-        /// What the operating system said.
-        source: std::io::Error,
-    },
-    /// A thread or its runtime cannot be started.
-    #[error("the thread {name} cannot be started: does the process reach a limit of threads?")]
-    Thread {
-        /// The thread.
-        name: &'static str,
-        /// What the operating system said.
-        source: std::io::Error,
-    },
-    /// The operating system gives no random bytes for the instance's id.
-    #[error("no random bytes for the id of this instance")]
-    Random(#[from] getrandom::Error),
-}
-
-/// What a receiver says when a record is durable.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Receipt {
-    /// The entry's place in the receiver's ledger.
-    pub sequence: u64,
-    /// The hash of the entry's leaf in the ledger's Merkle tree.
-    pub leaf_hash: [u8; 32],
-}
-
-/// Why there is no receipt.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ReceiptError {
-    /// The time passed. The record waits like any other, and may still be delivered.
-    #[error(
-        "no receipt within {within:?} (last: {last}): the record is kept and sent again; do not act on it"
-    )]
-    Deadline {
-        /// The time that was allowed.
-        within: Duration,
-        /// How the last try ended.
-        last: String,
-    },
-    /// The receiver will never take this record.
-    #[error("the receiver refused the record: {reason}")]
-    Refused {
-        /// What the receiver said.
-        reason: String,
-    },
-    /// The record is acknowledged, by a receiver that gives no receipts.
-    #[error("the record is delivered, but the receiver gives no receipts: is it spanledger?")]
-    NoReceipt,
-    /// The outbox has said goodbye.
-    #[error("the outbox is closed: nothing is recorded any more")]
-    Closed,
-}
 
 /// The way out of the process for all records of one layer. Cheap to clone. When the last clone
 /// goes without a shutdown, what a spool holds is delivered by a later process, and what waits in
@@ -205,9 +142,7 @@ impl Outbox {
         let Place::Spool { .. } = shared.place else { return true };
         let (tell, told) = mpsc::channel();
         self.0.runtime.spawn(async move {
-            let pushed = shared.handover.hurry();
-            let written = shared.when(|it| it.written >= pushed);
-            let _ = tell.send(tokio::time::timeout(within, written).await.is_ok());
+            let _ = tell.send(tokio::time::timeout(within, shared.flush()).await.is_ok());
         });
         told.recv_timeout(within).unwrap_or(false)
     }

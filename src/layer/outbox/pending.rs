@@ -1,10 +1,11 @@
 //! Records whose receipt somebody waits for. Each is in one place at a time: here, or with the
 //! others that wait.
 
-use super::Signal;
+use super::destination::Signal;
+use super::sync::{Mutex, MutexGuard};
 use bytes::Bytes;
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 
 /// A record that is sent ahead of the others.
 #[derive(Debug, Clone)]
@@ -37,9 +38,15 @@ impl Pending {
         Some(ticket)
     }
 
-    /// Takes one out; `None` when [`close`](Self::close) did.
-    pub(super) fn remove(&self, ticket: u64) -> Option<Urgent> {
-        self.lock().records.remove(&ticket)
+    /// Takes one out and does `then` with it, before [`close`](Self::close) can return: what `then` hands
+    /// over comes before the end, or it was not done. `false` when `close` took it.
+    pub(super) fn settle(&self, ticket: u64, then: impl FnOnce(&Urgent)) -> bool {
+        let mut state = self.lock();
+        let urgent = state.records.remove(&ticket);
+        if let Some(urgent) = &urgent {
+            then(urgent);
+        }
+        urgent.is_some()
     }
 
     /// Takes all out, and takes no more in.

@@ -1,6 +1,6 @@
 //! What may be set, each limit with its unit, default and reason.
 
-use super::OutboxError;
+use super::error::OutboxError;
 use std::path::PathBuf;
 use std::time::Duration;
 

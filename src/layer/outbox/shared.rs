@@ -10,11 +10,10 @@ use super::spool::cursor::Position;
 use super::spool::instance::{Framing, Instance};
 use super::spool::shelf::Shelf;
 use super::stats::{Counters, Delivery, Stats};
+use super::sync::{AtomicBool, JoinHandle, Mutex, Notify, watch};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use tokio::sync::{Notify, watch};
-use tokio::task::JoinHandle;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock, PoisonError};
 
 /// How far writer and sender are.
 #[derive(Debug, Clone, Copy, Default)]
@@ -84,6 +83,12 @@ impl Shared {
         let mut progress = self.progress.subscribe();
         // Fails only when the sender of news is gone, and that is `self`.
         progress.wait_for(far).await.map_or(Progress::default(), |progress| *progress)
+    }
+
+    /// Waits until everything pushed before is where it waits for the sender.
+    pub(super) async fn flush(&self) {
+        let pushed = self.handover.hurry();
+        self.when(|it| it.written >= pushed).await;
     }
 
     /// Waits until everything up to that count is delivered.

@@ -3,6 +3,7 @@
 use super::pending::Urgent;
 use super::shared::{Place, Shared};
 use super::stats::Delivery;
+use super::sync::timeout;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -30,16 +31,16 @@ impl Shared {
             return self.told_last();
         }
         self.again.notify_one();
-        let drained = tokio::time::timeout(within, self.drain()).await.is_ok();
+        let drained = timeout(within, self.drain()).await.is_ok();
         self.take_pending();
         self.handover.close();
         // Whatever was not delivered is written, and the goodbye behind it.
         if matches!(self.place, Place::Spool { .. }) {
-            let _ = tokio::time::timeout(GRACE, self.when(|it| it.goodbye)).await;
+            let _ = timeout(GRACE, self.when(|it| it.goodbye)).await;
         }
         self.stop.store(true, Ordering::Release);
         self.handover.hurry();
-        let ended = tokio::time::timeout(GRACE, self.when(|it| it.writer_ended)).await;
+        let ended = timeout(GRACE, self.when(|it| it.writer_ended)).await;
         if let Some(backlog) = Self::take(&self.backlog) {
             backlog.abort();
             let _ = backlog.await;

@@ -12,14 +12,13 @@ use super::spool::live::LiveReader;
 use super::spool::shelf::Shelf;
 use super::spool::writer::SpoolWriter;
 use super::stats::Counters;
+use super::sync::{AtomicBool, Mutex, Notify, watch};
 use super::writer::{self, Store};
 use super::{Inner, OutboxError, sender};
 use std::fmt::Write as _;
 use std::io;
-use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, OnceLock};
 use std::thread;
-use tokio::sync::{Notify, watch};
 
 const WRITER: &str = "spanledger-outbox";
 const SENDER: &str = "spanledger-sender";

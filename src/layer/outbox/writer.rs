@@ -87,7 +87,8 @@ pub(super) fn run(shared: &Arc<Shared>, mut store: Store) {
             }
         });
         shared.data.notify_one();
-        if shared.is_stopped() {
+        // Not before the end was taken: what came while this was written is still there.
+        if shared.is_stopped() && taken.closed {
             break;
         }
     }

@@ -83,6 +83,8 @@ enum UpkeepError {
     Holds(#[from] HoldsError),
     #[error("nothing is pruned: what holds hold cannot be found")]
     Store(#[from] StoreError),
+    #[error("nothing is pruned: the index cannot be written")]
+    Ids(#[source] StoreError),
     #[error("nothing is pruned: dead letters cannot be read")]
     Letters(#[from] DeadLetterError),
     #[error("nothing is pruned: the newest entry cannot be read, so the clock cannot be judged")]

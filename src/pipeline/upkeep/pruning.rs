@@ -215,6 +215,8 @@ impl Keeper {
     /// Puts on record what goes, as far as it is not: such an entry stays for ever, so it is said once,
     /// however often it is tried and whatever ends the process in between.
     fn announce(&self, due: &Due, announced: &mut Announced) -> Result<(), UpkeepError> {
+        // Of which stories they were, nobody can tell when they are gone.
+        self.work.store.keep_ids(due.end).map_err(UpkeepError::Ids)?;
         let of = (due.first, due.expiry.class);
         let known = announced.known(self.own_store())?;
         let entries = unannounced(due, known.get(&of).copied().unwrap_or(0));

@@ -1,13 +1,13 @@
 //! Groups over the index: ids are looked up in the runs, and each hit is checked in the ledger.
 
-use super::super::{EntryView, StoreError};
+use super::super::{EntryView, Pruned, StoreError};
 use super::ids::Damaged;
 use super::listing::Lister;
 use super::plan::Indexed;
 use super::search::{read_range, unreadable};
 use crate::correlate::{Id, Member, Members, Namespace};
 use crate::ledger::Reader;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::Range;
 use std::time::Instant;
 
@@ -23,6 +23,9 @@ pub(super) struct IndexedMembers<'s> {
     /// What the runs do not list yet, listed for this one question.
     pub(super) unlisted: Option<HashMap<u64, Vec<u64>>>,
     pub(super) out_of_time: bool,
+    /// Entries that were listed under an id of the group and have no body any more. Where a key is
+    /// the only thing that still says so, its 64 bits under the secret of the index do.
+    pub(super) pruned: BTreeSet<Pruned>,
 }
 
 impl IndexedMembers<'_> {
@@ -98,22 +101,28 @@ impl IndexedMembers<'_> {
         Ok(())
     }
 
+    /// Gives those that carry what they were listed under. Those without a body cannot say any more
+    /// whether they do: they are given back.
     fn visit(
         &self,
         sequences: Vec<u64>,
         known: &HashSet<u64>,
         carries: &dyn Fn(&EntryView<'_>) -> bool,
         visit: &mut dyn FnMut(Member),
-    ) -> Result<(), StoreError> {
+    ) -> Result<Vec<Pruned>, StoreError> {
+        let mut pruned = Vec::new();
         for sequence in sequences.into_iter().filter(|sequence| !known.contains(sequence)) {
-            if let Some(entry) = self.reader.get(sequence).map_err(unreadable)? {
-                let view = EntryView::from(entry.as_ref());
-                if view.envelope.tenant == self.tenant && carries(&view) {
-                    visit(view.member());
-                }
+            let entry = self.reader.get(sequence).map_err(unreadable)?;
+            let Some(entry) = entry.filter(|entry| entry.tenant == self.tenant) else { continue };
+            let view = EntryView::from(entry.as_ref());
+            if carries(&view) {
+                visit(view.member());
+            } else if entry.pruned {
+                let (id, received_ns) = (entry.id.0, entry.received_ns);
+                pruned.push(Pruned { sequence, id, received_ns });
             }
         }
-        Ok(())
+        Ok(pruned)
     }
 }
 
@@ -132,7 +141,9 @@ impl Members for IndexedMembers<'_> {
             Namespace::Entry => view.id_text() == id.text,
             _ => view.facets().ids.iter().any(|own| own.is_same_as(id)),
         };
-        self.visit(sequences, known, &carries, visit)
+        let pruned = self.visit(sequences, known, &carries, visit)?;
+        self.pruned.extend(pruned);
+        Ok(())
     }
 
     fn paused_in(
@@ -146,7 +157,8 @@ impl Members for IndexedMembers<'_> {
             facets.pause().is_some()
                 && facets.ids_in(Namespace::Thread).any(|own| own.is_same_as(thread))
         };
-        self.visit(sequences, &HashSet::new(), &carries, visit)
+        // A thread has runs of other stories, too.
+        self.visit(sequences, &HashSet::new(), &carries, visit).map(drop)
     }
 
     fn out_of_time(&self) -> bool {

@@ -66,6 +66,7 @@ use manifest::Manifest;
 use members::IndexedMembers;
 use plan::{Indexed, Plan, Planner};
 use search::{Direction, End, Search, collect_hits, collect_members, unreadable};
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -316,19 +317,22 @@ impl EmbeddedStore {
             damaged: &damaged,
             unlisted: None,
             out_of_time: false,
+            pruned: BTreeSet::new(),
         };
         let rules = &self.options.rules;
         let mut group = group_of(&request.id, request.namespaces, &mut members, rules)?;
         let truncated = group.truncated || members.out_of_time;
+        let pruned = members.pruned.into_iter().collect();
         let (page, next_cursor) =
             page_of(&mut group.members, request.order, request.cursor.as_ref(), request.limit)?;
-        let entries = self.hits(page)?;
+        let entries = if request.documents { self.hits(page)? } else { places(page) };
         Ok(TraceStory {
             trace_ids: group.trace_ids,
             total: group.members.len(),
             entries,
             next_cursor,
             truncated,
+            pruned,
         })
     }
 
@@ -438,6 +442,11 @@ impl AuditStore for EmbeddedStore {
         self.flush_blocks()
     }
 
+    fn keep_ids(&self, end: u64) -> Result<(), StoreError> {
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.writes { self.ids.keep(end) } else { Ok(()) }
+    }
+
     fn position(&self) -> Option<u64> {
         let tags = self.dictionary.as_ref().map_or(0, |dictionary| dictionary.view().end);
         Some(self.ids.durable_end().min(tags))
@@ -450,6 +459,17 @@ impl AuditStore for EmbeddedStore {
     fn trace(&self, request: &TraceRequest) -> Result<TraceStory, StoreError> {
         self.answer(|| self.answer_trace(request))
     }
+}
+
+/// Where entries are, without their documents.
+fn places(members: &[Member]) -> Vec<Hit> {
+    let place = |member: &Member| Hit {
+        sequence: member.sequence,
+        id: member.entry,
+        event_ns: member.event_ns,
+        document: Vec::new(),
+    };
+    members.iter().map(place).collect()
 }
 
 fn tags_dir(dir: &Path) -> PathBuf {

@@ -1,7 +1,7 @@
 //! The folder of one outbox, its lock, and finding what ended processes left.
 
 use super::{lock_file, private, private_folder, segment_path};
-use crate::layer::outbox::OutboxError;
+use crate::layer::outbox::error::OutboxError;
 use crate::layer::outbox::frame::{Found, Frames, Kind, append, seal};
 use crate::layer::outbox::records;
 use bytes::Bytes;

@@ -2,7 +2,7 @@
 //! since they outlive their instance.
 
 use super::{private, private_folder};
-use crate::layer::outbox::Signal;
+use crate::layer::outbox::destination::Signal;
 use crate::layer::outbox::frame::{Kind, append, seal};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};

@@ -3,8 +3,9 @@
 
 use super::cursor::Position;
 use crate::layer::outbox::numbers::Numbers;
+use crate::layer::outbox::sync::{Condvar, Mutex, MutexGuard};
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 use std::time::Duration;
 
 /// A segment as its writer knows it.

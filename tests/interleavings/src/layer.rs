@@ -1,0 +1,3 @@
+//! As in `src/layer`.
+
+pub(crate) mod outbox;
