@@ -9,10 +9,11 @@
 //!     ─► end in order ─► verify against every checkpoint seen; nothing lost, nothing told twice
 //! ```
 //!
-//! The suite tries a few points of each stage. All of them, which takes an hour or more:
-//! `SPANLEDGER_CRASH_POINTS=100000 cargo test --all-features --test crash_sweep -- --test-threads 1`
+//! The suite tries a few points of each stage; `scripts/crash-sweep` tries all of them.
 #![cfg(feature = "server")]
 
+#[path = "crash_sweep/disk_full.rs"]
+mod disk_full;
 #[path = "crash_sweep/folder.rs"]
 mod folder;
 #[path = "crash_sweep/strace.rs"]
@@ -53,7 +54,7 @@ fn most() -> usize {
 
 /// A folder with a server, and what is known of it from outside.
 struct Bench {
-    _files: tempfile::TempDir,
+    folder: tempfile::TempDir,
     data: PathBuf,
     server: Server,
     pid: u32,
@@ -82,7 +83,7 @@ impl Bench {
         let key = log_key(&data.join("keys")).unwrap();
         let (pid, trace) = (server.pid(), files.path().join("strace.txt"));
         let acknowledged = BTreeSet::new();
-        Self { _files: files, data, server, pid, witness, key, trace, acknowledged, next: 0 }
+        Self { folder: files, data, server, pid, witness, key, trace, acknowledged, next: 0 }
     }
 
     async fn follow(&self, thread: &str, point: Option<&Point>) -> Followed {
@@ -102,6 +103,16 @@ impl Bench {
             self.acknowledged.extend(first..self.next);
         }
         done
+    }
+
+    /// A number of the server; 0 too when it dies while it is asked.
+    async fn metric(&self, series: &str) -> u64 {
+        let text = async {
+            reqwest::get(format!("http://{}/metrics", self.server.api())).await?.text().await
+        };
+        let text = text.await.unwrap_or_default();
+        let mut lines = text.lines().filter_map(|line| line.rsplit_once(' '));
+        lines.find(|(name, _)| *name == series).map_or(0, |(_, value)| value.parse().unwrap())
     }
 
     /// Waits until that has happened or the server is gone. `false` when neither came in time.
@@ -162,7 +173,7 @@ async fn publishing(point: Option<&Point>) -> (PathBuf, tempfile::TempDir) {
     assert_eq!(findings.verdict(), Verdict::Ok, "{point:?}: {findings:?}");
     assert_eq!(told(&all, "log_key.rotated").len(), 1, "{point:?}");
     assert_ne!(log_key(&it.data.join("keys")).unwrap(), it.key);
-    (it.trace, it._files)
+    (it.trace, it.folder)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -192,9 +203,9 @@ async fn keeping(template: &Path, point: Option<&Point>) -> (PathBuf, tempfile::
         if !is_alive(it.pid) {
             return Some(());
         }
-        let failed = it.server.metric("spanledger_ledger_upkeep_failures_total").await > 0;
-        let pruned = it.server.metric("spanledger_ledger_entries_pruned_total").await;
-        (failed || pruned >= due.len() as u64).then_some(())
+        let failed = it.metric("spanledger_ledger_upkeep_failures_total").await;
+        let pruned = it.metric("spanledger_ledger_entries_pruned_total").await;
+        (failed > 0 || pruned >= due.len() as u64).then_some(())
     };
     // Some faults have no consequence.
     let _ = look_until(if point.is_some() { PATIENCE } else { DEADLINE }, look).await;
@@ -226,7 +237,7 @@ async fn keeping(template: &Path, point: Option<&Point>) -> (PathBuf, tempfile::
     for action in ["hold.added", "hold.released"] {
         assert_eq!(told(&all, action).len(), 1, "{point:?}: {action}");
     }
-    (it.trace, it._files)
+    (it.trace, it.folder)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -6,7 +6,7 @@
 //! | `batch.rs` | [`Batch`]: entries laid out as frames by the request's own task |
 //! | `handle.rs` | [`Ledger`]: open, append, status, close |
 //! | `reader.rs`, `view.rs` | [`Reader`] and [`Scan`], and what writer and readers share |
-//! | `verify.rs` | [`verify`]: everything computed again from the bytes on disk |
+//! | `verify.rs`, `verify_report.rs` | [`verify`]: everything computed again from the bytes on disk; what it found |
 //! | `writer.rs`, `group.rs`, `queue.rs` | the one writer, what it writes at once, what waits for it |
 //! | `window.rs` | duplicates and conflicts among the last entries |
 //! | `recover.rs`, `survey.rs` | opening: what is there, what is torn, where to go on |
@@ -23,7 +23,7 @@
 //! | `retention.rs` | bodies whose time is over |
 //! | `repair.rs` | what can be kept of a damaged ledger |
 //! | `walk.rs`, `reserve.rs`, `bytes.rs` | reading frame by frame; small tools |
-//! | `storage.rs`, `direct.rs` | the disk; large groups past the system's memory |
+//! | `storage.rs`, `direct.rs`, `files.rs` | the disk; large groups past the system's memory; files of the public log |
 //! | `options.rs`, `status.rs`, `error.rs` | settings, numbers, errors |
 //!
 //! # Files
@@ -89,6 +89,7 @@ mod chain;
 pub mod checkpoint;
 mod direct;
 mod error;
+mod files;
 mod frame;
 mod group;
 mod handle;
@@ -119,6 +120,7 @@ mod tile_writer;
 mod tiles;
 mod types;
 mod verify;
+mod verify_report;
 mod view;
 mod walk;
 mod window;
@@ -130,6 +132,7 @@ mod tests;
 pub use batch::{Batch, BatchError, MAX_BATCH_BYTES};
 pub use chain::Mismatch;
 pub use error::{AppendError, CloseError, Damage, OpenError, ReadError};
+pub(crate) use files::place;
 pub use frame::{FrameError, MAX_BODY_BYTES, MAX_COMMITMENTS, MAX_SEALED_BYTES, MAX_TENANT_BYTES};
 pub use handle::Ledger;
 pub use leaf::{LEAF_VERSION, LeafRecord};
@@ -149,16 +152,13 @@ pub use segment::{FORMAT_VERSION, HeaderError};
 pub(crate) use signed::origin_of;
 pub use status::{Counters, Status};
 pub use tile_writer::TileWriter;
-pub(crate) use tile_writer::place;
 pub use tiles::{Kind, TILE_WIDTH, Tile};
 pub use types::{
     Appended, Commitment, Commitments, EntryId, EntryRef, Hash, InvalidEntryId, NewEntry, Receipt,
     StoredEntry, TreeHead,
 };
-pub use verify::{
-    Observer, Problem, Progress, Pseudonyms, Tail, VerifyError, VerifyReport, verify,
-    verify_against, verify_observed,
-};
+pub use verify::{Observer, Pseudonyms, verify, verify_against, verify_observed};
+pub use verify_report::{Problem, Progress, Tail, VerifyError, VerifyReport};
 
 /// The time, in nanoseconds since 1970.
 fn now_ns() -> u64 {

@@ -12,15 +12,16 @@
 //! from the ledger.
 
 use super::checkpoint::{CheckpointError, SignedCheckpoint, VerifierKey};
+use super::files::{FileSystem, Files, place_with};
 use super::merkle::leaf_hash;
 use super::note::KeyError;
 use super::proof::{Subtrees, root_of};
-use super::tile_writer::{make_dirs, place};
 use super::tiles::{self, Kind, MAX_TILE_BYTES, TILE_WIDTH, Tile};
 use super::types::Hash;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Name of the last signed checkpoint in the log's folder.
 pub const CHECKPOINT_FILE: &str = "checkpoint";
@@ -93,12 +94,23 @@ pub enum PublicLogError {
 #[derive(Debug, Clone)]
 pub struct PublicLog {
     dir: PathBuf,
+    files: Arc<dyn Files>,
 }
 
 impl PublicLog {
     /// The log in that folder, which need not be there yet.
     pub fn open(dir: &Path) -> Self {
-        Self { dir: dir.to_owned() }
+        Self::open_on(dir, Arc::new(FileSystem))
+    }
+
+    /// The same on those files.
+    pub(super) fn open_on(dir: &Path, files: Arc<dyn Files>) -> Self {
+        Self { dir: dir.to_owned(), files }
+    }
+
+    /// What writes it.
+    pub(super) fn files(&self) -> &dyn Files {
+        &*self.files
     }
 
     /// The folder.
@@ -157,7 +169,9 @@ impl PublicLog {
 
     fn put(&self, name: &str, bytes: &[u8]) -> Result<(), PublicLogError> {
         let path = self.dir.join(name);
-        let placed = make_dirs(&self.dir).and_then(|()| place(&path, bytes, true));
+        let files = self.files();
+        let placed = files.make_dirs(&self.dir);
+        let placed = placed.and_then(|()| place_with(files, &path, bytes, true));
         placed.map_err(|source| PublicLogError::Write { path, source })
     }
 

@@ -7,27 +7,25 @@
 //! ```
 //!
 //! Nothing that a checkpoint covers is ever written over with other bytes: a full tile is final,
-//! and a partial one is named by its width. What lies beyond the last checkpoint may be anything
-//! after a crash; it is written again.
+//! and a partial one is named by its width. What has a name is durable, so a crash leaves no tile that
+//! is not what it was to be; those that no checkpoint covers are written again.
 
+use super::files::{Files, place_with, temporary};
 use super::merkle::Frontier;
 use super::proof::root_of;
 use super::public::{PublicLog, PublicLogError};
-use super::storage::{create_private, sync_dir};
 use super::tiles::{self, Kind, TILE_WIDTH, Tile};
 use super::types::{EntryRef, Hash, TreeHead};
 use std::collections::BTreeSet;
-use std::ffi::OsString;
-use std::fs::{self, DirBuilder, File};
-use std::io::{self, Write as _};
-use std::os::unix::fs::DirBuilderExt as _;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Files up to which each is synced by itself; more are synced with their whole file system in one
 /// call, which costs about as much as fifty files do.
 const SYNC_EACH: usize = 64;
 
-/// Full tiles that are written before they are made durable: bounds what is remembered of them.
+/// Full tiles that are written before they are made durable and get their names: bounds what is
+/// remembered of them.
 const SYNC_EVERY: usize = 4096;
 
 /// Writes the tiles of a growing tree.
@@ -41,11 +39,21 @@ pub struct TileWriter {
     bundle: Vec<u8>,
     /// Width of the begun bundle on disk.
     bundle_written: usize,
-    unsynced: Vec<PathBuf>,
+    unsynced: Vec<Unsynced>,
+    /// Whether the name of the log's folder is durable for sure.
+    is_named: bool,
     /// Memory for a record.
     record: Vec<u8>,
     /// Full tiles since the last [`TileWriter::forget_partials`].
     filled: Vec<Tile>,
+}
+
+/// A tile that is not durable for sure.
+#[derive(Debug)]
+struct Unsynced {
+    path: PathBuf,
+    /// Whether it has its name. One of before a crash may be in memory only.
+    is_there: bool,
 }
 
 /// The begun tile of a level.
@@ -66,6 +74,7 @@ impl TileWriter {
             bundle: Vec::new(),
             bundle_written: 0,
             unsynced: Vec::new(),
+            is_named: false,
             record: Vec::new(),
             filled: Vec::new(),
         }
@@ -215,7 +224,7 @@ impl TileWriter {
     pub fn forget_partials(&mut self) {
         for tile in self.filled.drain(..) {
             // What cannot be removed only takes room.
-            let _ = fs::remove_dir_all(self.log.dir().join(tile.partials()));
+            let _ = self.log.files().remove_dir(&self.log.dir().join(tile.partials()));
         }
     }
 
@@ -225,60 +234,77 @@ impl TileWriter {
         }
         let path = self.log.path(&tile);
         if matches!(self.log.tile(&tile), Ok(Some(there)) if there == bytes) {
-            // Perhaps from before a crash, and then perhaps in memory only.
-            self.unsynced.push(path);
+            self.unsynced.push(Unsynced { path, is_there: true });
             return Ok(());
         }
         let failed = |source| PublicLogError::Write { path: path.clone(), source };
         if let Some(dir) = path.parent() {
-            make_dirs(dir).map_err(failed)?;
+            self.log.files().make_dirs(dir).map_err(failed)?;
         }
-        place(&path, bytes, false).map_err(failed)?;
-        self.unsynced.push(path);
+        self.log.files().write(&temporary(&path), bytes, false).map_err(failed)?;
+        self.unsynced.push(Unsynced { path, is_there: false });
         Ok(())
     }
 
-    /// Makes the written tiles durable.
+    /// Makes the written tiles durable, and gives them their names.
     fn sync(&mut self) -> Result<(), PublicLogError> {
-        let synced = self.sync_written();
         let written = std::mem::take(&mut self.unsynced);
+        let synced = self.sync_written(&written);
         if synced.is_err() {
-            // IMPORTANT: the system now takes pages for written that never reached the disk, and
-            // the next sync of the same file would succeed.
-            for path in &written {
-                renew(path);
+            let files = self.log.files();
+            for Unsynced { path, is_there } in &written {
+                // IMPORTANT: the system now takes pages for written that never reached the disk, and
+                // the next sync of the same file would succeed.
+                if *is_there {
+                    renew(files, path);
+                } else {
+                    // It may have its name already, and be durable.
+                    let _ = files.remove(&temporary(path));
+                }
             }
         }
         synced
     }
 
-    fn sync_written(&self) -> Result<(), PublicLogError> {
-        let dir = self.log.dir();
+    fn sync_written(&mut self, written: &[Unsynced]) -> Result<(), PublicLogError> {
+        let (dir, files) = (self.log.dir(), self.log.files());
         let failed = |path: &Path, source| PublicLogError::Write { path: path.to_owned(), source };
-        if self.unsynced.len() > SYNC_EACH {
-            let whole = File::open(dir).and_then(|dir| Ok(rustix::fs::syncfs(dir)?));
-            whole.map_err(|source| failed(dir, source))?;
-        } else {
-            let mut dirs = BTreeSet::new();
-            for path in &self.unsynced {
-                let synced = File::open(path).and_then(|file| file.sync_all());
-                synced.map_err(|source| failed(path, source))?;
-                let above = path.ancestors().skip(1).take_while(|above| above.starts_with(dir));
-                dirs.extend(above);
-            }
-            for dir in dirs {
-                sync_dir(dir).map_err(|source| failed(dir, source))?;
-            }
+        let at_once = written.len() > SYNC_EACH;
+        if at_once {
+            files.sync_all(dir).map_err(|source| failed(dir, source))?;
         }
+        for Unsynced { path, is_there } in written.iter().filter(|_| !at_once) {
+            let bytes = if *is_there { path.clone() } else { temporary(path) };
+            files.sync(&bytes).map_err(|source| failed(path, source))?;
+        }
+        // IMPORTANT: after their bytes. A full tile stands in front of the partial ones that the last
+        // checkpoint has: a crash that left its name alone would take these from their readers.
+        for Unsynced { path, .. } in written.iter().filter(|tile| !tile.is_there) {
+            files.rename(&temporary(path), path).map_err(|source| failed(path, source))?;
+        }
+        if at_once {
+            files.sync_all(dir).map_err(|source| failed(dir, source))?;
+        }
+        let mut dirs = BTreeSet::new();
+        for tile in written.iter().filter(|_| !at_once) {
+            let above = tile.path.ancestors().skip(1).take_while(|above| above.starts_with(dir));
+            dirs.extend(above);
+        }
+        // Who made the folder of the log may not have lived to sync its name.
+        dirs.extend(dir.parent().filter(|_| !self.is_named && dir.is_dir()));
+        for dir in dirs {
+            files.sync_dir(dir).map_err(|source| failed(dir, source))?;
+        }
+        self.is_named = true;
         Ok(())
     }
 }
 
 /// Writes a file again, as another one with the same name: its pages are new to the system. One for
 /// which that fails is gone, and is made again from the ledger.
-fn renew(path: &Path) {
-    if fs::read(path).and_then(|bytes| place(path, &bytes, false)).is_err() {
-        let _ = fs::remove_file(path);
+fn renew(files: &dyn Files, path: &Path) {
+    if fs::read(path).and_then(|bytes| place_with(files, path, &bytes, false)).is_err() {
+        let _ = files.remove(path);
     }
 }
 
@@ -287,225 +313,6 @@ fn width_of(hashes: u64) -> u16 {
     u16::try_from(hashes & 0xFF).unwrap_or(0)
 }
 
-/// Makes a folder for the owner alone, with those above it.
-pub(super) fn make_dirs(dir: &Path) -> io::Result<()> {
-    if dir.is_dir() { Ok(()) } else { DirBuilder::new().recursive(true).mode(0o700).create(dir) }
-}
-
-/// Puts a file in its place at once: whoever reads sees the old one or the whole new one. With
-/// `durable` it stays there whatever happens next.
-pub(crate) fn place(path: &Path, bytes: &[u8], durable: bool) -> io::Result<()> {
-    let mut name = path.file_name().map_or_else(OsString::new, OsString::from);
-    name.push(".new");
-    let temporary = path.with_file_name(name);
-    let file = create_private(&temporary)?;
-    (&file).write_all(bytes)?;
-    if durable {
-        // IMPORTANT: before the file gets its name.
-        file.sync_all()?;
-    }
-    fs::rename(&temporary, path)?;
-    match path.parent().filter(|_| durable) {
-        // IMPORTANT: else the old file may be back after a crash.
-        Some(dir) => sync_dir(dir),
-        None => Ok(()),
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::super::checkpoint::{Checkpoint, LogKey};
-    use super::super::merkle::leaf_hash;
-    use super::super::proof::{
-        Subtrees as _, consistency, inclusion, root, verify_consistency, verify_inclusion,
-    };
-    use super::*;
-
-    fn record(n: u64) -> Vec<u8> {
-        format!("record {n}").into_bytes()
-    }
-
-    fn grow(writer: &mut TileWriter, size: u64) {
-        for n in writer.size()..size {
-            writer.push(&record(n), leaf_hash(&record(n))).unwrap();
-        }
-        writer.flush().unwrap();
-        writer.forget_partials();
-    }
-
-    fn expected(size: u64) -> TreeHead {
-        let mut tree = Frontier::default();
-        (0..size).map(record).for_each(|record| tree.push(leaf_hash(&record)));
-        tree.head()
-    }
-
-    fn files(dir: &Path) -> Vec<String> {
-        let mut found = Vec::new();
-        let mut dirs = vec![dir.to_owned()];
-        while let Some(next) = dirs.pop() {
-            for file in next.read_dir().unwrap() {
-                let path = file.unwrap().path();
-                if path.is_dir() {
-                    dirs.push(path);
-                } else {
-                    found.push(path.strip_prefix(dir).unwrap().to_str().unwrap().to_owned());
-                }
-            }
-        }
-        found.sort_unstable();
-        found
-    }
-
-    #[test]
-    fn the_tiles_are_those_of_the_specification_at_each_size() {
-        for (size, wanted) in [
-            (0, vec![]),
-            (1, vec!["tile/0/000.p/1", "tile/entries/000.p/1"]),
-            (255, vec!["tile/0/000.p/255", "tile/entries/000.p/255"]),
-            (256, vec!["tile/0/000", "tile/1/000.p/1", "tile/entries/000"]),
-            (
-                257,
-                vec![
-                    "tile/0/000",
-                    "tile/0/001.p/1",
-                    "tile/1/000.p/1",
-                    "tile/entries/000",
-                    "tile/entries/001.p/1",
-                ],
-            ),
-        ] {
-            let dir = tempfile::tempdir().unwrap();
-            let mut writer = TileWriter::new(PublicLog::open(dir.path()));
-            grow(&mut writer, size);
-            assert_eq!(files(dir.path()), wanted, "size {size}");
-            assert_eq!(writer.head(), expected(size));
-        }
-    }
-
-    #[test]
-    fn proofs_from_tiles_hold_whatever_checkpoints_came_between() {
-        let dir = tempfile::tempdir().unwrap();
-        let log = PublicLog::open(dir.path());
-        let mut writer = TileWriter::new(log.clone());
-        let mut heads = vec![expected(0)];
-        for size in [1, 2, 100, 255, 256, 257, 300, 511, 512, 513, 700] {
-            grow(&mut writer, size);
-            heads.push(writer.head());
-            for old in &heads {
-                let proof = consistency(&log, old.size, size).unwrap();
-                verify_consistency(old, &writer.head(), &proof).unwrap();
-                // Also with an older checkpoint, whose partial tiles may be gone.
-                assert_eq!(root(&log, old.size).unwrap(), old.root);
-            }
-            for index in [0, size / 2, size - 1] {
-                let proof = inclusion(&log, index, size).unwrap();
-                let record = log.leaf_record(index).unwrap();
-                verify_inclusion(&leaf_hash(&record), index, &writer.head(), &proof).unwrap();
-            }
-            assert!(log.leaf_record(size).is_err());
-        }
-        assert!(log.subtree(0, 700).is_err());
-    }
-
-    #[test]
-    fn a_writer_goes_on_after_a_restart_as_if_nothing_had_been() {
-        let dir = tempfile::tempdir().unwrap();
-        let log = PublicLog::open(dir.path());
-        grow(&mut TileWriter::new(log.clone()), 0);
-        for (size, next) in [(0, 3), (3, 256), (256, 300), (300, 600), (600, 601)] {
-            let mut writer = TileWriter::resume(&log, &expected(size)).unwrap();
-            grow(&mut writer, next);
-            assert_eq!(writer.head(), expected(next));
-        }
-        for index in 0..601 {
-            assert_eq!(log.leaf_record(index).unwrap(), record(index));
-        }
-    }
-
-    #[test]
-    fn begun_tiles_that_are_damaged_are_not_gone_on_from() {
-        let dir = tempfile::tempdir().unwrap();
-        let log = PublicLog::open(dir.path());
-        grow(&mut TileWriter::new(log.clone()), 300);
-        let head = expected(300);
-        assert!(TileWriter::resume(&log, &expected(299)).is_none());
-        for name in ["tile/0/001.p/44", "tile/entries/001.p/44", "tile/1/000.p/1"] {
-            let path = dir.path().join(name);
-            let good = fs::read(&path).unwrap();
-            let mut bad = good.clone();
-            bad[17] ^= 1;
-            for bytes in [bad, good[1..].to_vec(), Vec::new()] {
-                fs::write(&path, bytes).unwrap();
-                assert!(TileWriter::resume(&log, &head).is_none(), "{name}");
-            }
-            fs::remove_file(&path).unwrap();
-            assert!(TileWriter::resume(&log, &head).is_none(), "{name}");
-            // A link to itself: the system refuses to read it.
-            std::os::unix::fs::symlink(&path, &path).unwrap();
-            assert!(TileWriter::resume(&log, &head).is_none(), "{name}");
-            fs::remove_file(&path).unwrap();
-            fs::write(&path, good).unwrap();
-        }
-        assert!(TileWriter::resume(&log, &head).is_some());
-    }
-
-    #[test]
-    fn beginning_anew_repairs_what_is_damaged_and_leaves_the_rest() {
-        let dir = tempfile::tempdir().unwrap();
-        let log = PublicLog::open(dir.path());
-        grow(&mut TileWriter::new(log.clone()), 600);
-        let before = files(dir.path());
-        for name in ["tile/0/000", "tile/entries/001", "tile/1/000.p/2"] {
-            fs::write(dir.path().join(name), b"rubbish").unwrap();
-        }
-        let full = |kind, index| log.is_sound(&Tile::full(kind, index)).unwrap();
-        assert!(!full(Kind::Hashes(0), 0) && !full(Kind::Entries, 1));
-        grow(&mut TileWriter::new(log.clone()), 600);
-        assert_eq!(files(dir.path()), before);
-        for index in 0..2 {
-            assert!(full(Kind::Hashes(0), index) && full(Kind::Entries, index));
-        }
-        assert!(!full(Kind::Hashes(0), 2), "it is not full yet");
-        assert_eq!(root(&log, 600).unwrap(), expected(600).root);
-        assert_eq!(log.leaf_record(256).unwrap(), record(256));
-    }
-
-    #[test]
-    fn a_tile_that_could_not_be_made_durable_is_another_file_at_the_next_attempt() {
-        use std::os::unix::fs::MetadataExt as _;
-        let dir = tempfile::tempdir().unwrap();
-        let log = PublicLog::open(dir.path());
-        let mut writer = TileWriter::new(log.clone());
-        for n in 0..256 {
-            writer.push(&record(n), leaf_hash(&record(n))).unwrap();
-        }
-        let full = dir.path().join("tile/0/000");
-        let (before, bytes) = (fs::metadata(&full).unwrap().ino(), fs::read(&full).unwrap());
-        writer.unsynced.push(dir.path().join("tile/gone"));
-        writer.flush().unwrap_err();
-        assert_ne!(fs::metadata(&full).unwrap().ino(), before);
-        assert_eq!(fs::read(&full).unwrap(), bytes);
-        grow(&mut TileWriter::new(log.clone()), 256);
-        assert_eq!(root(&log, 256).unwrap(), expected(256).root);
-    }
-
-    #[test]
-    fn a_checkpoint_is_replaced_at_once_and_only_its_owner_can_read_it() {
-        use std::os::unix::fs::PermissionsExt as _;
-        let dir = tempfile::tempdir().unwrap();
-        let log = PublicLog::open(&dir.path().join("log"));
-        assert_eq!(log.checkpoint().unwrap(), None);
-        let key = LogKey::generate("spanledger/1").unwrap();
-        for size in [0, 1] {
-            let origin = key.verifier().name().to_owned();
-            let signed = key.sign(&Checkpoint { origin, head: expected(size) }).unwrap();
-            log.publish(&signed).unwrap();
-            assert_eq!(log.checkpoint().unwrap(), Some(signed));
-        }
-        log.publish_keys(&[key.verifier().clone()]).unwrap();
-        assert_eq!(log.keys().unwrap(), [key.verifier().clone()]);
-        let mode = fs::metadata(log.dir().join("checkpoint")).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o600);
-        assert_eq!(files(log.dir()), ["checkpoint", "keys"]);
-    }
-}
+#[path = "tile_writer_tests.rs"]
+mod tests;

@@ -28,8 +28,8 @@ pub(crate) fn write_config(data: &Path) -> PathBuf {
     let path = data.with_extension("yaml");
     let sink = sink(data);
     let text = format!(
-        "ledger: {{segment: 1MiB, compress_after: 1ms}}\nretention: {{every: 1s}}\npublic_log:\n  \
-         checkpoint_interval: 50ms\n  sinks: [{{file: {}, every: 50ms}}]\n",
+        "ledger: {{segment: 1MiB, reserve: 4MiB, compress_after: 1ms}}\nretention: {{every: 1s}}\npublic_log:\n  \
+         checkpoint_interval: 50ms\n  sinks: [{{file: {}, every: 1s}}]\n",
         sink.display()
     );
     std::fs::write(&path, text).unwrap();

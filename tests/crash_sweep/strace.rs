@@ -112,6 +112,7 @@ pub(crate) fn points(dry_run: &Path, most: usize) -> Vec<Point> {
         all.extend((0..).zip(of_call.into_iter().map(|(_, point)| point)));
     }
     all.sort_by_key(|(turn, _)| *turn);
+    eprintln!("{} points, of which {} are tried", all.len(), most.min(all.len()));
     all.into_iter().map(|(_, point)| point).take(most).collect()
 }
 

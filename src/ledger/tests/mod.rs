@@ -2,9 +2,11 @@
 
 mod crash;
 mod faults;
+mod publishing;
 mod repair;
 mod signed;
 mod simulated;
+mod simulated_files;
 mod upkeep;
 
 use super::*;

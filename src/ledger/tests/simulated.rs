@@ -19,6 +19,8 @@ pub(super) enum Op {
     Write,
     Sync,
     Truncate,
+    /// Anything that is done to files of the public log.
+    File,
 }
 
 /// What a disk may answer.
@@ -96,7 +98,8 @@ impl Simulated {
         }
     }
 
-    fn step(&self, op: Op) -> Result<(), Fault> {
+    /// The next operation: it works, or not.
+    pub(super) fn step(&self, op: Op) -> Result<(), Fault> {
         let mut plan = self.0.lock().unwrap();
         let operation = plan.operations;
         plan.operations += 1;
@@ -122,10 +125,11 @@ fn name(op: Op) -> &'static str {
         Op::Write => "write",
         Op::Sync => "sync",
         Op::Truncate => "truncate",
+        Op::File => "file",
     }
 }
 
-fn torn(durable: &[u8], written: &[u8], tear: Tear) -> Vec<u8> {
+pub(super) fn torn(durable: &[u8], written: &[u8], tear: Tear) -> Vec<u8> {
     let from = durable.len().min(written.len());
     let fresh = written.len() - from;
     let mut out = written.to_vec();
@@ -146,7 +150,7 @@ fn torn(durable: &[u8], written: &[u8], tear: Tear) -> Vec<u8> {
     out
 }
 
-fn failed(fault: Fault) -> io::Error {
+pub(super) fn failed(fault: Fault) -> io::Error {
     match fault {
         Fault::Error(kind, _) => kind.into(),
         Fault::Panic => panic!("the disk makes the writer panic"),
