@@ -220,9 +220,8 @@ impl Place {
                     self.offset = self.offset.saturating_add(used as u64);
                     return Ok(Chunk { bytes, starts, first: next });
                 }
-                Err(Stop::More(needed)) if needed > found.len() && needed <= most => {
-                    length = needed;
-                }
+                // Who asked for as much already has a file that was made shorter.
+                Err(Stop::More(needed)) if needed > length && needed <= most => length = needed,
                 Err(Stop::More(_)) => return Err(self.segment.corrupt(self.offset, next)),
                 Err(Stop::Bad { at, sequence }) => {
                     let offset = self.offset.saturating_add(at as u64);

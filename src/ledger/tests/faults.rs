@@ -187,6 +187,26 @@ async fn the_mark_of_a_clean_end_uses_the_reserve() {
 }
 
 #[tokio::test]
+async fn a_segment_that_is_made_shorter_under_a_reader_is_damage_and_not_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let (ledger, _) = Ledger::open(dir.path(), Options::default()).unwrap();
+    ledger.append(batch(0..3)).await.unwrap();
+    let reader = ledger.reader();
+    let file = dir.path().join(format!("{:020}.segment", 0));
+    let end = reader.bytes_from(0).unwrap() - reader.bytes_from(2).unwrap();
+    // Within the third entry.
+    std::fs::File::options().write(true).open(file).unwrap().set_len(end + 200).unwrap();
+    for mut scan in [reader.scan(0), reader.scan_once(0)] {
+        let read = scan.next_chunk(1 << 20).unwrap().unwrap();
+        assert_eq!(read.len(), 2);
+        assert!(matches!(
+            scan.next_chunk(1 << 20),
+            Err(crate::ledger::ReadError::Corrupt { sequence: 2, .. })
+        ));
+    }
+}
+
+#[tokio::test]
 async fn a_writer_that_dies_leaves_nobody_waiting() {
     let dir = tempfile::tempdir().unwrap();
     let disk = Simulated::default();
