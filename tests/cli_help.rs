@@ -25,6 +25,7 @@ fn the_help_of_each_command_has_examples() {
         "tail",
         "verify",
         "evidence",
+        "proof",
         "setup",
         "repair",
         "hold",
@@ -48,6 +49,11 @@ fn a_wrong_flag_ends_with_code_2() {
         vec!["spanledger", "verify", "--expect", "12"],
         vec!["spanledger", "verify", "--bundle", "b.zip", "--expect", "1:00"],
         vec!["spanledger", "verify", "--report", "r.html"],
+        vec!["spanledger", "verify", "--proof", "p.json", "--bundle", "b.zip"],
+        vec!["spanledger", "proof"],
+        vec!["spanledger", "proof", "4x"],
+        vec!["spanledger", "proof", "4", "--old", "1"],
+        vec!["spanledger", "proof", "--new", "1"],
         vec!["spanledger", "serve", "--listen-api", "4380"],
     ] {
         assert_eq!(Cli::try_parse_from(&line).unwrap_err().exit_code(), 2, "{line:?}");

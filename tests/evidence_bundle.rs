@@ -207,7 +207,7 @@ async fn whoever_makes_a_bundle_anew_is_found_by_both_implementations() {
             // Its hash still proves it, so nobody can give it another body later.
             assert_eq!(checked.verdict(), Verdict::Partial, "{what}: {findings:?}");
             let said = findings.iter().find(|it| it.code == code).unwrap();
-            assert!(said.message.contains("it says that it was pruned"), "{said:?}");
+            assert!(said.message.contains("it says that they were pruned"), "{said:?}");
             if let Some((exit, said)) = python(&bundle) {
                 assert_eq!(exit, 4, "{what}: {said}");
                 assert!(said.starts_with("partial: ") && said.contains("no body of 1"), "{said}");
@@ -266,20 +266,124 @@ async fn the_other_implementation_takes_no_file_that_no_entry_needs_and_no_bundl
     }
 }
 
+/// What somebody sends who wants a reader's browser to do something, or his eyes to see something else.
+const HOSTILE: [&str; 12] = [
+    "<script>document.title='x'</script>",
+    "\"><img src=x onerror=alert(1)>",
+    "</pre></details><svg onload=alert(1)>",
+    "</title></style><style>body{display:none}</style>",
+    "' onmouseover='alert(1)",
+    "<a href=\"javascript:alert(1)\">x</a>",
+    "<meta http-equiv=refresh content='0;url=http://example.invalid'>",
+    "<iframe srcdoc='<script>1</script>'></iframe>",
+    "\u{202e}dehsup\u{2066}\u{200b}",
+    "\u{1b}[31mred\u{7}\u{0}",
+    "<!--",
+    "&lt;b&gt;&#60;i>",
+];
+
+/// Every text of a body that a report reads, and some that it does not, with that text in it.
+fn hostile(text: &str, kind: &str) -> Vec<u8> {
+    let many = json!([text, text]);
+    let body = json!({
+        "schema_version": 1, "@timestamp": "2026-11-21T08:00:01.000000000Z", "message": text,
+        "trace_id": ["run-1", text], text: text,
+        "event": {"action": text, "reason": text, "dataset": text, "outcome": "failure"},
+        "trace": {"id": text}, "span": {"id": text, "parent_id": text, "name": text, "status": text},
+        "user": {"id": text, "name": text, "email": text}, "service": {"name": text, "version": text},
+        "organization": {"id": text}, "error": {"message": text, "type": text},
+        "gen_ai": {
+            "agent": {"id": text, "name": text}, "tool": {"name": text, "call": {"id": text}},
+            "request": {"model": text}, "response": {"model": text}, "provider": {"name": text},
+            "usage": {"input_tokens": 1, "output_tokens": 1, "cost": text},
+        },
+        "attributes": {text: text, "audit.sequence.number": text, "audit.sequence.stream_id": text},
+        "audit": {
+            "kind": kind, "request_type": text,
+            "actor": {"id": text, "type": text, "source": text}, "target": {"id": text, "type": text},
+            "decision": {"id": text, "outcome": if kind == "decision" { "block" } else { text },
+                "raw": text, "reason": text, "phase": text, "source": text, "stage": text},
+            "policy": {"id": many, "name": text, "rule_id": text, "snapshot": text, "version": text},
+            "approval": {"id": text, "status": if kind == "approval" { "approved" } else { text },
+                "resolution": text, "resolved_by": text, "resolved_at": text, "comment": text, "url": text},
+            "workflow": {"id": text, "name": text, "status": text}, "run": {"id": text, "name": text},
+            "step": {"id": text, "name": text, "type": text, "result": text},
+            "job": {"id": text, "hash": text, "state": text}, "external": {"trace_id": many},
+            "action": {"key": text, "scope": text, "args_hash": text},
+            "output_safety": {"decision": text, "raw": text, "rule_id": text, "reason": text},
+            "interrupt": {"reason": text, "responder": text, "response": text},
+            "claims": {"tenant_id": text, "client_id": text}, "session": {"thread_id": text},
+        },
+    });
+    body.to_string().into_bytes()
+}
+
+/// What a page consists of beside text: each tag as it stands there.
+fn tags(page: &str) -> Vec<&str> {
+    let rest = page.split('<').skip(1);
+    rest.map(|rest| rest.split_once('>').expect("a tag ends").0).collect()
+}
+
 #[tokio::test]
 async fn the_report_shows_what_sources_sent_as_text_and_runs_nothing() {
-    let small = Small::of(4).await;
+    let small = Small::of(12).await;
     let (mut manifest, mut items, acts) = read_bundle(&small.bundle()).unwrap();
-    manifest.asked = "<script>alert(1)</script>\u{202e}\"'".to_owned();
-    let hostile = r#"{"schema_version":1,"@timestamp":"2026-11-21T08:00:01Z","message":"</pre><img src=x onerror=alert(1)>","event":{"action":"<svg onload=x>"},"audit":{"kind":"decision","decision":{"outcome":"block","reason":"javascript:<b>"}}}"#;
-    items[0].body = Some(hostile.as_bytes().to_vec());
-    let page = report(&manifest, &items, &acts);
-    for forbidden in ["<script", "<img", "<svg", "<b>j", "\u{202e}", "onerror=alert(1)>"] {
-        assert!(!page.contains(forbidden), "{forbidden} in {page}");
-    }
-    assert!(page.contains("&lt;script&gt;") && page.contains("default-src 'none'"));
-    for link in ["http://", "https://", "src=\"", "href=\"", "url("] {
-        assert!(!page.contains(link), "the page is alone: {link}");
+    let style = "<style>";
+    for hostile_text in HOSTILE {
+        manifest.asked = hostile_text.to_owned();
+        manifest.tenant = hostile_text.to_owned();
+        manifest.trace_ids = vec![hostile_text.to_owned()];
+        manifest.mapping_versions = vec![hostile_text.to_owned()];
+        manifest.elsewhere = vec![hostile_text.to_owned()];
+        manifest.origin = hostile_text.to_owned();
+        manifest.made_by = hostile_text.to_owned();
+        manifest.made_at = hostile_text.to_owned();
+        let kinds = ["decision", "approval", "tool_call", "llm_call", "agent_run", "workflow_run"];
+        for (item, kind) in items.iter_mut().zip(kinds.into_iter().cycle().chain([hostile_text])) {
+            item.body = Some(hostile(hostile_text, kind));
+        }
+        items[7].body = Some(hostile(hostile_text, hostile_text));
+        let page = report(&manifest, &items, &acts);
+        let (head, body) = page.split_once("</style>").expect("the page has its style");
+        let before = head.split(style).next().unwrap();
+        assert_eq!(page.matches(style).count(), 1, "{hostile_text}");
+        // Before anything that a source sent stands the policy: nothing is fetched, nothing runs.
+        let policy = before.find("default-src 'none'; style-src 'unsafe-inline'").unwrap();
+        assert!(policy < before.find("<title>").unwrap(), "{before}");
+        for tag in tags(before).into_iter().chain(tags(body)) {
+            let name = tag.trim_start_matches('/').split(' ').next().unwrap();
+            let known = [
+                "!DOCTYPE", "html", "head", "meta", "title", "body", "header", "p", "h1", "h2",
+                "dl", "dt", "dd", "section", "strong", "ul", "ol", "li", "b", "a", "div", "span",
+                "code", "time", "table", "thead", "tbody", "tr", "th", "td", "details", "summary",
+                "pre", "footer",
+            ];
+            assert!(known.contains(&name.trim()), "{hostile_text}: <{tag}>");
+            let attributes = tag.split(' ').skip(1).filter_map(|it| it.split_once('='));
+            for (attribute, value) in attributes {
+                let harmless = [
+                    "lang",
+                    "charset",
+                    "http-equiv",
+                    "content",
+                    "name",
+                    "class",
+                    "id",
+                    "style",
+                    "data-name",
+                ];
+                let is_anchor = attribute == "href" && value.starts_with("\"#entry-");
+                assert!(harmless.contains(&attribute) || is_anchor || name == "meta", "<{tag}>");
+            }
+        }
+        let hidden = |c: char| {
+            (c.is_control() && c != '\n')
+                || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200b}')
+        };
+        assert!(!page.contains(hidden), "{hostile_text:?}");
+        for link in ["http-equiv=\"refresh", "src=\"", "url(", "href=\"h", "href=\"j"] {
+            assert!(!page.contains(link), "the page is alone: {link}");
+        }
     }
 }
 

@@ -61,7 +61,7 @@ pub const WAIT_STEP: Duration = Duration::from_millis(200);
 /// pause between two by default.
 pub const SETTLE_TIME: Duration = Duration::from_secs(12);
 
-/// Bundles of evidence that are made, or wait on disk to be read, at once: each takes some 64 MiB of
+/// Bundles of evidence that are made, or wait on disk to be read, at once: each takes some 80 MiB of
 /// memory at most while it is made, and up to 256 MiB of disk (`evidence::MAX_BUNDLE_BYTES`) until it is
 /// read. Half of them for one credential.
 pub const MAX_BUNDLES: usize = 4;

@@ -10,7 +10,7 @@
 //! | `saved.rs` | [`SavedProof`]: a proof that somebody saved, checked |
 //! | `acts.rs` | entries of ours that explain others: hand-overs of the log's key, what retention took out |
 //! | `format.rs` | the names of the files, [`Manifest`], [`Proof`] |
-//! | `report.rs`, `timeline.rs`, `report.css` | the page that a person reads |
+//! | `report.rs`, `sections.rs`, `timeline.rs`, `report.css` | the page that a person reads |
 //! | `instructions.txt` | what stands in the bundle for who has never heard of us |
 //! | `originals.rs` | originals of mode `full` in a bundle, against the leaf |
 //! | `zip.rs`, `spool.rs` | the file: a ZIP of one exact form; on disk while it grows |
@@ -39,6 +39,7 @@ mod own;
 mod prover;
 mod report;
 mod saved;
+mod sections;
 mod spool;
 mod tiles;
 mod timeline;

@@ -4,20 +4,23 @@
 //! again and compare. Everything that a source sent is text, made harmless twice: characters that
 //! direct a reader's eye elsewhere are spelled out, and what HTML would obey is escaped.
 
-use super::acts::{Acts, ranges};
+use super::acts::Acts;
 use super::format::{Brief, Item, Manifest, entry_name, hex};
+use super::sections::{actions, approvals, counts, findings, gone, keys};
 use super::timeline::line;
 use super::verdict::{Findings, Verdict};
 use crate::cli::clean;
 use crate::entry::format_ns;
-use crate::story::{Action, Approval, Record, Severity, Study};
-use std::collections::BTreeMap;
+use crate::story::{Record, Study};
 use std::fmt::{self, Write as _};
 use std::io;
 use std::ops::Range;
 
 /// Most bytes of a body that are shown; its file has all of it.
 const MAX_SHOWN_BYTES: usize = 8 * 1_024;
+
+/// Most characters of a name or a reason that are shown in a line.
+const MAX_SHORT_CHARS: usize = 240;
 
 /// Style of the page.
 const STYLE: &str = include_str!("report.css");
@@ -42,12 +45,16 @@ impl fmt::Display for Text<'_> {
     }
 }
 
-/// The same for text of several lines, which stay lines.
-struct Lines<'a>(&'a str);
+/// The same for what stands in a line: cut where it is longer than anybody reads there. The entry has
+/// all of it.
+pub(super) struct Short<'a>(pub(super) &'a str);
 
-impl fmt::Display for Lines<'_> {
+impl fmt::Display for Short<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.lines().try_for_each(|line| writeln!(f, "{}", Text(line)))
+        match self.0.char_indices().nth(MAX_SHORT_CHARS) {
+            None => Text(self.0).fmt(f),
+            Some((end, _)) => write!(f, "{}…", Text(self.0.get(..end).unwrap_or_default())),
+        }
     }
 }
 
@@ -182,7 +189,8 @@ fn heading(out: &mut String, manifest: &Manifest, entries: &[Brief]) -> fmt::Res
         writeln!(out, "<dt>{name}</dt><dd{class}>{}</dd>", Text(value))
     };
     row("Tenant", &manifest.tenant, false)?;
-    row("Made", &format!("{} by {}", manifest.made_at, manifest.made_by), false)?;
+    let made_at = short_time(&manifest.made_at);
+    row("Made", &format!("{made_at} UTC by {}", manifest.made_by), false)?;
     row("Log", &manifest.origin, true)?;
     match &manifest.checkpoint {
         Some(tree) => {
@@ -234,176 +242,6 @@ fn verdict(out: &mut String, manifest: &Manifest) -> fmt::Result {
     )
 }
 
-fn counts(out: &mut String, entries: &[Brief], study: &Study) -> fmt::Result {
-    let pruned = entries.iter().filter(|entry| entry.body.is_none()).count();
-    let open = study.findings.iter().filter(|it| it.severity != Severity::Note).count();
-    let all = [
-        ("entries", entries.len()),
-        ("actions", study.actions.len()),
-        ("approvals", study.approvals.len()),
-        ("warnings", open),
-        ("pruned", pruned),
-    ];
-    writeln!(out, "<ul class=\"counts\">")?;
-    for (name, count) in all.into_iter().filter(|(name, count)| *count > 0 || *name != "pruned") {
-        writeln!(out, "<li><b>{count}</b>{name}</li>")?;
-    }
-    writeln!(out, "</ul>")
-}
-
-fn findings(out: &mut String, study: &Study) -> fmt::Result {
-    if study.findings.is_empty() {
-        return Ok(());
-    }
-    writeln!(out, "<h2>What does not fit together</h2>")?;
-    for finding in &study.findings {
-        let class = match finding.severity {
-            Severity::Critical => "bad",
-            Severity::Warning => "ask",
-            Severity::Note => "dim",
-        };
-        let entries: Vec<_> = finding.entries.iter().map(|it| it.sequence.to_string()).collect();
-        writeln!(
-            out,
-            "<div class=\"finding {class}\"><strong>{}</strong> <code>{}</code><p>{}</p>\
-             <p class=\"dim\">entries {}</p></div>",
-            finding.severity.as_str(),
-            finding.code.as_str(),
-            Text(&finding.message),
-            entries.join(", ")
-        )?;
-    }
-    if study.more_findings > 0 {
-        writeln!(out, "<p class=\"dim\">and {} more</p>", study.more_findings)?;
-    }
-    Ok(())
-}
-
-fn actions(out: &mut String, actions: &[Action]) -> fmt::Result {
-    let told: Vec<_> =
-        actions.iter().filter(|it| it.decision.is_some() || it.chain.len() > 1).collect();
-    if told.is_empty() {
-        return Ok(());
-    }
-    writeln!(
-        out,
-        "<h2>What was decided</h2>\n<table>\n<thead><tr><th>Action</th><th>Decision and outcome</th>\
-         <th>Policy</th><th>Reason</th></tr></thead>\n<tbody>"
-    )?;
-    for action in told {
-        let names = [&action.action, &action.tool, &action.action_key, &action.step_id];
-        let name = names.into_iter().flatten().next().map_or("", String::as_str);
-        write!(out, "<tr><td>{}</td><td class=\"chain\">", Text(name))?;
-        for step in &action.chain {
-            let by = step.resolved_by.as_ref().map(|by| format!(" by {by}")).unwrap_or_default();
-            let class = colour(&step.outcome);
-            write!(out, "<span class=\"{class}\">{}{}</span>", Text(&step.outcome), Text(&by))?;
-        }
-        let decided = action.decision.as_ref();
-        let policy = decided
-            .and_then(|it| it.policy_rule_id.clone().or_else(|| it.policy_ids.first().cloned()));
-        let reason = decided.and_then(|it| it.reason.clone());
-        let (policy, reason) = (policy.unwrap_or_default(), reason.unwrap_or_default());
-        writeln!(out, "</td><td>{}</td><td>{}</td></tr>", Text(&policy), Text(&reason))?;
-    }
-    writeln!(out, "</tbody>\n</table>")
-}
-
-/// The class of a word of the vocabulary of decisions, approvals and results.
-pub(super) fn colour(word: &str) -> &'static str {
-    match word {
-        "allow" | "allow_with_constraints" | "approved" | "success" => "good",
-        "block" | "quarantine" | "rejected" | "expired" | "invalidated" | "failure" | "error" => {
-            "bad"
-        }
-        "require_approval" | "pending" | "redact" | "throttle" | "warn" => "ask",
-        _ => "",
-    }
-}
-
-fn approvals(out: &mut String, approvals: &[Approval]) -> fmt::Result {
-    if approvals.is_empty() {
-        return Ok(());
-    }
-    writeln!(
-        out,
-        "<h2>Who was asked, and who answered</h2>\n<table>\n<thead><tr><th>What</th><th>Status</th>\
-         <th>Asked</th><th>Answered</th><th>Words</th></tr></thead>\n<tbody>"
-    )?;
-    for approval in approvals {
-        let text = |value: &Option<String>| value.clone().unwrap_or_default();
-        let what = approval.action.clone().or_else(|| approval.action_key.clone());
-        let time = |value: &Option<String>| short_time(value.as_deref().unwrap_or_default());
-        let asked = [text(&approval.requested_by), time(&approval.requested_at)].join(" ");
-        let answered = [text(&approval.resolved_by), time(&approval.resolved_at)].join(" ");
-        let status = approval.approval_status.as_str();
-        writeln!(
-            out,
-            "<tr><td>{}</td><td class=\"{}\">{status}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
-            Text(&what.unwrap_or_default()),
-            colour(status),
-            Text(asked.trim()),
-            Text(answered.trim()),
-            Text(&text(&approval.resolved_comment)),
-        )?;
-    }
-    writeln!(out, "</tbody>\n</table>")
-}
-
-/// Bodies that are gone, and what is on record about it.
-fn gone(out: &mut String, entries: &[Brief], acts: &Acts) -> fmt::Result {
-    let mut of: BTreeMap<Option<u64>, (Vec<u64>, String)> = BTreeMap::new();
-    for entry in entries.iter().filter(|entry| entry.body.is_none()) {
-        let act = acts.prune_of(entry.sequence, &entry.leaf);
-        let (sequences, why) = of.entry(act.map(|act| act.sequence)).or_default();
-        sequences.push(entry.sequence);
-        *why = act.map(ToString::to_string).unwrap_or_default();
-    }
-    if of.is_empty() {
-        return Ok(());
-    }
-    writeln!(
-        out,
-        "<h2>What is no longer kept</h2>\n<table>\n<thead><tr><th>Entries</th><th>Taken out by</th>\
-         </tr></thead>\n<tbody>"
-    )?;
-    for (act, (sequences, why)) in of {
-        let why = if act.is_some() { why } else { "no entry of the log says so".to_owned() };
-        writeln!(out, "<tr><td>{}</td><td>{}</td></tr>", ranges(&sequences), Text(&why))?;
-    }
-    writeln!(
-        out,
-        "</tbody>\n</table>\n<p class=\"dim\">Their leaves prove that they were there, when they were received, \
-         and the hash of what they said.</p>"
-    )
-}
-
-/// Keys of the log that handed over.
-fn keys(out: &mut String, acts: &Acts) -> fmt::Result {
-    let handovers = acts.rotations();
-    if handovers.is_empty() {
-        return Ok(());
-    }
-    writeln!(
-        out,
-        "<h2>Keys of the log that handed over</h2>\n<table>\n<thead><tr><th>Entry</th><th>When</th><th>By</th>\
-         <th>Statement</th></tr></thead>\n<tbody>"
-    )?;
-    for (told, statement) in handovers {
-        let at = short_time(told.at.as_deref().unwrap_or_default());
-        let by = told.by.as_deref().unwrap_or_default();
-        writeln!(
-            out,
-            "<tr><td>{}</td><td>{}</td><td>{}</td><td><pre>{}</pre></td></tr>",
-            told.sequence,
-            Text(&at),
-            Text(by),
-            Lines(statement)
-        )?;
-    }
-    writeln!(out, "</tbody>\n</table>")
-}
-
 /// An entry in the timeline.
 fn line_of(out: &mut String, entry: &Brief, record: Option<&Record>, body: &[u8]) -> fmt::Result {
     let sequence = entry.sequence;
@@ -429,19 +267,19 @@ fn line_of(out: &mut String, entry: &Brief, record: Option<&Record>, body: &[u8]
         line.class,
         line.mark,
         line.class,
-        Text(&line.headline),
-        Text(&line.subject),
-        Text(&line.who),
+        Short(&line.headline),
+        Short(&line.subject),
+        Short(&line.who),
     )?;
     if let Some(reason) = &record.doc.audit.decision.reason {
-        writeln!(out, "<p>{}</p>", Text(reason))?;
+        writeln!(out, "<p>{}</p>", Short(reason))?;
     }
     folded(out, entry, body)?;
     writeln!(out, "</div></li>")
 }
 
 /// A time as a person reads it: to the millisecond; the entry has all of it.
-fn short_time(time: &str) -> String {
+pub(super) fn short_time(time: &str) -> String {
     match (time.get(..10), time.get(11..23), time.get(23..)) {
         (Some(day), Some(clock), Some(rest)) if rest.ends_with('Z') => format!("{day} {clock}"),
         _ => time.to_owned(),

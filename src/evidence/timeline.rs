@@ -1,6 +1,6 @@
 //! One entry in one line of a report: what it is, what it is about, who did it.
 
-use super::report::colour;
+use super::sections::colour;
 use crate::story::{Document, Record};
 
 /// The line of an entry.

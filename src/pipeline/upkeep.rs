@@ -91,6 +91,8 @@ enum UpkeepError {
     Holds(#[from] HoldsError),
     #[error("nothing is pruned: what holds hold cannot be found")]
     Store(#[from] StoreError),
+    #[error("nothing is pruned: the index cannot be written")]
+    Ids(#[source] StoreError),
     #[error("nothing is pruned: dead letters cannot be read")]
     Letters(#[from] DeadLetterError),
     #[error("nothing is pruned: the newest entry cannot be read, so the clock cannot be judged")]
@@ -351,6 +353,8 @@ impl Keeper {
             // Said once, however often it is tried: such an entry stays for ever.
             let name = (due.first, due.expiry.class, due.entries);
             if !announced.contains(&name) {
+                // Of which stories they were, nobody can tell when they are gone.
+                self.work.store.keep_ids(due.end).map_err(UpkeepError::Ids)?;
                 self.runtime.block_on(self.work.intake.record_act(&self.act(&due)))?;
                 announced.insert(name);
             }

@@ -91,6 +91,16 @@ pub trait AuditStore: Send + Sync {
         None
     }
 
+    /// Makes durable under which ids the entries below `end` are listed, for a store that lists them
+    /// anew from the ledger after a restart: called before bodies are taken out, which no ids can be read
+    /// of then.
+    ///
+    /// # Errors
+    /// As [`AuditStore::write`]; no body is taken out then.
+    fn keep_ids(&self, _end: u64) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// A page of the entries that answer a question.
     ///
     /// # Errors

@@ -217,7 +217,16 @@ impl Ids {
         Ok(())
     }
 
-    /// Writes the full open run and begins the next.
+    /// Writes the open run although it is not full, when it has entries below `end`.
+    pub(super) fn keep(&self, end: u64) -> Result<(), StoreError> {
+        let open = {
+            let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+            state.open.clone()
+        };
+        if open.first >= end || open.end() == open.first { Ok(()) } else { self.seal(open) }
+    }
+
+    /// Writes the open run and begins the next.
     fn seal(&self, open: Arc<Open>) -> Result<(), StoreError> {
         let run = Arc::new(open.write(&self.dir)?);
         let spare = std::mem::take(&mut *self.spare());
@@ -461,6 +470,33 @@ mod tests {
         ranges.sort_by_key(|r| r.start);
         assert_eq!(ranges, [0..64, 64..68]);
         assert_eq!(find(&ids, key(5)), wanted(key(5), 69));
+    }
+
+    #[test]
+    fn what_is_kept_before_bodies_go_is_there_after_a_restart_and_the_rest_goes_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let ids = Ids::open(dir.path(), 8, true).unwrap().ids;
+        fill(&ids, 3);
+        ids.keep(0).unwrap();
+        assert_eq!(ids.durable_end(), 0, "nothing of it goes");
+        for (to, end) in [(3, 2), (3, 3), (9, 4), (20, 20)] {
+            fill(&ids, to);
+            ids.keep(end).unwrap();
+            assert!(ids.durable_end() >= end, "{end}");
+            let opened = Ids::open(dir.path(), 8, true).unwrap();
+            assert!(opened.gaps.is_empty());
+            for ids in [&ids, &opened.ids] {
+                let all = |end| (0..13).all(|s| find(ids, key(s)) == wanted(key(s), end));
+                assert!(all(ids.end()), "{to} {end}");
+            }
+        }
+        // Small ones become one as all others do.
+        for to in 21..60 {
+            fill(&ids, to);
+            ids.keep(to).unwrap();
+        }
+        assert!(list(dir.path(), false).unwrap().len() < 20);
+        assert!((0..13).all(|s| find(&ids, key(s)) == wanted(key(s), 59)));
     }
 
     #[test]

@@ -442,6 +442,11 @@ impl AuditStore for EmbeddedStore {
         self.flush_blocks()
     }
 
+    fn keep_ids(&self, end: u64) -> Result<(), StoreError> {
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.writes { self.ids.keep(end) } else { Ok(()) }
+    }
+
     fn position(&self) -> Option<u64> {
         let tags = self.dictionary.as_ref().map_or(0, |dictionary| dictionary.view().end);
         Some(self.ids.durable_end().min(tags))
