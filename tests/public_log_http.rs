@@ -264,6 +264,12 @@ async fn once_there_are_keys_the_log_is_a_global_auditors_alone() {
     shut.await.expect("nobody gets in without a key");
     for (role, key) in keys {
         let bearer = format!("Bearer {}", key.reveal());
+        // Each is in effect when its making is on record.
+        let known = look_until(DEADLINE, async || {
+            let answer = ask(&server, Method::GET, "keys", &[("authorization", &bearer)]).await;
+            (answer.status() != 401).then_some(())
+        });
+        known.await.unwrap_or_else(|| panic!("the key of the {role} is not in effect"));
         for path in paths {
             let headers = [("authorization", bearer.as_str()), ("if-none-match", "*")];
             let answer = ask(&server, Method::GET, path, &headers).await;
