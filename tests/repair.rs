@@ -349,8 +349,8 @@ async fn a_restore_of_data_and_keys_from_one_backup_goes_on_as_another_log_when_
     batch.push(&NewEntry { id: EntryId([7; 16]), ..new_like(last) }).unwrap();
     ledger.append(batch).await.unwrap();
     ledger.close().await.unwrap();
-    let (lost, kept) = run(&it.data).await;
-    assert!(lost.size > it.head.size);
+    let (newer, kept) = run(&it.data).await;
+    assert!(newer.size > it.head.size);
 
     std::fs::remove_dir_all(&it.data).unwrap();
     copy(&backup, &it.data);

@@ -15,7 +15,7 @@ use super::frame::{self, Frame};
 use super::packed::{Kept, Packer, Tally};
 use super::segment::{HEADER_LEN, PACKED, SEGMENT, path};
 use super::source::Source;
-use super::storage::sync_dir;
+use super::storage::{is_full, sync_dir};
 use super::types::EntryRef;
 use super::view::{Segment, View};
 use super::walk::{Walk, WalkError};
@@ -54,6 +54,13 @@ pub enum RewriteError {
     /// Whoever asked for it does not want it any more.
     #[error("rewriting was stopped")]
     Stopped,
+}
+
+impl RewriteError {
+    /// Whether there was no room for the new file: nothing is wrong with the segment.
+    pub fn is_disk_full(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if is_full(source))
+    }
 }
 
 /// What rewriting a segment did.

@@ -52,6 +52,8 @@ async fn a_full_disk_stops_intake_checkpoints_and_upkeep_and_all_go_on_when_ther
         is_signed(&data) && Holds::of(&data).read().unwrap()[0].added.recorded
     })
     .await;
+    // Of the segments that are full now: the next one gets entries of today.
+    let (due, key) = (due(&data), log_key(&data.join("keys")).unwrap());
     let (mut acknowledged, mut next) = (BTreeSet::new(), 0);
     // A segment that this server began: it has reserved its room.
     let newest = || files(&data, ".segment").pop().unwrap();
@@ -61,7 +63,6 @@ async fn a_full_disk_stops_intake_checkpoints_and_upkeep_and_all_go_on_when_ther
         acknowledged.extend(next..next + SPANS);
         next += SPANS;
     }
-    let (due, key) = (due(&data), log_key(&data.join("keys")).unwrap());
     // What the holds will be: on a full disk nobody can write that.
     let released = tempfile::tempdir().unwrap();
     std::fs::copy(data.join("holds.json"), released.path().join("holds.json")).unwrap();
@@ -98,12 +99,17 @@ async fn a_full_disk_stops_intake_checkpoints_and_upkeep_and_all_go_on_when_ther
     let taken = async || (send(&server, next).await == 200).then_some(());
     assert!(look_until(DEADLINE, taken).await.is_some(), "it takes evidence again by itself");
     acknowledged.extend(next..next + SPANS);
-    wait_until("everything is signed, packed and pruned by itself", || {
-        files(&data, ".segment").len() + files(&data, ".new").len() == 1
-            && is_signed(&data)
-            && verify(&ledger_dir(&data), |_| {}).unwrap().pruned == due.len() as u64
-    })
-    .await;
+    let state = || {
+        let left = [files(&data, ".segment"), files(&data, ".new")].concat();
+        let pruned = verify(&ledger_dir(&data), |_| {}).unwrap().pruned;
+        (left, is_signed(&data), pruned, Holds::of(&data).read().unwrap().len())
+    };
+    let done = async || {
+        let (left, signed, pruned, holds) = state();
+        (left.len() == 1 && signed && pruned == due.len() as u64 && holds == 0).then_some(())
+    };
+    let done = look_until(DEADLINE, done).await;
+    assert!(done.is_some(), "it does not go on by itself: {:?}\n{}", state(), server.stderr());
     server.terminate().await;
     let (findings, all) = check(&data, witness.end(&data), key, &acknowledged);
     assert_eq!(findings.verdict(), Verdict::Partial, "{findings:?}");

@@ -199,8 +199,13 @@ impl Keeper {
             let hold_trouble = self.told(self.record_holds());
             if Instant::now() >= pack_at {
                 let packed = self.pack();
-                // What is damaged is read again and again otherwise.
-                pack_at = later(if packed.is_ok() { Duration::ZERO } else { RETRY });
+                // What is damaged is read again and again otherwise; where there is no room nothing is
+                // read before there is some.
+                let is_damage = match &packed {
+                    Err(UpkeepError::Rewrite(error)) => !error.is_disk_full(),
+                    other => other.is_err(),
+                };
+                pack_at = later(if is_damage { RETRY } else { Duration::ZERO });
                 pack_trouble = self.told(packed);
             }
             if self.retention.prune && Instant::now() >= prune_at {
@@ -266,7 +271,10 @@ impl Keeper {
                     self.freed(done.before_bytes, done.after_bytes);
                 }
                 Err(stopped @ RewriteError::Stopped) => return Err(stopped.into()),
-                Err(error) => failed = Some(error),
+                Err(error) => {
+                    // Damage counts more than a full disk: it stays.
+                    failed = failed.filter(|it: &RewriteError| !it.is_disk_full()).or(Some(error));
+                }
             }
         }
         failed.map_or(Ok(()), |error| Err(error.into()))
