@@ -37,8 +37,8 @@
 //!   by an entry of the kind `gap`, with the numbers that are missing. When a process ends without
 //!   its goodbye, the next one on the same spool delivers what it left, and tells as a gap what may
 //!   have been in its memory: what was captured in about its last 10 ms, longer on a machine so busy
-//!   that the writing thread waits for its turn. That entry is of the process that tells it; the one
-//!   that lost records is in `spanledger.instance.id`.
+//!   that the writing thread waits for its turn. That entry stands among those of the process that lost
+//!   them, and says in `spanledger.gap.told_by` who tells it.
 //! - **Delivered means acknowledged** by the receiver, after its fsync if it is spanledger. Until
 //!   then records are in the spool, which survives the process but, as it is not fsynced, not a
 //!   power failure. Only a receipt promises that: [`record`], [`AuditSpan::audit`], [`gate`].

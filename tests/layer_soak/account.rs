@@ -63,6 +63,8 @@ struct Instance {
     gaps: Vec<RangeInclusive<u64>>,
     /// Everything from there on may be missing: it was killed.
     open_from: Option<u64>,
+    /// Entries that tell so.
+    ends_told: usize,
     /// Its goodbye.
     ended: Option<u64>,
 }
@@ -172,7 +174,10 @@ impl Instance {
             let first = has.first.expect("a gap says where it begins");
             match has.last {
                 Some(last) => self.gaps.push(first..=last),
-                None => self.open_from = Some(self.open_from.map_or(first, |it| it.min(first))),
+                None => {
+                    self.ends_told += 1;
+                    self.open_from = Some(first);
+                }
             }
         }
         self.ended = self.ended.or(has.ended);
@@ -191,6 +196,8 @@ impl Instance {
         numbers.sort_unstable();
         let twice = numbers.windows(2).find(|two| two[0] == two[1]);
         assert_eq!(twice, None, "a number of {id} is there twice");
+        // However many of those that told it were killed meanwhile.
+        assert!(self.ends_told <= 1, "the end of {id} is told {} times", self.ends_told);
         // Each number that is known of is an entry, or told.
         let known = match (killed_ns, self.open_from, self.ended) {
             (Some(_), Some(from), None) => from - 1,

@@ -23,15 +23,9 @@ pub(super) struct Backlog {
     shared: Arc<Shared>,
     /// `None` without a spool.
     own: Option<LiveReader>,
-    left: Vec<Left>,
+    /// What other processes left.
+    left: Vec<LeftReader>,
     looked: Option<Instant>,
-}
-
-/// What another process left.
-struct Left {
-    reader: LeftReader,
-    /// Its gap is told when everything up to this count is written; then it is removed.
-    told: Option<u64>,
 }
 
 impl Backlog {
@@ -75,15 +69,18 @@ impl Backlog {
     async fn send_own(&mut self) -> io::Result<bool> {
         let shared = &self.shared;
         let window = match (&mut self.own, &shared.place) {
-            (Some(reader), _) => reader.window(&shared.settings, |numbers| {
-                let reason = "the spool is damaged".to_owned();
-                shared.tell(Gap { instance: shared.id.clone(), numbers, after: None, reason });
-            })?,
+            (Some(reader), _) => reader.window(&shared.settings)?,
             (None, Place::Memory(slot)) => slot.window(&shared.settings),
             (None, Place::Spool { .. }) => None,
         };
         if let Some(window) = &window {
-            shared.deliver(&shared.id, &shared.framing, window).await;
+            let lost = shared.deliver(&shared.id, &shared.framing, window).await;
+            // Before they leave the spool: what tells them may wait for room.
+            let noted = self.own.as_mut().map_or(Ok(()), |reader| reader.owe(&lost));
+            for lost in lost {
+                shared.tell(Gap::of(&shared.id, lost));
+            }
+            noted?;
             if let Some(reader) = &mut self.own {
                 reader.done()?;
             }
@@ -101,55 +98,41 @@ impl Backlog {
         Ok(window.is_some())
     }
 
-    /// Sends a window of what one of the others left. `false`: nothing to do now.
+    /// Sends a window of what one of the others left. `false`: nobody left anything.
     async fn send_left(&mut self) -> io::Result<bool> {
-        if self.remove_told()? {
-            return Ok(true);
-        }
         let shared = &self.shared;
-        // Not behind one whose gap waits to be written: when what was left fills the spool, only
-        // what is delivered of the others makes room for it.
-        let Some(next) = self.left.iter().position(|left| left.told.is_none()) else {
-            return Ok(false);
-        };
-        let Some(left) = self.left.get_mut(next) else { return Ok(false) };
-        let window = match left.reader.window(&shared.settings) {
+        let Some(left) = self.left.first_mut() else { return Ok(false) };
+        let window = match left.window(&shared.settings) {
             Ok(window) => window,
             Err(error) => {
                 // Its lock is released; it is found again at the next look.
-                self.left.remove(next);
+                self.left.remove(0);
                 return Err(error);
             }
         };
         if let Some(window) = window {
-            shared.deliver(left.reader.id(), left.reader.framing(), &window).await;
-            left.reader.done(window.end)?;
-            return Ok(true);
+            let lost = shared.deliver(left.id(), left.framing(), &window).await;
+            left.owe(&lost)?;
+            left.done(window.end)?;
+        } else {
+            // Everything is acknowledged, what tells of the rest included.
+            self.left.remove(0).remove()?;
         }
-        if let Some(gap) = left.reader.gap() {
-            shared.tell(gap);
-        }
-        left.told = Some(shared.handover.hurry());
-        Ok(true)
-    }
-
-    /// Removes the folder of one that is delivered and whose gap is written: until then it is the
-    /// only sign of what is missing. `false`: there is none.
-    fn remove_told(&mut self) -> io::Result<bool> {
-        let written = self.shared.progress.borrow().written;
-        let is_told = |left: &Left| left.told.is_some_and(|told| written >= told);
-        let Some(at) = self.left.iter().position(is_told) else { return Ok(false) };
-        self.left.remove(at).reader.remove()?;
         Ok(true)
     }
 }
 
-fn adopt(known: &[Left], own: &str, root: &Path, shelf: &Arc<Shelf>) -> io::Result<Vec<Left>> {
-    let known = known.iter().map(|left| left.reader.id().to_owned());
+fn adopt(
+    known: &[LeftReader],
+    own: &str,
+    root: &Path,
+    shelf: &Arc<Shelf>,
+) -> io::Result<Vec<LeftReader>> {
+    let known = known.iter().map(|left| left.id().to_owned());
     let known: HashSet<String> = known.chain([own.to_owned()]).collect();
     let found = Instance::left(root, &known)?.into_iter();
     // A folder that is gone was delivered and removed by another process meanwhile.
-    let readers = found.map(|instance| LeftReader::new(instance, shelf.clone()));
+    let readers = found.map(|instance| LeftReader::new(instance, shelf.clone(), own));
     let there = readers.filter(|it| !matches!(it, Err(it) if it.kind() == io::ErrorKind::NotFound));
-    there.map(|reader| Ok(Left { reader: reader?, told: None })).collect()
+    there.collect()
 }

@@ -2,9 +2,10 @@
 
 use super::courier::Backoff;
 use super::destination::{Delivered, SendError};
+use super::numbers::Numbers;
 use super::pending::Urgent;
 use super::receipt::{Receipt, ReceiptError};
-use super::records;
+use super::records::{self, Gap, Lost};
 use super::shared::Shared;
 use super::sync::{Instant, sleep, timeout};
 use std::time::Duration;
@@ -77,7 +78,11 @@ impl Shared {
 
     fn never(&self, urgent: &Urgent, ticket: u64, reason: &str) {
         // Otherwise the outbox closes, and the backlog finds out by itself.
-        let tell = |urgent: &Urgent| self.gap_of_refused(&self.id, [urgent.number], reason);
+        let tell = |urgent: &Urgent| {
+            let (mut numbers, reason) = (Numbers::default(), reason.to_owned());
+            numbers.insert(urgent.number);
+            self.tell(Gap::of(&self.id, Lost { numbers, reason }));
+        };
         if self.pending.settle(ticket, tell) {
             self.refused(&self.id, urgent.signal, urgent.number, &urgent.record);
         }

@@ -3,7 +3,7 @@
 use super::destination::{Delivered, SendError, Signal};
 use super::frame::Frame;
 use super::numbers::Numbers;
-use super::records::{self, Gap};
+use super::records::{self, Lost};
 use super::settings::Settings;
 use super::shared::{Place, Shared};
 use super::spool::instance::Framing;
@@ -26,70 +26,53 @@ const BROKEN_TRIES: u32 = 3;
 /// Answers in a row that nobody takes a signal, before it is asked whether the other one is taken.
 const UNSERVED_TRIES: u32 = 3;
 
-/// How long a gap entry may take to the disk while there is no room.
-const TOLD_WITHIN: Duration = Duration::from_secs(1);
-
 impl Shared {
     /// Sends all records of a window, however long it takes: spans in one request and log
-    /// records in another, each in the order in which they were handed over. What tells of those
-    /// that will never be taken is written afterwards, or there is no room for it.
-    pub(super) async fn deliver(&self, instance: &str, framing: &Framing, window: &Window) {
+    /// records in another, each in the order in which they were handed over. Gives those that will
+    /// never be taken.
+    pub(super) async fn deliver(
+        &self,
+        instance: &str,
+        framing: &Framing,
+        window: &Window,
+    ) -> Vec<Lost> {
         let first = window.frames.first().and_then(Frame::signal).unwrap_or(Signal::Spans);
-        let mut all_taken = true;
+        let mut lost: Vec<Lost> = window.lost.iter().cloned().collect();
         for signal in [first, first.other()] {
             let of_signal = window.frames.iter().filter(|frame| frame.signal() == Some(signal));
             let frames: Vec<&Frame> = of_signal.collect();
             if !frames.is_empty() {
                 let load = Load { instance, framing, data: &window.data, signal };
-                all_taken &= self.deliver_one_signal(&load, &frames).await;
+                lost.extend(self.deliver_one_signal(&load, &frames).await);
             }
         }
-        // Only then: what else is told waits for room that only this makes.
-        if !all_taken {
-            self.told_is_written().await;
-        }
+        lost
     }
 
-    /// Before a record that will never be taken leaves the spool, what tells it should be there.
-    /// Bounded: a spool that is full gets room only when records leave it.
-    async fn told_is_written(&self) {
-        let told = self.handover.told();
-        if self.progress.borrow().written < told && matches!(self.place, Place::Spool { .. }) {
-            let written = self.when(|it| it.written >= told);
-            let _ = timeout(TOLD_WITHIN, written).await;
-        }
-    }
-
-    /// Sends records of one signal. `false`: some will never be taken.
-    async fn deliver_one_signal(&self, load: &Load<'_>, frames: &[&Frame]) -> bool {
+    /// Sends records of one signal. Gives those that will never be taken.
+    async fn deliver_one_signal(&self, load: &Load<'_>, frames: &[&Frame]) -> Vec<Lost> {
         let mut parts = vec![frames];
-        let mut all_taken = true;
+        let mut lost = Vec::new();
         while let Some(part) = parts.pop() {
             let records = part.iter().map(|frame| frame.bytes(load.data));
             let request = records::request(&load.framing.resource, &load.framing.scope, records);
             match self.send_until_answered(load.signal, request).await {
-                Ok(delivered) => {
-                    all_taken &= delivered.refused == 0;
-                    self.acknowledged(load, part, delivered);
-                }
+                Ok(delivered) => lost.extend(self.acknowledged(part, delivered)),
                 Err(GivenUp { reason, all: true }) => {
-                    all_taken = false;
                     for frame in part {
                         let record = frame.bytes(load.data);
                         self.refused(load.instance, load.signal, frame.number, record);
                     }
                     // What tells a gap is a log record itself.
                     if load.signal == Signal::Spans {
-                        let numbers = part.iter().map(|frame| frame.number);
-                        self.gap_of_refused(load.instance, numbers, &reason);
+                        lost.extend(lost_of(part, reason));
                     }
                 }
                 Err(GivenUp { reason, all: false }) => {
                     if let [only] = part {
-                        all_taken = false;
                         let record = only.bytes(load.data);
                         self.refused(load.instance, load.signal, only.number, record);
-                        self.gap_of_refused(load.instance, [only.number], &reason);
+                        lost.extend(lost_of(part, reason));
                     } else {
                         // It is one of them: found by halves, the early ones first.
                         let (early, late) = part.split_at(part.len() >> 1);
@@ -98,20 +81,19 @@ impl Shared {
                 }
             }
         }
-        all_taken
+        lost
     }
 
-    fn acknowledged(&self, load: &Load<'_>, part: &[&Frame], delivered: Delivered) {
+    fn acknowledged(&self, part: &[&Frame], delivered: Delivered) -> Option<Lost> {
         let all = part.len() as u64;
         let refused = delivered.refused.min(all);
         self.counters.delivered.add(all.saturating_sub(refused));
-        if refused > 0 {
-            self.counters.refused.add(refused);
-            let why = delivered.why.unwrap_or_else(|| "it did not say why".to_owned());
-            let reason = format!("the receiver refused {refused} of these {all}: {why}");
-            let numbers = part.iter().map(|frame| frame.number);
-            self.gap_of_refused(load.instance, numbers, &reason);
+        if refused == 0 {
+            return None;
         }
+        self.counters.refused.add(refused);
+        let why = delivered.why.unwrap_or_else(|| "it did not say why".to_owned());
+        lost_of(part, format!("the receiver refused {refused} of these {all}: {why}"))
     }
 
     /// Counts and keeps a record that the receiver will never take.
@@ -122,22 +104,6 @@ impl Shared {
             if let Err(error) = file.keep(signal, number, record) {
                 self.counters.spool_error.set(Some(format!("refused records: {error}")));
             }
-        }
-    }
-
-    /// Tells them. What the outbox itself says (number 0) is not told again: it would be refused
-    /// for ever.
-    pub(super) fn gap_of_refused(
-        &self,
-        instance: &str,
-        which: impl IntoIterator<Item = u64>,
-        reason: &str,
-    ) {
-        let mut numbers = Numbers::default();
-        which.into_iter().filter(|number| *number > 0).for_each(|number| numbers.insert(number));
-        if !numbers.is_empty() {
-            let instance = instance.to_owned();
-            self.tell(Gap { instance, numbers, after: None, reason: reason.to_owned() });
         }
     }
 
@@ -232,6 +198,15 @@ impl Shared {
             Err(SendError::Later { after: None, reason })
         })
     }
+}
+
+/// The numbers of these records. What the outbox itself says (number 0) is not told: it would be
+/// refused for ever.
+fn lost_of(part: &[&Frame], reason: String) -> Option<Lost> {
+    let mut numbers = Numbers::default();
+    let of_records = part.iter().map(|frame| frame.number).filter(|number| *number > 0);
+    of_records.for_each(|number| numbers.insert(number));
+    (!numbers.is_empty()).then_some(Lost { numbers, reason })
 }
 
 /// Why records are given up.

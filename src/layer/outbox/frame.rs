@@ -52,6 +52,8 @@ pub(super) enum Kind {
     Scope = 8,
     /// In the cursor's file: segment (as number) and place behind what was delivered.
     Cursor = 9,
+    /// In the page of what is owed: a reason, and the numbers that no entry tells yet.
+    Owed = 10,
 }
 
 /// A frame somewhere in bytes that hold several.
@@ -229,6 +231,7 @@ pub(super) fn head(data: &[u8], at: usize) -> Option<Frame> {
         7 => Kind::Resource,
         8 => Kind::Scope,
         9 => Kind::Cursor,
+        10 => Kind::Owed,
         _ => return None,
     };
     let start = at.checked_add(HEAD_BYTES)?;

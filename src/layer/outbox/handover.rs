@@ -68,8 +68,6 @@ struct State {
     lost_count: u64,
     too_late: u64,
     gaps: Vec<Gap>,
-    /// The count of `pushed` when a gap was told last.
-    told: u64,
     /// The writer sleeps until it is woken.
     asleep: bool,
     /// The writer was asked not to wait for its next look.
@@ -172,7 +170,6 @@ impl Handover {
     pub(super) fn tell(&self, gap: Gap) {
         let mut state = self.lock();
         state.pushed = state.pushed.saturating_add(1);
-        state.told = state.pushed;
         if state.gaps.len() < MOST_GAPS {
             state.gaps.push(gap);
         } else if let Some(last) = state.gaps.iter_mut().rfind(|it| it.instance == gap.instance) {
@@ -180,14 +177,9 @@ impl Handover {
             last.after = last.after.or(gap.after);
             last.reason = gap.reason;
         } else {
-            state.gaps.push(gap); // of another instance: as many as folders were found
+            state.gaps.push(gap); // of another instance: none tells any
         }
         self.wake(&mut state, true);
-    }
-
-    /// What has to be written for all told gaps to be.
-    pub(super) fn told(&self) -> u64 {
-        self.lock().told
     }
 
     /// Has the writer work at once; returns how many records were pushed before.
@@ -232,6 +224,7 @@ impl Handover {
             numbers,
             after: None,
             reason: (*why).to_owned(),
+            told_by: None,
         });
         let gaps: Vec<_> = lost.collect();
         let gaps = gaps.into_iter().chain(std::mem::take(&mut state.gaps)).collect();

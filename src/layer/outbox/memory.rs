@@ -57,7 +57,7 @@ impl Slot {
         let taken = fill(frames, settings, |_| {}).filter(|taken| !taken.is_empty());
         let (data, place) = (frames.data.clone(), frames.at() as u64);
         if let Some(frames) = taken {
-            return Some(Window { data, frames, end: Position { segment, place } });
+            return Some(Window { data, frames, end: Position { segment, place }, lost: None });
         }
         state.frames = None;
         state.bytes = 0;

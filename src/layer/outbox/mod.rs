@@ -12,7 +12,7 @@
 //! | what happened | what tells it |
 //! |---|---|
 //! | no room, too large, refused by the receiver, taken and never pushed | `spanledger.gap` with first and last number and the reason |
-//! | the process ended without goodbye (`kill -9`, abort, `exec`) | `spanledger.gap` without a last number, written by the next process that uses the folder: records after that number may be missing |
+//! | the process ended without goodbye (`kill -9`, abort, `exec`) | `spanledger.gap` without a last number, written by the next process that uses the folder, as a last record of the one that ended: records after that number may be missing |
 //! | a segment was cut, changed or deleted | `spanledger.gap` with the numbers that cannot be read |
 //! | the process ended as it should | `spanledger.instance.end` with the highest number |
 //!

@@ -19,6 +19,21 @@ const WARN: u8 = 13;
 /// Gap entries that one cause may give: further ranges are joined, and the entry says so.
 const MOST_GAPS: usize = 64;
 
+/// Records that will never arrive, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Lost {
+    pub(super) numbers: Numbers,
+    /// For people.
+    pub(super) reason: String,
+}
+
+impl Lost {
+    /// Those that are not among the others.
+    pub(super) fn without(&self, others: &Numbers) -> Self {
+        Self { numbers: self.numbers.without(others), reason: self.reason.clone() }
+    }
+}
+
 /// Records that are missing, and why. Becomes entries of its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Gap {
@@ -30,9 +45,17 @@ pub(super) struct Gap {
     pub(super) after: Option<u64>,
     /// For people: why.
     pub(super) reason: String,
+    /// The instance that tells it, if it is another one.
+    pub(super) told_by: Option<String>,
 }
 
 impl Gap {
+    /// A gap that its own instance tells.
+    pub(super) fn of(instance: &str, lost: Lost) -> Self {
+        let Lost { numbers, reason } = lost;
+        Self { instance: instance.to_owned(), numbers, after: None, reason, told_by: None }
+    }
+
     /// The encoded log records that tell it.
     pub(super) fn records(&self) -> Vec<Vec<u8>> {
         let mut numbers = self.numbers.clone();
@@ -60,6 +83,9 @@ impl Gap {
         ];
         if let Some(last) = last {
             attributes.insert(3, ("spanledger.gap.last", Value::Number(last)));
+        }
+        if let Some(told_by) = &self.told_by {
+            attributes.push(("spanledger.gap.told_by", Value::Text(told_by)));
         }
         let body = format!("instance {instance}: {what} ({reason})");
         log_record("spanledger.gap", WARN, &body, &attributes)
@@ -218,6 +244,7 @@ mod tests {
             numbers: Numbers::from_bytes(&[3_u64.to_le_bytes(), 500_u64.to_le_bytes()].concat()),
             after: Some(900),
             reason: "the buffer was full".to_owned(),
+            told_by: Some("t".repeat(32)),
         };
         let records = gap.records();
         let resource = Resource { dropped_attributes_count: 7, ..Resource::default() };

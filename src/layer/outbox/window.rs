@@ -1,6 +1,7 @@
 //! The next records to be sent, of one source.
 
 use super::frame::{Found, Frame, Frames};
+use super::records::Lost;
 use super::settings::Settings;
 use super::spool::cursor::Position;
 use bytes::Bytes;
@@ -14,6 +15,8 @@ pub(super) struct Window {
     pub(super) frames: Vec<Frame>,
     /// Behind the last one.
     pub(super) end: Position,
+    /// What the disk lost in front of it.
+    pub(super) lost: Option<Lost>,
 }
 
 /// Takes the next frames to be sent. What the outbox says itself (number 0) never shares a

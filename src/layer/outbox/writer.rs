@@ -3,7 +3,7 @@
 
 use super::frame::{Kind, append, head};
 use super::numbers::Numbers;
-use super::records::{self, Gap};
+use super::records::{self, Gap, Lost};
 use super::shared::{Place, Shared};
 use super::spool::writer::SpoolWriter;
 use std::sync::Arc;
@@ -116,7 +116,7 @@ fn say_goodbye(shared: &Shared, store: &Store, chunk: &mut Vec<u8>) {
 
 fn never_came(shared: &Shared, numbers: Numbers) -> Gap {
     let reason = "their numbers were taken and they were never handed over".to_owned();
-    Gap { instance: shared.id.clone(), numbers, after: None, reason }
+    Gap::of(&shared.id, Lost { numbers, reason })
 }
 
 /// The entries of a gap, and which of our own numbers they tell.

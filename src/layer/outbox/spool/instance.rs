@@ -1,5 +1,7 @@
 //! The folder of one outbox, its lock, and finding what ended processes left.
 
+use super::farewell::FAREWELL_FILE;
+use super::owed::{OWED_FILE, Owed};
 use super::{lock_file, private, private_folder, segment_path};
 use crate::layer::outbox::error::OutboxError;
 use crate::layer::outbox::frame::{Found, Frames, Kind, append, seal};
@@ -58,6 +60,7 @@ impl Instance {
         let path = folder.join("instance");
         let written = private().truncate(true).open(&path);
         written.and_then(|mut file| file.write_all(&described)).map_err(at(&path))?;
+        Owed::create(&folder).map_err(at(&folder))?;
         Ok(Self { id: id.to_owned(), salt, folder, framing, _lock: lock })
     }
 
@@ -110,11 +113,15 @@ impl Instance {
     }
 
     /// Removes everything of it, the lock last: whoever finds it meanwhile finds it locked. The
-    /// cursor first: without it and without segments there is nothing to be missed.
+    /// cursor first: without it and without segments there is nothing to be missed. Then what is owed,
+    /// then what tells it, while the resource is there under which it was sent: whoever finds the
+    /// folder in between tells nothing, or the same once more.
     pub(in crate::layer::outbox) fn remove(&self) -> io::Result<()> {
-        match fs::remove_file(self.folder.join("cursor")) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
+        for first in ["cursor", OWED_FILE, FAREWELL_FILE] {
+            match fs::remove_file(self.folder.join(first)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
         }
         for entry in fs::read_dir(&self.folder)? {
             let path = entry?.path();

@@ -2,14 +2,17 @@
 //!
 //! The numbers that were written are known from the frames, and for segments that are delivered
 //! and deleted from the first frame of the oldest one that is left. Every number below the highest
-//! that is not among them is missing; without a goodbye, later ones may be missing too.
+//! that is not among them is missing; without a goodbye, later ones may be missing too. What tells so
+//! is delivered as its last records.
 
 use super::cursor::{Cursor, Position};
+use super::farewell::{Farewell, Missing};
 use super::instance::{Framing, Instance};
+use super::owed::Owed;
 use super::shelf::Shelf;
 use crate::layer::outbox::frame::{Found, Frames, Kind};
 use crate::layer::outbox::numbers::Numbers;
-use crate::layer::outbox::records::Gap;
+use crate::layer::outbox::records::Lost;
 use crate::layer::outbox::settings::Settings;
 use crate::layer::outbox::window::{Window, fill};
 use bytes::Bytes;
@@ -37,15 +40,30 @@ pub(in crate::layer::outbox) struct LeftReader {
     ended: Option<u64>,
     damaged: bool,
     any: bool,
+    owed: Owed,
+    /// Numbers that its own entries tell.
+    told: Numbers,
+    farewell: Farewell,
 }
 
+/// The place of what tells that it ended, behind all segments.
+const FAREWELL: u64 = u64::MAX;
+
 impl LeftReader {
-    pub(in crate::layer::outbox) fn new(instance: Instance, shelf: Arc<Shelf>) -> io::Result<Self> {
+    /// The reader of that instance, by another one whose id is `teller`.
+    pub(in crate::layer::outbox) fn new(
+        instance: Instance,
+        shelf: Arc<Shelf>,
+        teller: &str,
+    ) -> io::Result<Self> {
         let segments: VecDeque<_> = instance.segments()?.into();
         let delivered = Cursor::read(&instance.folder, instance.salt);
         shelf.adopted(bytes_of(&segments));
         Ok(Self {
             any: !segments.is_empty() || delivered.is_some(),
+            owed: Owed::read(&instance.folder, instance.salt),
+            farewell: Farewell::of(&instance.folder, instance.salt, teller),
+            told: Numbers::default(),
             instance,
             shelf,
             segments,
@@ -78,15 +96,34 @@ impl LeftReader {
                 let taken = fill(frames, settings, |_| {}).filter(|frames| !frames.is_empty());
                 if let Some(taken) = taken {
                     let end = Position { segment: *segment, place: frames.at() as u64 };
-                    return Ok(Some(Window { data, frames: taken, end }));
+                    return Ok(Some(Window { data, frames: taken, end, lost: None }));
                 }
-                match fs::remove_file(self.instance.segment(*segment)) {
+                let (segment, bytes) = (*segment, *bytes);
+                if segment == FAREWELL {
+                    return Ok(None);
+                }
+                // Its gap entries are acknowledged, and what they tell can be read here no longer.
+                self.owed.settle(&self.told)?;
+                if self.segments.is_empty() {
+                    // While all that is known of it can still be read again. Without room for it the
+                    // segment goes first.
+                    let _ =
+                        self.farewell.write(&self.instance.id, self.missing(), self.owed.lost());
+                }
+                match fs::remove_file(self.instance.segment(segment)) {
                     Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                    _ => self.shelf.freed(*bytes),
+                    _ => self.shelf.freed(bytes),
                 }
                 self.open = None;
             }
-            let Some((segment, bytes)) = self.segments.front().copied() else { return Ok(None) };
+            let Some((segment, bytes)) = self.segments.front().copied() else {
+                let missing = self.missing();
+                self.farewell.write(&self.instance.id, missing, self.owed.lost())?;
+                let data = self.farewell.bytes();
+                let from = self.delivered_in(FAREWELL);
+                self.open = Some((FAREWELL, 0, Frames::checked(data, from, self.instance.salt)));
+                continue;
+            };
             let data = match fs::read(self.instance.segment(segment)) {
                 Ok(data) => Bytes::from(data),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => Bytes::new(),
@@ -94,10 +131,20 @@ impl LeftReader {
             };
             self.segments.pop_front();
             self.survey(&data);
-            let delivered = self.delivered.filter(|at| at.segment == segment);
-            let from = delivered.map_or(0, |at| usize::try_from(at.place).unwrap_or_default());
+            let from = self.delivered_in(segment);
             self.open = Some((segment, bytes, Frames::checked(data, from, self.instance.salt)));
         }
+    }
+
+    /// Up to where a segment was delivered before.
+    fn delivered_in(&self, segment: u64) -> usize {
+        let delivered = self.delivered.filter(|at| at.segment == segment);
+        delivered.map_or(0, |at| usize::try_from(at.place).unwrap_or_default())
+    }
+
+    /// Notes records that will never arrive: its farewell tells them.
+    pub(in crate::layer::outbox) fn owe(&mut self, lost: &[Lost]) -> io::Result<()> {
+        self.owed.add(lost)
     }
 
     /// Everything up to there is delivered.
@@ -106,7 +153,7 @@ impl LeftReader {
     }
 
     /// What is missing, when everything is read.
-    pub(in crate::layer::outbox) fn gap(&self) -> Option<Gap> {
+    fn missing(&self) -> Option<Missing> {
         let highest = self.ended.unwrap_or(0).max(self.highest).max(self.seen.highest());
         let numbers = self.seen.missing(1..=highest);
         // A folder without a segment: the process ended before its outbox had started.
@@ -120,8 +167,7 @@ impl LeftReader {
             (false, true) => "its spool does not hold them",
             (false, false) => "it ended without goodbye",
         };
-        let instance = self.instance.id.clone();
-        Some(Gap { instance, numbers, after, reason: reason.to_owned() })
+        Some(Missing { lost: Lost { numbers, reason: reason.to_owned() }, after })
     }
 
     /// Removes the folder.
@@ -154,6 +200,10 @@ impl LeftReader {
                 // What a gap entry tells is missing when that entry may be.
                 Kind::Told if self.damaged => {}
                 Kind::End => self.ended = Some(frame.number),
+                Kind::Told => {
+                    frame.note(data, &mut self.seen);
+                    frame.note(data, &mut self.told);
+                }
                 _ => frame.note(data, &mut self.seen),
             }
         }

@@ -1,10 +1,12 @@
 //! Reading one's own segments while they grow.
 
 use super::cursor::{Cursor, Position};
+use super::owed::Owed;
 use super::shelf::{Segment, Shelf};
 use super::{instance::Instance, segment_path};
 use crate::layer::outbox::frame::{Found, Frames, Kind};
 use crate::layer::outbox::numbers::Numbers;
+use crate::layer::outbox::records::Lost;
 use crate::layer::outbox::settings::Settings;
 use crate::layer::outbox::window::{Window, fill};
 use bytes::Bytes;
@@ -27,6 +29,9 @@ pub(in crate::layer::outbox) struct LiveReader {
     found: Numbers,
     damaged: bool,
     cursor: Cursor,
+    owed: Owed,
+    /// Numbers that entries tell which were given out.
+    told: Numbers,
 }
 
 impl LiveReader {
@@ -40,15 +45,15 @@ impl LiveReader {
             found: Numbers::default(),
             damaged: false,
             cursor: Cursor::default(),
+            owed: Owed::read(&instance.folder, instance.salt),
+            told: Numbers::default(),
         }
     }
 
     /// The next records; `None` when there are none now. What was given out before is delivered.
-    /// Numbers that the disk lost go to `missing`.
     pub(in crate::layer::outbox) fn window(
         &mut self,
         settings: &Settings,
-        mut missing: impl FnMut(Numbers),
     ) -> io::Result<Option<Window>> {
         loop {
             let Some(segment) = self.shelf.first() else { return Ok(None) };
@@ -59,18 +64,24 @@ impl LiveReader {
             }
             if let Some((base, frames)) = &mut self.frames {
                 let (found, damaged) = (&mut self.found, &mut self.damaged);
+                let told = &mut self.told;
                 let data = frames.data.clone();
                 let taken = fill(frames, settings, |it| {
                     match it {
                         Found::Damage { .. } => *damaged = true,
                         // What a gap entry tells is missing when that entry is.
                         Found::Frame(it) if *damaged && it.kind == Kind::Told => {}
-                        Found::Frame(frame) => frame.note(&data, found),
+                        Found::Frame(frame) => {
+                            frame.note(&data, found);
+                            if frame.kind == Kind::Told {
+                                frame.note(&data, told);
+                            }
+                        }
                     }
                 });
                 self.at.place = base.saturating_add(frames.at() as u64);
                 if let Some(frames) = taken.filter(|frames| !frames.is_empty()) {
-                    return Ok(Some(Window { data, frames, end: self.at }));
+                    return Ok(Some(Window { data, frames, end: self.at, lost: None }));
                 }
                 self.frames = None;
             }
@@ -83,11 +94,13 @@ impl LiveReader {
             let lost = segment.numbers.without(&self.found);
             if !lost.is_empty() {
                 self.found.extend(&lost);
-                missing(lost);
-                // Nothing to send, and nothing is deleted before that is told.
-                return Ok(Some(Window { end: self.at, ..Window::default() }));
+                // Nothing to send, and nothing is deleted before that is noted.
+                let lost = Some(Lost { numbers: lost, reason: "the spool is damaged".to_owned() });
+                return Ok(Some(Window { end: self.at, lost, ..Window::default() }));
             }
             if segment.closed {
+                // Its gap entries are acknowledged, and what they tell can be read here no longer.
+                self.owed.settle(&self.told)?;
                 match fs::remove_file(segment_path(&self.folder, segment.index)) {
                     Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                     _ => {}
@@ -104,8 +117,14 @@ impl LiveReader {
         self.at
     }
 
+    /// Notes records that will never arrive, until an entry that tells them is acknowledged.
+    pub(in crate::layer::outbox) fn owe(&mut self, lost: &[Lost]) -> io::Result<()> {
+        self.owed.add(lost)
+    }
+
     /// Everything given out so far is delivered.
     pub(in crate::layer::outbox) fn done(&mut self) -> io::Result<()> {
+        self.owed.settle(&std::mem::take(&mut self.told))?;
         self.cursor.write(&self.folder, self.salt, self.at)
     }
 

@@ -9,6 +9,8 @@
 //!     instance                    resource and scope of its records
 //!     00000001.segment …          frames; deleted when delivered
 //!     cursor                      up to where segments are delivered
+//!     owed                        records that will never arrive and that no entry tells yet
+//!     gap                         what tells that its process ended, the same bytes however often
 //! ```
 //!
 //! Everything is written to the page cache and never synced: it outlives the process, not a power
@@ -22,11 +24,14 @@
 //! | [`live`] | reading one's own segments while they grow |
 //! | [`left`] | reading what an ended process left, and what of it is missing |
 //! | [`cursor`] | up to where segments are delivered |
+//! | [`owed`], [`farewell`] | what is still to be told: of a process that lives, of one that ended |
 
 pub(super) mod cursor;
+pub(super) mod farewell;
 pub(super) mod instance;
 pub(super) mod left;
 pub(super) mod live;
+pub(super) mod owed;
 pub(super) mod refused;
 pub(super) mod shelf;
 pub(super) mod writer;

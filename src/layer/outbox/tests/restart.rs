@@ -1,9 +1,10 @@
 //! What an ended process left, whole and damaged.
 
 use super::receiver::{
-    Answer, DEADLINE, Gap, Receiver, Said, away, end, leave, push, record, said, spool, start, told,
+    Answer, DEADLINE, Gap, Receiver, Request, Said, away, end, leave, never, push, record,
+    resource, said, spool, start, told,
 };
-use crate::layer::outbox::{Policy, Settings, SpoolSettings};
+use crate::layer::outbox::{Outbox, Policy, Settings, SpoolSettings, WhenFull};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 use std::fs;
@@ -30,6 +31,15 @@ fn leave_sized(folder: &Path, count: u64, size: usize, goodbye: bool) -> String 
     if !goodbye {
         take_back(folder);
     }
+    instance
+}
+
+/// Ends an outbox whose folder is then as if it had been killed.
+fn killed(folder: &Path, outbox: &Outbox) -> String {
+    let instance = outbox.instance().to_owned();
+    keep_as_it_is(folder, &instance);
+    leave(outbox);
+    take_back(folder);
     instance
 }
 
@@ -145,6 +155,102 @@ fn what_several_killed_processes_left_is_delivered_although_it_fills_the_spool()
     assert_eq!(told, left.into_iter().collect());
     assert!(gaps.iter().all(|gap| (gap.first, gap.last) == (41, None)), "{gaps:?}");
     assert_eq!(receiver.numbers().len(), 160);
+}
+
+/// Requests with a gap that tells a missing goodbye, as they came.
+fn farewells(asked: &[Request]) -> Vec<(Vec<u8>, Vec<Vec<u8>>)> {
+    let tells = |it: &&Request| {
+        let gaps = it.records.iter().filter_map(|it| said(it)?.gap());
+        gaps.into_iter().any(|gap| gap.last.is_none())
+    };
+    asked.iter().filter(tells).map(|it| (it.resource.clone(), it.records.clone())).collect()
+}
+
+#[test]
+fn a_missing_goodbye_is_told_with_the_same_bytes_however_often_its_teller_is_killed() {
+    let folder = tempfile::tempdir().unwrap();
+    let instance = leave_records(folder.path(), 10, false);
+    let mut tellers = Vec::new();
+    let mut asked = Vec::new();
+    for _ in 0..3 {
+        // Its answer to what tells the end never comes.
+        let receiver = Receiver::new(|it| {
+            let silent = !farewells(std::slice::from_ref(it)).is_empty();
+            if silent { away() } else { Answer::Take }
+        });
+        let outbox = start(spool(folder.path()), &receiver);
+        receiver.wait("the end is told", |asked, _| (!farewells(asked).is_empty()).then_some(()));
+        asked.extend(farewells(&receiver.asked()));
+        tellers.push(outbox.instance().to_owned());
+        leave(&outbox);
+    }
+    let receiver = Receiver::takes_all();
+    let outbox = start(spool(folder.path()), &receiver);
+    until_gone(folder.path(), &instance);
+    end(&outbox);
+    let of_it = |it: &(Vec<u8>, _)| it.0 == resource(&instance);
+    let taken: Vec<_> = farewells(&receiver.taken()).into_iter().filter(of_it).collect();
+    let [(_, records)] = &taken[..] else { panic!("told once: {taken:?}") };
+    assert!(asked.iter().all(|it| it == &taken[0]), "a receiver knows it again");
+    let told_by = &said(&records[0]).unwrap().text["spanledger.gap.told_by"];
+    assert_eq!(told_by, &tellers[0], "who told it first");
+}
+
+#[test]
+fn a_refusal_is_told_although_the_spool_was_full_when_its_process_was_killed() {
+    let folder = tempfile::tempdir().unwrap();
+    let when_full = WhenFull::Block { within: Duration::ZERO };
+    let small =
+        SpoolSettings { max_spool_bytes: 50_000, when_full, ..SpoolSettings::new(folder.path()) };
+    let settings =
+        Settings { buffer_bytes: 20_000, max_record_bytes: 2_000, ..spool(folder.path()) };
+    let settings = Settings { batch_records: 1, policy: Policy::Spool(small), ..settings };
+    let receiver = Receiver::new(|_| away());
+    let outbox = start(settings, &receiver);
+    let is_full = |error: String| error.contains("the spool is full");
+    let start = Instant::now();
+    while !outbox.stats().last_error.is_some_and(is_full) {
+        push(&outbox, 1_000);
+        assert!(start.elapsed() < DEADLINE, "the spool never filled");
+        std::thread::sleep(Duration::from_millis(1)); // between two looks
+    }
+    // The first two records are never taken, and the third one waits.
+    receiver.behave(|it| match it.numbers()[..] {
+        [1 | 2] => never(),
+        [] => Answer::Take,
+        _ => away(),
+    });
+    receiver.wait("the third one is tried", |asked, _| {
+        asked.iter().any(|it| it.numbers() == [3]).then_some(())
+    });
+    let instance = killed(folder.path(), &outbox);
+    let (numbers, gaps) = deliver_the_rest(folder.path(), &instance);
+    assert!(!numbers.contains(&1) && !numbers.contains(&2) && numbers.contains(&3));
+    let refused: Vec<_> = gaps.iter().filter(|gap| gap.reason == "bad record").collect();
+    let [gap] = refused[..] else { panic!("{gaps:?}") };
+    assert_eq!((gap.first, gap.last), (1, Some(2)));
+}
+
+#[test]
+fn a_refusal_whose_gap_was_acknowledged_is_not_told_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let receiver = Receiver::new(|it| match it.numbers()[..] {
+        [1] => never(),
+        [] => Answer::Take,
+        _ => away(),
+    });
+    let outbox = start(Settings { batch_records: 1, ..spool(folder.path()) }, &receiver);
+    push(&outbox, 30);
+    assert_eq!(receiver.gaps().len(), 1);
+    push(&outbox, 30);
+    receiver.wait("the next one is tried", |asked, _| {
+        asked.iter().any(|it| it.numbers() == [2]).then_some(())
+    });
+    let instance = killed(folder.path(), &outbox);
+    let (numbers, gaps) = deliver_the_rest(folder.path(), &instance);
+    assert_eq!(numbers, [2]);
+    let [gap] = &gaps[..] else { panic!("{gaps:?}") };
+    assert_eq!((gap.first, gap.last), (3, None), "the missing goodbye alone");
 }
 
 #[test]

@@ -30,7 +30,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// Orders that are tried of a model with all threads: some seconds.
-const MOST: usize = 3_000;
+const MOST: usize = 1_500;
 
 /// How long agents wait for room where they wait for ever.
 const EVER: Duration = Duration::from_hours(1);
@@ -154,7 +154,7 @@ pub fn a_full_buffer_tells_what_it_does_not_take() -> usize {
 
 /// There is room for one record, and agents wait for it as long as it takes.
 pub fn agents_that_wait_for_room_are_woken() -> usize {
-    every_order(Some(3), || pushed_and_taken(WhenFull::Block { within: EVER }, 1, [2, 1]))
+    every_order(Some(2), || pushed_and_taken(WhenFull::Block { within: EVER }, 1, [2, 1]))
 }
 
 /// The same with a deadline that can pass at any moment.
