@@ -146,12 +146,10 @@ async fn a_witness_signs_what_is_published_whenever_it_is_there_and_its_own_tool
         let shown = String::from_utf8(opened.stdout).unwrap();
         assert!(shown.starts_with(&format!("{} ", last.checkpoint.head.size)), "{shown}");
     }
-    let served = reqwest::Client::builder().no_proxy().build().unwrap();
-    let served = served.get(format!("http://{}/log/cosigned", server.api())).send().await.unwrap();
-    assert_eq!(
-        served.bytes().await.unwrap(),
-        std::fs::read(log.data().join("log/cosigned")).unwrap()
-    );
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let request = client.get(format!("http://{}/log/cosigned", server.api()));
+    let over_http = request.send().await.unwrap().bytes().await.unwrap();
+    assert_eq!(over_http, std::fs::read(log.data().join("log/cosigned")).unwrap());
     // It was away for a while.
     witness.kill();
     let size = send(&server, &log, 20, 300).await;
