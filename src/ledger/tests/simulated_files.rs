@@ -26,7 +26,7 @@ enum Node {
 }
 
 #[derive(Debug, Clone)]
-struct Bytes {
+struct Content {
     bytes: Vec<u8>,
     durable: bool,
     /// A sync of it failed.
@@ -35,7 +35,7 @@ struct Bytes {
 
 #[derive(Debug, Default)]
 struct State {
-    files: Vec<Bytes>,
+    files: Vec<Content>,
     now: BTreeMap<PathBuf, Node>,
     on_disk: BTreeMap<PathBuf, Node>,
 }
@@ -88,7 +88,7 @@ impl SimulatedFiles {
             match node {
                 Node::Folder => std::fs::create_dir(path).unwrap(),
                 Node::File(file) => {
-                    let Bytes { bytes, durable, .. } = &state.files[*file];
+                    let Content { bytes, durable, .. } = &state.files[*file];
                     let left = if *durable { bytes.clone() } else { torn(&[], bytes, tear) };
                     std::fs::write(path, left).unwrap();
                 }
@@ -116,7 +116,7 @@ impl Files for SimulatedFiles {
         self.step()?;
         let mut state = self.state.lock().unwrap();
         let number = state.files.len();
-        state.files.push(Bytes { bytes: bytes.to_vec(), durable: false, lost: false });
+        state.files.push(Content { bytes: bytes.to_vec(), durable: false, lost: false });
         state.now.insert(path.to_owned(), Node::File(number));
         std::fs::write(path, bytes)?;
         drop(state);
