@@ -15,7 +15,7 @@
 //! | `export.rs` | the export to Elasticsearch, and the correlator that follows it |
 //! | `holds.rs` | [`Holds`]: what retention leaves alone |
 //! | `repair.rs` | exchanging a damaged ledger for what can be kept of it |
-//! | `upkeep.rs` | packing and pruning of old segments |
+//! | `upkeep/` | packing and pruning of old segments |
 //! | `publish.rs` | [`Published`]: the public log, and how publishing goes |
 //! | `sign.rs`, `log_keys/` | the thread that makes tiles and signs checkpoints, and its key |
 //! | `cosigning.rs` | what witnesses signed, put together |
