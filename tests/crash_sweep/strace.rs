@@ -93,9 +93,7 @@ pub(crate) fn points(dry_run: &Path, most: usize) -> Vec<Point> {
         let Some(call) = CALLS.into_iter().find(|call| *call == name) else { continue };
         let nth = seen.entry((thread, call)).or_default();
         *nth += 1;
-        // What wakes another thread, or speaks with somebody, is no matter of the disk.
-        let first = arguments.split([',', ')']).next().unwrap_or_default();
-        if !["anon_inode:", "socket:", "pipe:"].iter().any(|other| first.contains(other)) {
+        if is_of_disk(arguments) {
             calls.entry(call).or_default().insert(*nth);
         }
     }
@@ -147,6 +145,20 @@ impl Followed {
 pub(crate) fn was_met(output: &Path) -> bool {
     let text = std::fs::read_to_string(output).unwrap_or_default();
     text.contains("(INJECTED)") || text.contains("SIGKILL")
+}
+
+/// Whether the call that failed was one that wakes another thread after all: threads do not meet each
+/// other at the same moments in each run.
+pub(crate) fn was_elsewhere(output: &Path) -> bool {
+    let text = std::fs::read_to_string(output).unwrap_or_default();
+    let mut failed = text.lines().filter(|line| line.contains("(INJECTED)"));
+    failed.any(|line| line.split_once('(').is_some_and(|(_, arguments)| !is_of_disk(arguments)))
+}
+
+/// What wakes another thread, or speaks with somebody, is no matter of the disk.
+fn is_of_disk(arguments: &str) -> bool {
+    let first = arguments.split([',', ')']).next().unwrap_or_default();
+    !["anon_inode:", "socket:", "pipe:"].iter().any(|other| first.contains(other))
 }
 
 /// Whether a process is there and was not killed.
