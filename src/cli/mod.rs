@@ -95,7 +95,7 @@ pub use keys::{KeysError, access_dir, keys};
 pub use keys_args::*;
 pub use moment::{length, moment, offset};
 pub use offline::{offline, offline_with_keys};
-pub use proof::{ProofArgs, ProofEntry, proof};
+pub use proof::{NotAnEntry, ProofArgs, ProofEntry, proof};
 pub use repair::{RepairArgs, repair};
 pub use search::search;
 pub use table::{heading, line};

@@ -10,6 +10,9 @@ use std::fmt::{self, Write as _};
 /// Findings that are shown at once; the others are folded away, so that decisions can be found.
 const SHOWN_FINDINGS: usize = 20;
 
+/// Steps of an action that are shown in its line.
+const SHOWN_STEPS: usize = 12;
+
 /// Entries of a finding that are named; all others stand in the timeline.
 const SHOWN_ENTRIES: usize = 40;
 
@@ -121,7 +124,7 @@ pub(super) fn actions(out: &mut String, actions: &[Action]) -> fmt::Result {
         write!(out, "<tr>")?;
         cell(out, "Action", name)?;
         write!(out, "<td class=\"chain\" data-name=\"Decision\">")?;
-        for step in &action.chain {
+        for step in action.chain.iter().take(SHOWN_STEPS) {
             let by = step.resolved_by.as_ref().map(|by| format!(" by {by}")).unwrap_or_default();
             let class = colour(&step.outcome);
             let word = match step.outcome.as_str() {
@@ -129,6 +132,10 @@ pub(super) fn actions(out: &mut String, actions: &[Action]) -> fmt::Result {
                 word => word.replace('_', " "),
             };
             write!(out, "<span class=\"{class}\">{}{}</span>", Short(&word), Short(&by))?;
+        }
+        let more = action.chain.len().saturating_sub(SHOWN_STEPS);
+        if more > 0 {
+            write!(out, "<span class=\"dim\">{more} more, in the timeline</span>")?;
         }
         write!(out, "</td>")?;
         let decided = action.decision.as_ref();
@@ -166,14 +173,22 @@ pub(super) fn approvals(out: &mut String, approvals: &[Approval]) -> fmt::Result
         let text = |value: &Option<String>| value.clone().unwrap_or_default();
         let what = approval.action.clone().or_else(|| approval.action_key.clone());
         let time = |value: &Option<String>| short_time(value.as_deref().unwrap_or_default());
-        let asked = [text(&approval.requested_by), time(&approval.requested_at)].join(" ");
-        let answered = [text(&approval.resolved_by), time(&approval.resolved_at)].join(" ");
         let status = approval.approval_status.as_str();
         write!(out, "<tr>")?;
         cell(out, "What", &what.unwrap_or_default())?;
         write!(out, "<td data-name=\"Status\" class=\"{}\">{status}</td>", colour(status))?;
-        cell(out, "Asked", asked.trim())?;
-        cell(out, "Answered", answered.trim())?;
+        for (name, who, when) in [
+            ("Asked", &approval.requested_by, &approval.requested_at),
+            ("Answered", &approval.resolved_by, &approval.resolved_at),
+        ] {
+            let (who, when) = (text(who), time(when));
+            write!(
+                out,
+                "<td data-name=\"{name}\">{} <time>{}</time></td>",
+                Short(&who),
+                Short(&when)
+            )?;
+        }
         cell(out, "Words", &text(&approval.resolved_comment))?;
         writeln!(out, "</tr>")?;
     }
