@@ -172,12 +172,11 @@ impl Instance {
         }
         if body.audit.kind == "gap" {
             let first = has.first.expect("a gap says where it begins");
-            match has.last {
-                Some(last) => self.gaps.push(first..=last),
-                None => {
-                    self.ends_told += 1;
-                    self.open_from = Some(first);
-                }
+            if let Some(last) = has.last {
+                self.gaps.push(first..=last);
+            } else {
+                self.ends_told += 1;
+                self.open_from = Some(first);
             }
         }
         self.ended = self.ended.or(has.ended);
