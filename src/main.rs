@@ -10,12 +10,16 @@ use spanledger::config::{Config, Overrides};
 use spanledger::telemetry::{LogFormat, start_logs};
 use std::io::Write as _;
 use std::process::ExitCode;
+use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Every request allocates its entries and gives them back at once: an allocator that is good at
 /// that halves the cost of a span.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Longest time that work of others is waited for when all that matters is done.
+const LAST_WAIT: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -25,7 +29,10 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    runtime.block_on(run(Cli::parse())).into()
+    let exit = runtime.block_on(run(Cli::parse()));
+    // What still hangs in the system, such as a write to a mount that is away, keeps nobody waiting.
+    runtime.shutdown_timeout(LAST_WAIT);
+    exit.into()
 }
 
 async fn run(cli: Cli) -> Exit {

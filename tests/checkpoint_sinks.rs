@@ -257,6 +257,32 @@ async fn a_webhook_that_hangs_holds_up_nothing_else_and_gets_the_newest_when_it_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_on_a_mount_that_hangs_is_told_and_the_server_ends_all_the_same() {
+    use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    // A full pipe that nobody reads: writes to it wait for ever.
+    assert!(Command::new("mkfifo").arg(path("pipe")).status().unwrap().success());
+    let mut options = std::fs::OpenOptions::new();
+    options.read(true).write(true).custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed());
+    let mut pipe = options.open(path("pipe")).unwrap();
+    for length in [4096, 1] {
+        while pipe.write(&vec![b'x'; length]).is_ok() {}
+    }
+    let pipe_path = path("pipe").display().to_string();
+    let config = format!("public_log: {{sinks: [{{file: '{pipe_path}', every: 1s}}]}}\n");
+    std::fs::write(path("config.yaml"), config).unwrap();
+    let config = path("config.yaml").display().to_string();
+    let server = Server::start_with(&path("data"), &["--config", &config]).await;
+    send(&server, &path("data"), 0, 10).await;
+    told(&server, "checkpoint_sinks", "does not take a line").await;
+    send(&server, &path("data"), 10, 10).await;
+    // Fails when the process is still there after a minute.
+    server.terminate().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn upkeep_that_cannot_do_its_work_is_told_and_evidence_is_taken_all_the_same() {
     let folder = tempfile::tempdir().unwrap();
     let (data, config) = (folder.path().join("data"), folder.path().join("config.yaml"));

@@ -4,7 +4,9 @@ use crate::evidence::{Kept, KeySource, NoProof, Trust, Witnesses};
 use crate::ledger::checkpoint::{
     Algorithm, CheckpointError, KeyError, SignedCheckpoint, VerifierKey,
 };
-use crate::ledger::{CHECKPOINT_FILE, COSIGNED_FILE, Hash, PublicLog, PublicLogError};
+use crate::ledger::{
+    CHECKPOINT_FILE, COSIGNED_FILE, Hash, LATEST_COSIGNED_FILE, PublicLog, PublicLogError,
+};
 use std::collections::HashSet;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
@@ -175,7 +177,8 @@ pub(super) fn cosigned(log: &PublicLog) -> Result<Vec<Kept>, TrustError> {
     let named = |file: &str, signed| Kept { name: format!("log/{file}"), signed };
     let last = log.checkpoint()?.map(|signed| named(CHECKPOINT_FILE, signed));
     let cosigned = log.cosigned()?.map(|signed| named(COSIGNED_FILE, signed));
-    Ok(last.into_iter().chain(cosigned).collect())
+    let latest = log.latest_cosigned()?.map(|signed| named(LATEST_COSIGNED_FILE, signed));
+    Ok(last.into_iter().chain(cosigned).chain(latest).collect())
 }
 
 /// What is read of a line of a sink.

@@ -16,7 +16,7 @@ use super::search::{Filter, FoundDoc, Scope, SearchError, SearchRequest, Sort, S
 use super::transport::{Body, ContentType, Method, Reply, Request, SendError, Transport};
 use crate::ledger::checkpoint::SignedCheckpoint;
 use crate::store::projection::write_hex;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::time::Duration;
 
 /// The data stream.
@@ -164,7 +164,8 @@ fn random_id() -> Result<String, KeepError> {
 /// smallest trees come first.
 ///
 /// # Errors
-/// [`SearchError`]. A data stream that is not there has no documents.
+/// [`SearchError`]; also when the cluster shows the same again and again. A data stream that is not there
+/// has no documents.
 pub async fn read_checkpoints<T: Transport>(
     cluster: &T,
     see: &mut (dyn FnMut(&str, Option<&str>) + Send),
@@ -187,6 +188,12 @@ pub async fn read_checkpoints<T: Transport>(
         }
         match found.docs.last() {
             Some(last) if found.docs.len() >= PAGE => {
+                // Documents have to come after those of the page before: else it never ends.
+                let before = request.search_after.as_deref();
+                if before.is_some_and(|before| !comes_after(&last.sort, before)) {
+                    let kind = "it shows the same page again".to_owned();
+                    return Err(SearchError::Failed { status: 200, kind });
+                }
                 request.search_after = Some(last.sort.clone());
             }
             _ => return Ok(()),
@@ -194,10 +201,20 @@ pub async fn read_checkpoints<T: Transport>(
     }
 }
 
+/// Whether a document of that place comes after one of the other, smallest tree first.
+fn comes_after(place: &[Value], other: &[Value]) -> bool {
+    // As they are ordered there: what has no value comes last.
+    let rank = |value: &Value| match value {
+        Value::Number(number) => (0, number.as_i128().unwrap_or(i128::MAX), String::new()),
+        Value::String(text) => (1, 0, text.clone()),
+        _ => (2, 0, String::new()),
+    };
+    place.iter().map(rank).gt(other.iter().map(rank))
+}
+
 fn show(document: &FoundDoc, see: &mut dyn FnMut(&str, Option<&str>)) {
     let source = document.source.as_ref().map(|source| source.get());
-    let source: serde_json::Value =
-        source.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    let source: Value = source.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
     see(&document.id, source.get(NOTE).and_then(serde_json::Value::as_str));
 }
 
@@ -275,6 +292,45 @@ mod tests {
         // Once the template is there, the stream is made by asking for it.
         stream.keep(&checkpoint(1), NOW).await.unwrap();
         assert!(cluster.asked()[2].contains("_create"));
+    }
+
+    /// Shows the same full pages again and again: those whose last documents have these places.
+    #[derive(Clone)]
+    struct Endless(Arc<Mutex<Vec<Value>>>);
+
+    impl Transport for Endless {
+        async fn send(&self, _: Request) -> Result<Reply, SendError> {
+            let mut places = self.0.lock().unwrap();
+            let place = places.remove(0);
+            places.push(place.clone());
+            let hit = json!({"_index": "i", "_id": "x", "sort": place, "_source": {NOTE: "n"}});
+            let body = json!({
+                "timed_out": false,
+                "_shards": {"total": 1, "successful": 1, "failed": 0},
+                "hits": {"hits": vec![hit; PAGE]},
+            });
+            Ok(Reply { status: 200, body: body.to_string().into(), retry_after: None })
+        }
+    }
+
+    #[tokio::test]
+    async fn a_cluster_that_shows_the_same_documents_for_ever_is_asked_no_more() {
+        for places in [
+            vec![json!([7, 1])],
+            vec![json!([7, 1]), json!([7, 2])],
+            vec![json!([7, "b"]), json!([7, "a"])],
+            vec![json!([7, null])],
+        ] {
+            let pages = places.len();
+            let mut seen = 0;
+            let cluster = Endless(Arc::new(Mutex::new(places)));
+            let mut see = |_: &str, _: Option<&str>| {
+                seen += 1;
+                assert!(seen <= (pages + 1) * PAGE, "it is asked for ever");
+            };
+            let error = read_checkpoints(&cluster, &mut see).await.unwrap_err().to_string();
+            assert!(error.contains("same page"), "{error}");
+        }
     }
 
     #[tokio::test]

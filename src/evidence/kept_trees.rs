@@ -27,13 +27,15 @@ pub struct KeptTrees<'a> {
     trees: BTreeMap<(u64, Hash), String>,
     /// Other logs, and how many checkpoints there are of each.
     others: BTreeMap<String, u64>,
+    /// Checkpoints of further logs than those.
+    further: u64,
 }
 
 impl<'a> KeptTrees<'a> {
     /// None yet; `origin` is that of the ledger.
     pub fn new(origin: [u8; 16], trust: &'a Trust) -> Self {
         let (trees, others) = (BTreeMap::new(), BTreeMap::new());
-        Self { log: hex(&origin), trust, trees, others }
+        Self { log: hex(&origin), trust, trees, others, further: 0 }
     }
 
     /// Takes what was kept under that name. What nobody signed whose key is known is a finding: then
@@ -52,7 +54,13 @@ impl<'a> KeptTrees<'a> {
         let TreeHead { size, root } = signed.checkpoint.head;
         let origin = &signed.checkpoint.origin;
         if origin.rsplit('/').next() != Some(self.log.as_str()) {
-            let count = self.others.entry(origin.clone()).or_default();
+            // Whoever writes there must not fill our memory with names.
+            let is_named = self.others.len() < MAX_OTHERS || self.others.contains_key(origin);
+            let count = if is_named {
+                self.others.entry(origin.clone()).or_default()
+            } else {
+                &mut self.further
+            };
             *count = count.saturating_add(1);
             return;
         }
@@ -79,15 +87,14 @@ impl<'a> KeptTrees<'a> {
     /// [`ReadError`] when the ledger cannot be read.
     pub fn compare(self, reader: &Reader, findings: &mut Findings) -> Result<u64, ReadError> {
         let count = u64::try_from(self.trees.len()).unwrap_or(u64::MAX);
-        for (name, count) in self.others.iter().take(MAX_OTHERS) {
+        for (name, count) in &self.others {
             let text = format!(
                 "{count} checkpoints are of the log {name:?}: if no other collector of that name writes there, \
                  this ledger took the place of that one"
             );
             findings.weigh(Code::WrongOrigin, Verdict::Partial, Place::default(), text);
         }
-        let more = self.others.len().saturating_sub(MAX_OTHERS);
-        findings.count_more(u64::try_from(more).unwrap_or(u64::MAX), Verdict::Partial);
+        findings.count_more(self.further, Verdict::Partial);
         let Some(largest) = self.trees.last_key_value().map(|((size, _), _)| *size) else {
             return Ok(0);
         };
@@ -198,6 +205,13 @@ mod tests {
             let (_, codes, worst) = check(&[good[1].clone(), Some(kept)]);
             assert_eq!((codes.as_slice(), worst), (&[code][..], verdict));
         }
+        // Names without end are counted, not kept.
+        let mut many = KeptTrees::new(reader.origin(), &trust);
+        for n in 0..MAX_OTHERS * 3 {
+            let key = LogKey::generate(&format!("spanledger/{n}")).unwrap();
+            many.add("n", Some(&note(&key, head)), &mut Findings::default());
+        }
+        assert_eq!((many.others.len(), many.further), (MAX_OTHERS, MAX_OTHERS as u64 * 2));
         assert_eq!(check(&[None]).1, [Code::ExtraDocument]);
         assert_eq!(check(&[]), (0, vec![], Verdict::Ok));
     }

@@ -141,7 +141,9 @@ pub use leaves::Leaves;
 pub(crate) use note::TestWitness;
 pub use options::Options;
 pub(crate) use public::key_lines;
-pub use public::{CHECKPOINT_FILE, COSIGNED_FILE, KEYS_FILE, PublicLog, PublicLogError};
+pub use public::{
+    CHECKPOINT_FILE, COSIGNED_FILE, KEYS_FILE, LATEST_COSIGNED_FILE, PublicLog, PublicLogError,
+};
 pub use reader::{Chunk, Reader, Scan};
 pub use recover::{Recovery, Torn};
 pub use repair::{Repair, RepairPlan, Shortened};

@@ -26,8 +26,11 @@ use std::sync::Arc;
 /// Name of the last signed checkpoint in the log's folder.
 pub const CHECKPOINT_FILE: &str = "checkpoint";
 
-/// Name of the last checkpoint that witnesses signed in the log's folder.
+/// Name of the checkpoint that most witnesses signed in the log's folder.
 pub const COSIGNED_FILE: &str = "cosigned";
+
+/// Name of a newer one that fewer of them signed, in the log's folder.
+pub const LATEST_COSIGNED_FILE: &str = "cosigned.latest";
 
 /// Name of the list of verifier keys in the log's folder.
 pub const KEYS_FILE: &str = "keys";
@@ -142,8 +145,8 @@ impl PublicLog {
         self.put(CHECKPOINT_FILE, &signed.note)
     }
 
-    /// The last checkpoint with signatures of witnesses, signatures not checked; `None` when no
-    /// witness signed one.
+    /// The checkpoint that most witnesses signed, of those the last, signatures not checked; `None` when
+    /// no witness signed one.
     ///
     /// # Errors
     /// [`PublicLogError`] when there is one that cannot be read.
@@ -157,6 +160,23 @@ impl PublicLog {
     /// [`PublicLogError::Write`]; whether it is there is uncertain then.
     pub fn publish_cosigned(&self, signed: &SignedCheckpoint) -> Result<(), PublicLogError> {
         self.put(COSIGNED_FILE, &signed.note)
+    }
+
+    /// The checkpoint that most witnesses signed lately, which may be fewer, signatures not checked;
+    /// `None` when no witness signed one.
+    ///
+    /// # Errors
+    /// [`PublicLogError`] when there is one that cannot be read.
+    pub fn latest_cosigned(&self) -> Result<Option<SignedCheckpoint>, PublicLogError> {
+        self.note(LATEST_COSIGNED_FILE)
+    }
+
+    /// Keeps the checkpoint that most witnesses signed lately.
+    ///
+    /// # Errors
+    /// [`PublicLogError::Write`]; whether it is there is uncertain then.
+    pub fn publish_latest_cosigned(&self, signed: &SignedCheckpoint) -> Result<(), PublicLogError> {
+        self.put(LATEST_COSIGNED_FILE, &signed.note)
     }
 
     /// Lists the verifier keys, the newest last.

@@ -1,13 +1,15 @@
 //! What witnesses sign, put together: one checkpoint with the signatures of as many of them as possible.
 //!
 //! ```text
-//! signature of a checkpoint ─► with the last checkpoint, while it is that one   (log/checkpoint)
-//!                           └► with what others signed of it ─► the one that most have signed (log/cosigned)
+//! signature of a checkpoint ─► with the last checkpoint, while it is that one      (log/checkpoint)
+//!                           └► with what others signed of it ─┬► the one that most ever signed   (log/cosigned)
+//!                                                             └► the one that most signed lately (log/cosigned.latest)
 //! ```
 //!
 //! Witnesses answer at their own pace, and meanwhile the log goes on. So the last few checkpoints that they
-//! were given are remembered, and the one with the most signatures stands for all: who asks for a quorum
-//! finds it under one note.
+//! were given are remembered. The one with the most signatures of the witnesses that are configured stands for
+//! all, and gives way only to one with as many: who asks for a quorum finds it under one note, whoever is away
+//! and however often the log is started. Who asks for fewer finds a newer one beside it.
 
 use crate::ledger::checkpoint::{CheckpointError, SignedCheckpoint, VerifierKey};
 use crate::ledger::{PublicLog, PublicLogError};
@@ -26,11 +28,26 @@ pub(super) enum CosignError {
     Signature(#[from] CheckpointError),
 }
 
-/// The last checkpoints that witnesses signed.
-#[derive(Debug, Default)]
-pub(super) struct Cosigning(VecDeque<SignedCheckpoint>);
+/// The last checkpoints that witnesses signed, and the one that most of them did.
+#[derive(Debug)]
+pub(super) struct Cosigning {
+    /// The witnesses that count, each once.
+    witnesses: Vec<VerifierKey>,
+    recent: VecDeque<SignedCheckpoint>,
+}
 
 impl Cosigning {
+    /// With those witnesses.
+    pub(super) fn by<'a>(witnesses: impl IntoIterator<Item = &'a VerifierKey>) -> Self {
+        let mut all = Vec::new();
+        for key in witnesses {
+            if !all.contains(key) {
+                all.push(key.clone());
+            }
+        }
+        Self { witnesses: all, recent: VecDeque::new() }
+    }
+
     /// Keeps what a witness signed.
     pub(super) fn keep(
         &mut self,
@@ -44,25 +61,40 @@ impl Cosigning {
         if let Some(last) = log.checkpoint()?.filter(same) {
             log.publish(&last.with_cosignatures(lines, keys)?)?;
         }
-        let at = self.0.iter().position(same);
-        let before = at.and_then(|at| self.0.remove(at));
+        let kept = self.kept(log, of)?;
+        let at = self.recent.iter().position(same);
+        let before = at.and_then(|at| self.recent.remove(at));
+        // From before a start, when it is no longer remembered here.
+        let before = before.or_else(|| kept.clone().filter(same));
         let with = before.as_ref().unwrap_or(of).with_cosignatures(lines, keys)?;
-        if self.0.len() >= MAX_REMEMBERED {
-            self.0.pop_front();
+        if self.recent.len() >= MAX_REMEMBERED {
+            self.recent.pop_front();
         }
-        self.0.push_back(with);
-        // Of those with as many signatures the one of the largest tree.
-        let weight = |it: &&SignedCheckpoint| (witnesses(it), it.checkpoint.head.size);
-        if let Some(best) = self.0.iter().max_by_key(weight) {
+        self.recent.push_back(with);
+        let Some(best) = self.recent.iter().max_by_key(|it| self.weight(it)) else { return Ok(()) };
+        if kept.as_ref().is_none_or(|kept| self.weight(kept) <= self.weight(best)) {
             log.publish_cosigned(best)?;
         }
-        Ok(())
+        Ok(log.publish_latest_cosigned(best)?)
     }
-}
 
-/// How many signed it beside the log.
-fn witnesses(signed: &SignedCheckpoint) -> usize {
-    signed.signers().iter().filter(|signer| signer.name != signed.checkpoint.origin).count()
+    /// What is kept of this log. A file that is no checkpoint keeps nothing.
+    fn kept(
+        &self,
+        log: &PublicLog,
+        of: &SignedCheckpoint,
+    ) -> Result<Option<SignedCheckpoint>, CosignError> {
+        match log.cosigned() {
+            Ok(kept) => Ok(kept.filter(|it| it.checkpoint.origin == of.checkpoint.origin)),
+            Err(PublicLogError::Checkpoint { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// How many of the witnesses signed it; of those with as many the largest tree counts.
+    fn weight(&self, signed: &SignedCheckpoint) -> (usize, u64) {
+        (signed.signed_by(&self.witnesses).len(), signed.checkpoint.head.size)
+    }
 }
 
 #[cfg(test)]
@@ -71,8 +103,13 @@ mod tests {
     use crate::ledger::checkpoint::{Checkpoint, LogKey};
     use crate::ledger::{TestWitness, TreeHead};
 
+    fn names(signed: Option<SignedCheckpoint>) -> (u64, usize) {
+        let signed = signed.unwrap();
+        (signed.checkpoint.head.size, signed.signers().len() - 1)
+    }
+
     #[test]
-    fn a_checkpoint_that_more_have_signed_stays_until_another_has_as_many() {
+    fn the_checkpoint_that_most_witnesses_signed_stays_until_another_has_as_many() {
         let dir = tempfile::tempdir().unwrap();
         let log = PublicLog::open(dir.path());
         let key = LogKey::generate("spanledger/0").unwrap();
@@ -82,26 +119,37 @@ mod tests {
             let origin = "spanledger/0".to_owned();
             SignedCheckpoint::sign(&Checkpoint { origin, head }, &[&key]).unwrap()
         };
-        let mut cosigning = Cosigning::default();
-        let mut keep = |witness: &TestWitness, size: u64| {
+        let both = [one.verifier(), two.verifier(), one.verifier()];
+        let mut cosigning = Cosigning::by(both);
+        let keep = |cosigning: &mut Cosigning, witness: &TestWitness, size: u64| {
             let of = signed(size);
             let line = witness.line(&of.checkpoint.text(), 1_700_000_000);
             cosigning.keep(&log, &of, &line, witness.verifier()).unwrap();
-            let kept = log.cosigned().unwrap().unwrap();
-            (kept.checkpoint.head.size, witnesses(&kept))
+            (names(log.cosigned().unwrap()), names(log.latest_cosigned().unwrap()))
         };
         log.publish(&signed(3)).unwrap();
-        assert_eq!(keep(&one, 3), (3, 1));
-        assert_eq!(witnesses(&log.checkpoint().unwrap().unwrap()), 1, "it is the last one");
+        assert_eq!(keep(&mut cosigning, &one, 3), ((3, 1), (3, 1)));
+        assert_eq!(names(log.checkpoint().unwrap()), (3, 1), "it is the last one");
         log.publish(&signed(5)).unwrap();
-        assert_eq!(keep(&two, 3), (3, 2));
-        assert_eq!(witnesses(&log.checkpoint().unwrap().unwrap()), 0, "it is another");
-        assert_eq!(keep(&one, 5), (3, 2));
-        assert_eq!(keep(&two, 5), (5, 2));
-        // One that is no longer there keeps nobody from being seen for ever.
+        // A start in between forgets nothing.
+        cosigning = Cosigning::by(both);
+        assert_eq!(keep(&mut cosigning, &two, 3), ((3, 2), (3, 2)));
+        assert_eq!(names(log.checkpoint().unwrap()), (5, 0), "it is another");
+        assert_eq!(keep(&mut cosigning, &one, 5), ((3, 2), (3, 2)));
+        assert_eq!(keep(&mut cosigning, &two, 5), ((5, 2), (5, 2)));
+        // One is away for long: who wants both finds both, and who wants one finds what is new.
         for size in 6..22 {
-            keep(&one, size);
+            keep(&mut cosigning, &one, size);
         }
-        assert_eq!(keep(&one, 22), (22, 1));
+        assert_eq!(keep(&mut cosigning, &one, 22), ((5, 2), (22, 1)));
+        cosigning = Cosigning::by(both);
+        assert_eq!(keep(&mut cosigning, &one, 23), ((5, 2), (23, 1)));
+        assert_eq!(keep(&mut cosigning, &two, 23), ((23, 2), (23, 2)));
+        // One that is configured no longer counts for nothing.
+        cosigning = Cosigning::by([one.verifier()]);
+        assert_eq!(keep(&mut cosigning, &one, 24), ((24, 1), (24, 1)));
+        // What somebody broke keeps nothing from being kept.
+        std::fs::write(dir.path().join(crate::ledger::COSIGNED_FILE), "rubbish").unwrap();
+        assert_eq!(keep(&mut cosigning, &one, 25), ((25, 1), (25, 1)));
     }
 }

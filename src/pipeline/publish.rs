@@ -227,3 +227,76 @@ impl Drop for Publisher {
         let _ = self.published.commands.send(Command::Stop);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::convert::Mappings;
+    use crate::ledger::{Batch, EntryId, Ledger, NewEntry, Options, TestWitness};
+    use crate::protect::{Keys, Protector, Settings};
+
+    const DEADLINE: Duration = Duration::from_mins(1);
+
+    async fn append(ledger: &Ledger) {
+        let mut batch = Batch::new();
+        let entry = NewEntry {
+            id: EntryId([7; 16]),
+            tenant: "acme",
+            tenant_pseudonym: [0; 16],
+            retention_class: 0,
+            received_ns: 7,
+            mapping_version: [0; 8],
+            source_key: None,
+            commitments: &[],
+            sealed: &[],
+            body: b"{}",
+        };
+        batch.push(&entry).unwrap();
+        ledger.append(batch).await.unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn what_witnesses_sign_brings_no_checkpoint_before_its_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let keys = dir.path().join("keys");
+        let (settings, _) = Settings::default().validate().unwrap();
+        let protector = Protector::new(&settings, Keys::open_or_create(&keys).unwrap()).unwrap();
+        let (ledger, _) = Ledger::open(&dir.path().join("ledger"), Options::default()).unwrap();
+        let log = PublicLog::open(&dir.path().join("log"));
+        let publisher = Publisher::start(Parts {
+            reader: ledger.reader(),
+            intake: Intake::new(Mappings::builtin().unwrap(), protector, ledger.clone()),
+            log: log.clone(),
+            keys,
+            settings: PublicLogSettings {
+                name: "spanledger".to_owned(),
+                checkpoint_interval: Duration::from_hours(1),
+                witnesses: Vec::new(),
+                sinks: Vec::new(),
+            },
+            runtime: Handle::current(),
+        });
+        let publisher = publisher.unwrap();
+        let published = publisher.published();
+        let signed = published.publish().await.unwrap();
+        append(&ledger).await;
+        for name in ["a.example/w", "b.example/w"] {
+            let witness = TestWitness::new(name);
+            let lines = witness.line(&signed.checkpoint.text(), 1_700_000_000);
+            let (of, key) = (Box::new(signed.clone()), Box::new(witness.verifier().clone()));
+            published.commands.send(Command::Cosigned { of, lines, key }).unwrap();
+        }
+        // When the second one is kept, all that the first one brought is done.
+        let kept = async {
+            while log.cosigned().unwrap().is_none_or(|kept| kept.signers().len() < 3) {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        tokio::time::timeout(DEADLINE, kept).await.unwrap();
+        assert_eq!(published.status().checkpoints.load(Ordering::Relaxed), 1);
+        assert_eq!(published.publish().await.unwrap().checkpoint.head.size, 1);
+        let stopped = tokio::task::spawn_blocking(move || publisher.stop(DEADLINE)).await;
+        assert!(stopped.unwrap());
+        ledger.close().await.unwrap();
+    }
+}

@@ -160,7 +160,8 @@ impl LogKeys {
         if fs::read_to_string(&path).is_ok_and(|there| there == line) {
             return Ok(());
         }
-        let written = fs::write(&path, line);
+        // Whoever reads it sees a whole key.
+        let written = place(&path, line.as_bytes(), true);
         written.map_err(|source| LogKeyError::Io { what: "write", path, source })
     }
 

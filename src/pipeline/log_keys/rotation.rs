@@ -23,8 +23,13 @@ impl LogKeys {
         self.retiring.is_some()
     }
 
-    /// A rotation that was asked for.
+    /// A rotation that was asked for. While one key takes over from another it waits.
     pub(in crate::pipeline) fn asked(&self) -> Result<Option<Rotation>, LogKeyError> {
+        // IMPORTANT: the old key must sign once more before it goes. Until then the last checkpoint has
+        // no signature of the new one, and a third key could never prove that it is the newest.
+        if self.is_retiring() {
+            return Ok(None);
+        }
         let path = self.dir.join(NEXT);
         let Some(text) = read(&path)? else { return Ok(None) };
         let mut lines = text.lines().skip(1);

@@ -167,6 +167,48 @@ fn a_new_key_takes_over_with_one_checkpoint_that_both_sign() {
 }
 
 #[test]
+fn a_second_rotation_waits_until_both_keys_of_the_first_signed() {
+    let dir = folder();
+    let mut keys = open(dir.path()).unwrap();
+    let last = keys.sign(&checkpoint(1)).unwrap();
+    let reopen =
+        |last: &SignedCheckpoint| LogKeys::open(dir.path(), "spanledger", ORIGIN, Some(last));
+    // Two of them come before anything can be published, and a restart.
+    for _ in 0..2 {
+        let _ = ask_for_rotation(dir.path(), "os:ada");
+        if let Some(asked) = keys.asked().unwrap() {
+            keys.take_over(asked.key).unwrap();
+        }
+        keys = reopen(&last).expect("the first key is there and can sign");
+    }
+    let second = log_key(dir.path()).unwrap();
+    let both = keys.sign(&checkpoint(2)).unwrap();
+    assert_eq!(both.verify(&keys.verifiers()).unwrap().len(), 2);
+    keys.retire().unwrap();
+    // Now the second one is done.
+    let asked = keys.asked().unwrap().expect("it was not forgotten");
+    let third = asked.key.verifier().clone();
+    keys.take_over(asked.key).unwrap();
+    keys = reopen(&both).unwrap();
+    assert_eq!(keys.verifiers(), [second, third]);
+    keys.sign(&checkpoint(3)).unwrap();
+}
+
+#[test]
+fn the_public_half_is_replaced_as_a_whole_and_never_written_in_place() {
+    let dir = folder();
+    let mut keys = open(dir.path()).unwrap();
+    let (public, reader) = (dir.path().join(PUBLIC), dir.path().join("reader"));
+    fs::hard_link(&public, &reader).unwrap();
+    let before = fs::read_to_string(&reader).unwrap();
+    ask_for_rotation(dir.path(), "os:ada").unwrap();
+    let asked = keys.asked().unwrap().unwrap();
+    keys.take_over(asked.key).unwrap();
+    assert_eq!(fs::read_to_string(&reader).unwrap(), before);
+    assert_ne!(fs::read_to_string(&public).unwrap(), before);
+}
+
+#[test]
 fn a_crash_before_the_new_key_is_in_place_leaves_the_old_one() {
     let dir = folder();
     let keys = open(dir.path()).unwrap();

@@ -12,12 +12,14 @@
 //! | `outlets.rs` | [`Outlets`]: how it goes with each witness and each sink |
 //! | `witness.rs` | asking a witness |
 //! | `sink.rs` | giving checkpoints to a sink |
+//! | `file.rs` | a file as a sink, which may hang or be away |
 //!
 //! Each has a task of its own. What fails is counted, logged once, shown in `/readyz` and tried again,
 //! with a newer checkpoint when there is one, so none is given an older one after a newer; it never
 //! keeps a checkpoint from being published. A sink gets the last one before the process ends, and
 //! everybody gets it again after a start. Sources: c2sp.org/tlog-witness, c2sp.org/tlog-cosignature.
 
+mod file;
 mod outlets;
 mod sink;
 mod witness;
@@ -83,7 +85,7 @@ pub(super) fn start(
     }
     for sink in &settings.sinks {
         let name = status.sinks.add(&sink.target.kind());
-        let keeper = Keeper::new(&sink.target, &client).map_err(io::Error::other)?;
+        let keeper = Keeper::new(&sink.target, &client, log.dir()).map_err(io::Error::other)?;
         let kept = sink::run(name, keeper, sink.every, latest.subscribe(), Arc::clone(status));
         let running = running.clone();
         runtime.spawn(async move {

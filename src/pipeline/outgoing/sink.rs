@@ -1,5 +1,6 @@
 //! Giving checkpoints to a sink, which keeps them where this machine cannot change them.
 
+use super::file::FileSink;
 use super::{Changes, RETRY, has_ended, next, pause};
 use crate::config::SinkTarget;
 use crate::elasticsearch::checkpoints::CheckpointStream;
@@ -12,10 +13,7 @@ use crate::pipeline::publish::PublishStatus;
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Client, Url};
 use serde_json::json;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -23,7 +21,7 @@ use std::time::Duration;
 /// What checkpoints are given to.
 pub(super) enum Keeper {
     /// A file that is appended to.
-    File(PathBuf),
+    File(FileSink),
     /// An address that is posted to, which is shown nowhere.
     Webhook(Url, Client),
     /// A data stream in which documents are created.
@@ -31,10 +29,14 @@ pub(super) enum Keeper {
 }
 
 impl Keeper {
-    /// Nothing is opened or sent yet.
-    pub(super) fn new(target: &SinkTarget, client: &Client) -> Result<Self, SettingsError> {
+    /// Nothing is opened or sent yet. `dir` is the folder of the log.
+    pub(super) fn new(
+        target: &SinkTarget,
+        client: &Client,
+        dir: &Path,
+    ) -> Result<Self, SettingsError> {
         Ok(match target {
-            SinkTarget::File(path) => Self::File(path.clone()),
+            SinkTarget::File(path) => Self::File(FileSink::new(path.clone(), dir)),
             SinkTarget::Webhook(url) => Self::Webhook(url.url().clone(), client.clone()),
             SinkTarget::Elasticsearch(connection) => {
                 Self::Elasticsearch(Box::new(CheckpointStream::new(Cluster::new(connection)?)))
@@ -45,7 +47,7 @@ impl Keeper {
     /// Gives it a checkpoint. What may or may not have arrived is given once more.
     async fn keep(&mut self, signed: &SignedCheckpoint) -> Result<(), String> {
         match self {
-            Self::File(path) => append(path.clone(), line(signed)).await,
+            Self::File(file) => file.keep(line(signed)).await,
             Self::Webhook(url, client) => {
                 let post = client.post(url.clone()).header(CONTENT_TYPE, "application/json");
                 match post.body(line(signed)).send().await {
@@ -108,29 +110,4 @@ pub(super) fn line(signed: &SignedCheckpoint) -> String {
         "checkpoint": text,
     });
     format!("{line}\n")
-}
-
-pub(super) async fn append(path: PathBuf, line: String) -> Result<(), String> {
-    let write = move || {
-        let mut options = OpenOptions::new();
-        options.create(true).append(true).read(true).mode(0o600);
-        let mut file = options.open(&path)?;
-        let length = file.metadata()?.len();
-        let mut last = [b'\n'];
-        if let Some(at) = length.checked_sub(1) {
-            file.read_exact_at(&mut last, at)?;
-        }
-        // A full disk took half a line before: that one stands alone.
-        let start = if last == [b'\n'] { "" } else { "\n" };
-        file.write_all(format!("{start}{line}").as_bytes())?;
-        file.sync_data()?;
-        match path.parent().filter(|_| length == 0) {
-            // Of a new file the name has to be durable too.
-            Some(dir) if dir.as_os_str().is_empty() => File::open(".")?.sync_all(),
-            Some(dir) => File::open(dir)?.sync_all(),
-            None => Ok(()),
-        }
-    };
-    let written = tokio::task::spawn_blocking(write).await;
-    written.map_err(|error| error.to_string())?.map_err(|error: io::Error| error.to_string())
 }

@@ -1,6 +1,7 @@
 //! Witnesses and sinks that answer as they should, and as they should not.
 
-use super::sink::{append, line};
+use super::file::FileSink;
+use super::sink::line;
 use super::*;
 use crate::config::Witness;
 use crate::ledger::checkpoint::{Checkpoint, LogKey};
@@ -192,7 +193,8 @@ async fn a_sink_gets_what_it_did_not_take_and_the_last_one_before_the_end() {
     let path = dir.path().join("later/checkpoints");
     let start = |every| {
         let (latest, status) = (Latest::new(None), Arc::<PublishStatus>::default());
-        let (keeper, name) = (Keeper::File(path.clone()), "file".to_owned());
+        let keeper = Keeper::File(FileSink::new(path.clone(), dir.path()));
+        let name = "file".to_owned();
         let kept = sink::run(name, keeper, every, latest.subscribe(), Arc::clone(&status));
         (latest, status, tokio::spawn(kept))
     };
@@ -220,8 +222,9 @@ async fn half_a_line_from_a_full_disk_spoils_no_other() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("checkpoints");
     std::fs::write(&path, "{\"half\": ").unwrap();
-    append(path.clone(), "{}\n".to_owned()).await.unwrap();
-    append(path.clone(), "{}\n".to_owned()).await.unwrap();
+    let mut file = FileSink::new(path.clone(), dir.path());
+    file.keep("{}\n".to_owned()).await.unwrap();
+    file.keep("{}\n".to_owned()).await.unwrap();
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "{\"half\": \n{}\n{}\n");
 }
 
@@ -230,8 +233,9 @@ async fn a_file_gets_a_line_for_each_checkpoint_and_nothing_is_written_over() {
     let mut log = Log::new();
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("checkpoints");
+    let mut file = FileSink::new(path.clone(), dir.path());
     for size in [1, 2] {
-        append(path.clone(), line(&log.grow(size))).await.unwrap();
+        file.keep(line(&log.grow(size))).await.unwrap();
     }
     let text = std::fs::read_to_string(&path).unwrap();
     let lines: Vec<serde_json::Value> =
@@ -240,6 +244,73 @@ async fn a_file_gets_a_line_for_each_checkpoint_and_nothing_is_written_over() {
     let note = lines[1]["checkpoint"].as_str().unwrap();
     let signed = SignedCheckpoint::parse(note.as_bytes()).unwrap();
     signed.verify(&[log.key.verifier().clone()]).unwrap();
+}
+
+/// A file whose disk hangs: a pipe that is full. What is read of it makes room.
+fn full_pipe(path: &std::path::Path) -> std::fs::File {
+    use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let made = std::process::Command::new("mkfifo").arg(path).status().unwrap();
+    assert!(made.success());
+    let not_waiting = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let mut options = std::fs::OpenOptions::new();
+    let mut pipe = options.read(true).write(true).custom_flags(not_waiting).open(path).unwrap();
+    for length in [4096, 1] {
+        while pipe.write(&vec![b'x'; length]).is_ok() {}
+    }
+    pipe
+}
+
+#[tokio::test]
+async fn a_file_that_hangs_is_told_and_no_second_write_is_begun_until_the_first_is_done() {
+    use std::io::Read as _;
+    let mut log = Log::new();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("hangs");
+    let pipe = full_pipe(&path);
+    let file = FileSink::new(path, dir.path()).with_patience(Duration::from_millis(20));
+    let (latest, status) = (Latest::new(None), Arc::<PublishStatus>::default());
+    let (keeper, every) = (Keeper::File(file), Duration::from_millis(1));
+    let kept = sink::run("file".to_owned(), keeper, every, latest.subscribe(), status.clone());
+    let kept = tokio::spawn(kept);
+    latest.send_replace(Some(log.grow(1)));
+    until(|| status.sink_failures.load(Ordering::Relaxed) > 2).await;
+    let trouble = status.sinks.trouble().unwrap();
+    // At the end it is tried once more, and given up.
+    drop(latest);
+    tokio::time::timeout(TIMEOUT, kept).await.unwrap().unwrap();
+    // Its disk answers again: all that was begun is written now.
+    let written = std::cell::RefCell::new(Vec::new());
+    until(|| {
+        let mut some = [0; 65_536];
+        let length = (&pipe).read(&mut some).unwrap_or(0);
+        written.borrow_mut().extend_from_slice(&some[..length]);
+        written.borrow().ends_with(b"\n")
+    })
+    .await;
+    let written = String::from_utf8(written.into_inner()).unwrap();
+    assert_eq!(written.matches("\"size\"").count(), 1, "{}", written.trim_start_matches('x'));
+    assert!(trouble.contains("does not take a line"), "{trouble}");
+}
+
+#[tokio::test]
+async fn a_file_that_took_checkpoints_and_is_gone_is_not_made_anew_beside_its_mount() {
+    let dir = tempfile::tempdir().unwrap();
+    let mount = dir.path().join("mount");
+    std::fs::create_dir(&mount).unwrap();
+    let path = mount.join("checkpoints");
+    FileSink::new(path.clone(), dir.path()).keep("1\n".to_owned()).await.unwrap();
+    std::fs::rename(&path, dir.path().join("away")).unwrap();
+    // Whoever starts next knows it, too.
+    let mut file = FileSink::new(path.clone(), dir.path());
+    let told = file.keep("2\n".to_owned()).await.unwrap_err();
+    assert!(told.contains("mount what it lies on"), "{told}");
+    assert!(!path.exists());
+    std::fs::rename(dir.path().join("away"), &path).unwrap();
+    file.keep("2\n".to_owned()).await.unwrap();
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "1\n2\n");
+    // Another file is not this one.
+    FileSink::new(mount.join("other"), dir.path()).keep("1\n".to_owned()).await.unwrap();
 }
 
 /// A server that answers each POST with the next of these, the last one again and again, and notes which
@@ -362,6 +433,7 @@ async fn a_witness_that_answers_anything_else_is_refused_with_what_it_said() {
             false,
         ),
         (StatusCode::CONFLICT, size, "7\n", "another tree", true),
+        (StatusCode::CONFLICT, "Text/X.tlog.Size; charset=utf-8", "301\n", "older copy", true),
         (StatusCode::CONFLICT, size, "-1\n", "no size", false),
         (StatusCode::CONFLICT, size, "0\n", "another tree", true),
         (StatusCode::CONFLICT, size, "301\n", "older copy", true),

@@ -9,7 +9,7 @@ use crate::ledger::proof::consistency;
 use crate::pipeline::publish::{Command, PublishStatus};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use reqwest::header::CONTENT_TYPE;
+use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use reqwest::{Client, Response, StatusCode};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -17,6 +17,9 @@ use std::sync::mpsc::Sender;
 
 /// Largest answer of a witness that is read, bytes: a few lines.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
+
+/// Content type of an answer that says which size a witness signed last.
+const SIZE_TYPE: &str = "text/x.tlog.size";
 
 /// What a witness says that signed something else.
 const ANOTHER: &str = "it has another tree of that size";
@@ -53,6 +56,13 @@ enum Answer {
     Signed(String),
     /// The size of the tree that it signed last, which is not the one that was said.
     Knows(u64),
+}
+
+/// Whether an answer of that content type is the size that a witness signed last. Parameters and case mean
+/// nothing (RFC 9110, 8.3.1).
+fn says_size(kind: &HeaderValue) -> bool {
+    let essence = kind.to_str().unwrap_or_default().split(';').next().unwrap_or_default();
+    essence.trim().eq_ignore_ascii_case(SIZE_TYPE)
 }
 
 /// Whether a witness's signature is there already, from before a start.
@@ -199,7 +209,7 @@ impl Asking {
                 }
                 Ok(Answer::Signed(text))
             }
-            StatusCode::CONFLICT if kind.is_some_and(|kind| kind == "text/x.tlog.size") => {
+            StatusCode::CONFLICT if kind.is_some_and(|kind| says_size(&kind)) => {
                 let known = text.trim().parse().ok();
                 Ok(Answer::Knows(known.ok_or("it said no size")?))
             }
