@@ -85,6 +85,7 @@ async fn run(cli: Cli) -> Exit {
         }
         Command::Erase(args) => cli::end(Box::pin(cli::erase(&args, &mut out)).await),
         Command::Repair(args) => cli::end(cli::repair(&args, &mut out).await),
+        Command::ConfirmClock(args) => cli::end(cli::confirm_clock(&args, &mut out)),
         Command::Hold(args) => cli::end(cli::hold(&args, &mut out)),
         Command::Setup(args) => setup(args, &mut out).await,
     }

@@ -29,6 +29,7 @@ fn the_help_of_each_command_has_examples() {
         "setup",
         "repair",
         "hold",
+        "confirm-clock",
         "dead-letters",
         "keys",
         "erase",

@@ -9,7 +9,7 @@ use spanledger::access::Tenant;
 use spanledger::config::{Config, Overrides};
 use spanledger::convert::Mappings;
 use spanledger::evidence::{self, Code, FolderReport, KeySource, Trust, Verdict};
-use spanledger::ledger::checkpoint::SignedCheckpoint;
+use spanledger::ledger::checkpoint::{LogKey, SignedCheckpoint};
 use spanledger::ledger::{
     Batch, Commitment, EntryId, Ledger, NewEntry, PublicLog, Reader, StoredEntry, TreeHead,
     verify_against,
@@ -20,6 +20,7 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
+use support::files::copy_folder;
 
 const ENTRIES: u64 = 4_000;
 const CONFIG: &str = "ledger: {segment: 1MiB, compress: false}\nretention: {prune: false}\n";
@@ -324,24 +325,11 @@ async fn a_repair_that_was_interrupted_is_finished_by_the_next_one() {
     assert_ne!(signed.checkpoint.origin, it.signed.checkpoint.origin);
 }
 
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    std::fs::set_permissions(to, from.metadata().unwrap().permissions()).unwrap();
-    for file in from.read_dir().unwrap().map(Result::unwrap) {
-        let to = to.join(file.file_name());
-        if file.path().is_dir() {
-            copy(&file.path(), &to);
-        } else {
-            std::fs::copy(file.path(), to).unwrap();
-        }
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restore_of_data_and_keys_from_one_backup_goes_on_as_another_log_when_somebody_says_so() {
     let it = folder(true).await;
     let backup = it.data.with_file_name("backup");
-    copy(&it.data, &backup);
+    copy_folder(&it.data, &backup);
     // The log goes on after the backup, and somebody keeps what it signed.
     let (ledger, _) = Ledger::open(&ledger_dir(&it.data), config(&it.data).ledger).unwrap();
     let mut batch = Batch::new();
@@ -353,7 +341,7 @@ async fn a_restore_of_data_and_keys_from_one_backup_goes_on_as_another_log_when_
     assert!(newer.size > it.head.size);
 
     std::fs::remove_dir_all(&it.data).unwrap();
-    copy(&backup, &it.data);
+    copy_folder(&backup, &it.data);
     assert_eq!(check(&it.data).verdict(), Verdict::Ok, "nothing in it shows what is lost");
     let (code, said) = repair(&it.data, &[]);
     assert_eq!(code, 0, "{said}");
@@ -389,6 +377,35 @@ async fn a_restore_of_data_and_keys_from_one_backup_goes_on_as_another_log_when_
     assert!(report.findings.has(Code::WrongOrigin), "{:?}", report.findings);
     let (code, said) = repair(&it.data, &[]);
     assert_eq!(code, 0, "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_put_aside_before_is_not_overwritten_and_a_key_goes_under_its_own_name() {
+    let it = folder(false).await;
+    let keys = it.data.join("keys");
+    let old = it.signed.checkpoint.origin.rsplit('/').next().unwrap();
+    // The key is that of a third log, whose key was put aside already; and so was this public log.
+    let third = "ab".repeat(16);
+    let key = LogKey::generate(&format!("spanledger/{third}")).unwrap();
+    let key = format!("{}\n", key.to_private_text());
+    std::fs::write(keys.join("log.key"), &key).unwrap();
+    std::fs::write(keys.join(format!("log.key.{third}")), "precious").unwrap();
+    let log = it.data.join(format!("log.{old}"));
+    std::fs::create_dir(&log).unwrap();
+    std::fs::write(log.join("checkpoint"), "precious too").unwrap();
+    let (code, said) = repair(&it.data, &[&["--restored"], &CONFIRM[..]].concat());
+    assert_eq!(code, 0, "{said}");
+    let read = |path: PathBuf| std::fs::read_to_string(path).unwrap();
+    assert_eq!(read(keys.join(format!("log.key.{third}"))), "precious");
+    assert_eq!(read(log.join("checkpoint")), "precious too");
+    let beside = aside(&keys, &format!("log.key.{third}."));
+    assert_eq!(beside.len(), 1, "{said}");
+    assert_eq!(read(beside[0].clone()), key);
+    assert_eq!(aside(&it.data, &format!("log.{old}.")).len(), 1);
+    assert!(!log_dir(&it.data).exists() && !keys.join("log.key").exists());
+    let (code, said) = repair(&it.data, &[]);
+    assert_eq!(code, 0, "{said}");
+    run(&it.data).await;
 }
 
 /// An entry that is to be appended, like one that is there.

@@ -389,6 +389,50 @@ async fn what_was_pruned_on_different_days_is_on_record_and_what_somebody_emptie
     let missing: Vec<_> = listed.filter(|it| it.code == Code::Missing).collect();
     assert_eq!(missing.len(), 1, "{missing:?}");
     assert!(missing[0].message.contains("bodies of 1 entries of the class 0"), "{missing:?}");
+
+    // No entry is cut off, so none can have told it: a repair does not tell it either.
+    let mut program = Command::cargo_bin("spanledger").unwrap();
+    let file = data.with_extension("yaml");
+    let repair = program.arg("repair").arg("--data").arg(&data).arg("--config").arg(file);
+    repair.args(["--restored", "--confirm", "--reason", "backup"]).assert().success();
+    let report = check(&data);
+    assert!(report.findings.has(Code::Repaired) && report.findings.has(Code::Missing));
+    assert_eq!(report.verdict(), Verdict::Compromised, "{:?}", report.findings);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_long_pause_nothing_goes_until_somebody_says_that_the_clock_is_right() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    old_data(&data, u64::MAX).await;
+    let day_ns = 24 * 60 * 60 * 1_000_000_000_u64;
+    let now = u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos());
+    // What the server believed last, whatever the newest entry says.
+    std::fs::write(data.join("clock.json"), (now.unwrap() - 30 * day_ns).to_string()).unwrap();
+    let pipeline = start(&data, CONFIG);
+    let status = pipeline.upkeep().clone();
+    let waits = || status.trouble().is_some_and(|why| why.contains("spanledger confirm-clock"));
+    wait_until("the clock is not believed", waits).await;
+    assert_eq!(status.pruned.load(Ordering::Relaxed), 0);
+    let mut program = Command::cargo_bin("spanledger").unwrap();
+    let confirm = program.arg("confirm-clock").arg("--data").arg(&data);
+    confirm.args(["--reason", "it was off for a month"]).assert().success();
+    wait_until("bodies go", || status.pruned.load(Ordering::Relaxed) > 0).await;
+    wait_until("nothing is in the way", || status.trouble().is_none()).await;
+    let all = entries(&pipeline.ledger().reader());
+    pipeline.stop().await.unwrap();
+    let confirmed: Vec<_> = told(&all, "operator_action")
+        .into_iter()
+        .filter(|body| body["event"]["action"] == "clock.confirmed")
+        .collect();
+    assert_eq!(confirmed.len(), 1, "{confirmed:?}");
+    assert!(confirmed[0]["message"].as_str().unwrap().contains("off for a month"));
+    assert!(confirmed[0]["audit"]["actor"]["id"].as_str().unwrap().starts_with("os:"));
+    // And a later start believes it too.
+    let pipeline = start(&data, CONFIG);
+    let status = pipeline.upkeep().clone();
+    pipeline.stop().await.unwrap();
+    assert_eq!(status.trouble(), None);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -417,7 +461,11 @@ async fn a_repair_tells_again_what_was_pruned_when_it_cuts_off_what_told_it() {
     for _ in 0..2 {
         let report = check(&data);
         assert_eq!(report.verdict(), Verdict::Partial, "{:?}", report.findings);
-        assert!(report.findings.has(Code::RetentionTrimmed) && report.findings.has(Code::Repaired));
+        // Whether their time was over, nothing shows any more.
+        assert!(!report.findings.has(Code::RetentionTrimmed), "{:?}", report.findings);
+        let mut listed = report.findings.listed().iter();
+        let told = format!("{expected} bodies were gone before a repair");
+        assert!(listed.any(|it| it.code == Code::Repaired && it.message.starts_with(&told)));
         assert_eq!(report.ledger.pruned, expected);
         let now = entries(&Reader::open(&dir).unwrap());
         let told = told(&now, "prune");

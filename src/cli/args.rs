@@ -1,6 +1,7 @@
 //! The command line as `clap` sees it: commands, flags, their environment variables, examples.
 
 use super::bench::BenchArgs;
+use super::clock::ConfirmClockArgs;
 use super::connect::ConnectArgs;
 use super::erase::EraseArgs;
 use super::hold::HoldArgs;
@@ -66,6 +67,8 @@ pub enum Command {
     Repair(RepairArgs),
     /// Keep evidence beyond its retention: hold a story or a tenant, list holds, release them
     Hold(HoldArgs),
+    /// Say that the clock is right, so that retention goes on after a long pause
+    ConfirmClock(ConfirmClockArgs),
     /// Put everything that belongs to one id into one file that others can check
     Evidence(EvidenceArgs),
     /// Prove that an entry is in the log, or that an older log is the beginning of it

@@ -38,6 +38,7 @@ mod ancestry;
 mod args;
 pub mod bench;
 mod client;
+mod clock;
 mod connect;
 mod convert;
 mod dead_letters;
@@ -81,6 +82,7 @@ mod verify_copy;
 
 pub use args::*;
 pub use client::{Source, SourceError};
+pub use clock::{ConfirmClockArgs, confirm_clock};
 pub use connect::{ConnectArgs, ConnectError, KEY_VARIABLE};
 pub use convert::{ConvertError, convert};
 pub use dead_letters::dead_letters;

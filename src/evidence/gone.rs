@@ -31,6 +31,8 @@ pub(crate) struct Pruning {
     pub(crate) before_ns: u64,
     /// How many.
     pub(crate) entries: u64,
+    /// Whether a repair says so of bodies that were gone before it: nobody knows why.
+    pub(crate) told_again: bool,
 }
 
 /// Bodies of one class that are gone from one segment.
@@ -59,6 +61,8 @@ struct Said {
     end: u64,
     before_ns: u64,
     entries: u64,
+    /// How many of these a repair found gone, and nobody said why.
+    told_again: u64,
 }
 
 impl Said {
@@ -115,6 +119,9 @@ impl Gone {
             said.end = said.end.max(pruning.range.end);
             said.before_ns = said.before_ns.max(pruning.before_ns);
             said.entries = said.entries.saturating_add(pruning.entries);
+            if pruning.told_again {
+                said.told_again = said.told_again.saturating_add(pruning.entries);
+            }
         }
     }
 
@@ -133,6 +140,7 @@ impl Gone {
     pub(super) fn finish(mut self, again: Again<'_>, findings: &mut Findings) {
         self.merge_lost();
         let (mut pruned, mut first) = (0_u64, None);
+        let (mut unknown, mut first_unknown) = (0_u64, None);
         for ((_, class), piece) in &self.pieces {
             let (gone, missing) = self.missing(piece, *class, again);
             if missing > 0 {
@@ -144,8 +152,13 @@ impl Gone {
                 findings.add(Code::Missing, Place::entry(start), text);
             }
             let explained = gone.count.saturating_sub(missing);
-            pruned = pruned.saturating_add(explained);
-            first = first.or((explained > 0).then_some(gone.range.start));
+            // What a repair found gone stays gone, so it is among these.
+            let again = piece.said.told_again.min(explained);
+            let by_time = explained.saturating_sub(again);
+            pruned = pruned.saturating_add(by_time);
+            first = first.or((by_time > 0).then_some(gone.range.start));
+            unknown = unknown.saturating_add(again);
+            first_unknown = first_unknown.or((again > 0).then_some(gone.range.start));
         }
         if self.beyond > 0 {
             let text = format!(
@@ -162,6 +175,13 @@ impl Gone {
             );
             findings.add(Code::RetentionTrimmed, Place::entry(first), text);
         }
+        if let Some(first) = first_unknown {
+            let text = format!(
+                "{unknown} bodies were gone before a repair, and no entry that it kept said why: whether \
+                 their time was over, nobody can tell; leaves and hashes stay"
+            );
+            findings.add(Code::Repaired, Place::entry(first), text);
+        }
     }
 
     /// What is gone and nothing says, as entries of kind `prune` would say it.
@@ -174,6 +194,7 @@ impl Gone {
                 class: *class,
                 before_ns: gone.newest_ns.saturating_add(1),
                 entries,
+                told_again: true,
             })
         });
         pieces.collect()
@@ -252,7 +273,7 @@ mod tests {
     }
 
     fn pruning(range: Range<u64>, class: u8, before_ns: u64, entries: u64) -> Pruning {
-        Pruning { range, class, before_ns, entries }
+        Pruning { range, class, before_ns, entries, told_again: false }
     }
 
     /// What comes of it when segments have four entries each.
@@ -308,6 +329,24 @@ mod tests {
             assert_eq!(said.is_some(), missing.is_some(), "{acts:?}: {findings:?}");
             assert!(said.is_none_or(|it| it.message.contains(missing.unwrap())), "{findings:?}");
         }
+    }
+
+    #[test]
+    fn what_a_repair_found_gone_is_told_as_that_and_never_as_what_retention_took() {
+        let all = entries(&[2; 4]);
+        let again = |entries| Pruning { told_again: true, ..pruning(0..4, 2, 31, entries) };
+        for (acts, codes) in [
+            (vec![again(4)], vec![Code::Repaired]),
+            (vec![pruning(0..4, 2, 31, 3), again(1)], vec![Code::RetentionTrimmed, Code::Repaired]),
+            (vec![again(3)], vec![Code::Missing, Code::Repaired]),
+        ] {
+            let findings = found(&all, &acts, "");
+            let found: Vec<_> = findings.listed().iter().map(|it| it.code).collect();
+            assert_eq!(found, codes, "{acts:?}: {findings:?}");
+        }
+        let findings = found(&all, &[pruning(0..4, 2, 31, 3), again(1)], "");
+        assert!(findings.listed()[0].message.starts_with("3 bodies"), "{findings:?}");
+        assert!(findings.listed()[1].message.starts_with("1 bodies"), "{findings:?}");
     }
 
     #[test]

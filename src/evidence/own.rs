@@ -88,6 +88,8 @@ struct Facts {
     before: Option<String>,
     #[serde(rename = "spanledger.prune.entries")]
     entries: Option<u64>,
+    #[serde(rename = "spanledger.prune.told_again", default)]
+    told_again: u64,
     #[serde(rename = "spanledger.repair.sequences")]
     lost: Option<String>,
 }
@@ -99,6 +101,7 @@ impl Facts {
             class: self.class?,
             before_ns: self.before.as_deref().and_then(parse_ns)?,
             entries: self.entries?,
+            told_again: self.told_again > 0,
         })
     }
 }

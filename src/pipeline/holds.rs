@@ -13,6 +13,7 @@ use crate::ledger::EntryRef;
 use crate::store::durable::write_file;
 use crate::store::{AuditStore, MAX_PAGE, Order, StoreError, TraceRequest};
 use jiff::Timestamp;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 use std::fs::File;
@@ -119,7 +120,7 @@ impl Holds {
     /// # Errors
     /// [`HoldsError`]. No file is no holds.
     pub fn read(&self) -> Result<Vec<Hold>, HoldsError> {
-        read(self.data.join(FILE))
+        Ok(read_json(self.data.join(FILE))?.unwrap_or_default())
     }
 
     /// All holds, as [`Holds::read`] gives them, once those are put back that are on record, were not
@@ -142,7 +143,10 @@ impl Holds {
 
     /// Those of the copy that are not among `holds` as they are on record.
     fn missing(&self, holds: &[Hold]) -> Result<Vec<Hold>, HoldsError> {
-        let mut missing = self.copy.clone().map_or(Ok(Vec::new()), read)?;
+        let mut missing = match self.copy.clone() {
+            Some(path) => read_json::<Vec<Hold>>(path)?.unwrap_or_default(),
+            None => Vec::new(),
+        };
         missing.retain(|known| {
             !holds.iter().any(|hold| {
                 // What is released and on record is never written here.
@@ -221,7 +225,7 @@ impl Holds {
             let on_record = holds.iter().filter(|hold| hold.added.recorded);
             let on_record: Vec<_> =
                 on_record.map(|hold| Hold { released: None, ..hold.clone() }).collect();
-            write(copy, &on_record)
+            write_json(copy, &on_record)
         })
     }
 
@@ -234,7 +238,7 @@ impl Holds {
         let mut holds = self.read()?;
         change(&mut holds)?;
         let path = self.data.join(FILE);
-        write(&path, &holds)?;
+        write_json(&path, &holds)?;
         give_to_owner(&self.data, &path).map_err(|source| HoldsError::Io {
             doing: "give to the server",
             path,
@@ -254,20 +258,21 @@ impl Holds {
     }
 }
 
-/// The holds in a file; none without one.
-fn read(path: PathBuf) -> Result<Vec<Hold>, HoldsError> {
+/// What is in a file; nothing without one.
+pub(super) fn read_json<T: DeserializeOwned>(path: PathBuf) -> Result<Option<T>, HoldsError> {
     match std::fs::read(&path) {
         Ok(bytes) => {
             let read = serde_json::from_slice(&bytes);
-            read.map_err(|source| HoldsError::Damaged { path, source })
+            read.map(Some).map_err(|source| HoldsError::Damaged { path, source })
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(HoldsError::Io { doing: "read", path, source }),
     }
 }
 
-fn write(path: &Path, holds: &[Hold]) -> Result<(), HoldsError> {
-    let bytes = serde_json::to_vec_pretty(holds);
+/// Writes it in one durable step.
+pub(super) fn write_json<T: Serialize>(path: &Path, content: &T) -> Result<(), HoldsError> {
+    let bytes = serde_json::to_vec_pretty(content);
     let bytes = bytes.map_err(|source| HoldsError::Damaged { path: path.to_owned(), source })?;
     Ok(write_file(path, &bytes)?)
 }

@@ -51,7 +51,7 @@ pub use log_keys::{LogKeyError, ask_for_rotation, log_key};
 pub use outgoing::{Outlet, Outlets};
 pub use publish::{PublishStatus, Published};
 pub use repair::{Mandate, RepairError, Repaired, plan_repair, put_aside, repair};
-pub use upkeep::UpkeepStatus;
+pub use upkeep::{UpkeepStatus, confirm_clock};
 
 use crate::config::{Config, Shutdown};
 use crate::convert::{MappingError, Mappings};

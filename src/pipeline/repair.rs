@@ -161,24 +161,54 @@ pub fn put_aside(config: &Config) -> Result<Vec<PathBuf>, RepairError> {
         return Ok(Vec::new());
     };
     let old = old.rsplit('/').next().unwrap_or_default().to_owned();
+    // The keys may be newer than the public log, and of a third log.
+    let of_key = log_keys::log_key(&config.keys).ok().map(|key| key.name().to_owned());
+    let of_key = of_key.and_then(|name| Some(name.rsplit('/').next()?.to_owned()));
+    let is_now = of_key.as_ref().is_some_and(|name| *name == hex(reader.origin()));
     let mut aside = Vec::new();
     let of_data = [dead_letters_dir(&config.data), config.data.join(CURSOR_FOLDER)];
-    let of_keys = log_keys::FILES.map(|name| config.keys.join(name));
-    // The public log last: as long as it is there, this is not done.
-    for path in of_data.into_iter().chain(of_keys).chain([log]) {
-        if path.exists() {
-            let mut to = path.as_os_str().to_owned();
-            to.push(format!(".{old}"));
-            let to = PathBuf::from(to);
-            rename(&path, &to)?;
-            aside.push(to);
-        }
+    for path in of_data {
+        put_one_aside(&path, &old, &mut aside)?;
     }
+    for name in log_keys::FILES.into_iter().filter(|_| !is_now) {
+        let of_key = of_key.as_deref().unwrap_or(&old);
+        put_one_aside(&config.keys.join(name), of_key, &mut aside)?;
+    }
+    // The public log last: as long as it is there, this is not done.
+    put_one_aside(&log, &old, &mut aside)?;
     let index = index_dir(&config.data);
     if index.exists() {
         std::fs::remove_dir_all(&index).map_err(io_error("remove the index", &index))?;
     }
     Ok(aside)
+}
+
+/// Renames what is of the log `old`, if it is there. What was put aside before stays as it is: a key is
+/// worth more than a short name.
+fn put_one_aside(path: &Path, old: &str, aside: &mut Vec<PathBuf>) -> Result<(), RepairError> {
+    if !path.exists() {
+        return Ok(());
+    }
+    let named = |ending: &str| {
+        let mut to = path.as_os_str().to_owned();
+        to.push(ending);
+        PathBuf::from(to)
+    };
+    let mut to = named(&format!(".{old}"));
+    let mut moved = rename_free(path, &to);
+    if moved.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AlreadyExists) {
+        to = named(&format!(".{old}.{}", now_ns()));
+        moved = rename_free(path, &to);
+    }
+    moved.map_err(io_error("put aside", path))?;
+    sync(path.parent().unwrap_or(path))?;
+    aside.push(to);
+    Ok(())
+}
+
+/// Renames, unless something has that name.
+fn rename_free(from: &Path, to: &Path) -> io::Result<()> {
+    Ok(rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE)?)
 }
 
 /// Whether a log's name is that of the ledger with that random number.
@@ -195,9 +225,11 @@ async fn record(
     plan: &RepairPlan,
     by: &Mandate,
 ) -> Result<([u8; 16], u64), RepairError> {
-    // The same log has all its entries still: what they do not say is not excused by a repair.
+    // IMPORTANT: only where entries are cut off, or are not there that were signed, one of them can
+    // have said what is gone. Anything else would excuse bodies that somebody took out.
     let lost = ranges(&plan.lost_bodies);
-    let gone = if plan.needs_new_origin() { unsaid(new, &lost)? } else { Vec::new() };
+    let is_cut = plan.shortened.is_some() || plan.not_contained.is_some();
+    let gone = if is_cut { unsaid(new, &lost)? } else { Vec::new() };
     let keys = Keys::open(&config.keys).map_err(PipelineError::from)?;
     let protector = Protector::new(&config.audit, keys).map_err(PipelineError::from)?;
     let options = Options { signed: None, ..config.ledger.clone() };
@@ -219,9 +251,12 @@ async fn record(
 
 /// The entry of kind `prune` in place of one that is cut off.
 fn told_again(gone: &Pruning, by: &Mandate) -> LedgerAct {
-    let Pruning { range, class, before_ns, entries } = gone;
+    let Pruning { range, class, before_ns, entries, .. } = gone;
     let (first, end, last) = (range.start, range.end, range.end.saturating_sub(1));
     let expiry = Expiry { class: *class, before_ns: *before_ns };
+    let mut facts = pruning::facts(&Due { first, end, expiry, entries: *entries, gone: 0 });
+    // Who reads it must not take it for what retention did.
+    facts.push(("spanledger.prune.told_again", Fact::Number(*entries)));
     LedgerAct {
         kind: Kind::Prune,
         at_ns: now_ns(),
@@ -232,9 +267,9 @@ fn told_again(gone: &Pruning, by: &Mandate) -> LedgerAct {
         target: format!("entries {first} to {last}"),
         message: format!(
             "the bodies of {entries} entries of the class {class} among {first} to {last} were gone before \
-             a repair, and no entry that it kept said so"
+             a repair, and no entry that it kept said why"
         ),
-        facts: pruning::facts(&Due { first, end, expiry, entries: *entries, gone: 0 }),
+        facts,
     }
 }
 
@@ -269,7 +304,7 @@ fn act(plan: &RepairPlan, gone: &[Pruning], origin: [u8; 16], by: &Mandate) -> L
     let told = gone.iter().fold(0_u64, |sum, gone| sum.saturating_add(gone.entries));
     if told > 0 {
         done.push(format!(
-            "the bodies of {told} entries were gone before, and no entry that is kept said so: it is said again"
+            "the bodies of {told} entries were gone before, and no entry that is kept said why"
         ));
         facts.push(("spanledger.repair.told_again", Fact::Number(told)));
     }

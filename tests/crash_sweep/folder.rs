@@ -78,20 +78,6 @@ pub(crate) async fn old_folder(data: &Path) {
     ledger.close().await.unwrap();
 }
 
-/// Copies a folder with what lies in it.
-pub(crate) fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    std::fs::set_permissions(to, from.metadata().unwrap().permissions()).unwrap();
-    for file in from.read_dir().unwrap().map(Result::unwrap) {
-        let to = to.join(file.file_name());
-        if file.path().is_dir() {
-            copy(&file.path(), &to);
-        } else {
-            std::fs::copy(file.path(), to).unwrap();
-        }
-    }
-}
-
 pub(crate) fn entries(data: &Path) -> Vec<StoredEntry> {
     let reader = Reader::open(&ledger_dir(data)).unwrap();
     (0..reader.watermark()).map(|n| reader.get(n).unwrap().unwrap()).collect()

@@ -10,10 +10,10 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use crate::support::numbers::Numbers;
-use crate::support::server::{look_until, wait_until};
+use crate::support::server::{DEADLINE, look_until, wait_until};
 use rustix::process::{Pid, Signal, kill_process_group};
 
-/// How long a command may take: one whose thread was not woken, because that very write failed, waits
+/// How long a command with a fault may take: one whose thread was not woken, because that very write failed, waits
 /// for ever.
 const COMMAND: Duration = Duration::from_secs(20);
 
@@ -197,7 +197,8 @@ pub(crate) async fn run(
         .stderr(Stdio::null())
         .spawn()
         .expect("strace starts; install it with: apt-get install strace");
-    if let Some(status) = look_until(COMMAND, async || child.try_wait().unwrap()).await {
+    let patience = if point.is_some() { COMMAND } else { DEADLINE };
+    if let Some(status) = look_until(patience, async || child.try_wait().unwrap()).await {
         return status.success();
     }
     kill_process_group(Pid::from_child(&child), Signal::KILL).unwrap();

@@ -14,6 +14,12 @@ use spanledger::ledger::{
 };
 use std::path::{Path, PathBuf};
 
+// Some of these tests have the other shared modules too, and some need this one alone.
+#[allow(clippy::duplicate_mod, unreachable_pub)]
+#[path = "../support/files.rs"]
+mod folders;
+use folders::copy_folder;
+
 /// When the first entry was received.
 const RECEIVED_NS: u64 = 1_795_241_529_000_000_000;
 
@@ -174,7 +180,7 @@ impl Small {
     /// A copy of the folder.
     pub(crate) fn copy(&self) -> tempfile::TempDir {
         let to = tempfile::tempdir().unwrap();
-        copy(self.dir.path(), to.path());
+        copy_folder(self.dir.path(), to.path());
         to
     }
 
@@ -265,20 +271,6 @@ fn write_tile(log: &Path, kind: Kind, index: u64, width: usize, bytes: &[u8]) {
     let path = log.join(tile.to_string());
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     std::fs::write(path, bytes).unwrap();
-}
-
-/// Copies a folder with everything in it.
-pub(crate) fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for file in std::fs::read_dir(from).unwrap() {
-        let file = file.unwrap();
-        let to = to.join(file.file_name());
-        if file.file_type().unwrap().is_dir() {
-            copy(&file.path(), &to);
-        } else {
-            std::fs::copy(file.path(), to).unwrap();
-        }
-    }
 }
 
 /// Every file below a folder, by path, sorted.

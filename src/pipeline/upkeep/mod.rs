@@ -7,7 +7,9 @@
 //! |---|---|
 //! | `mod.rs` | the thread; packing, and what was held and released on record |
 //! | `pruning.rs` | what may go, what says so, and its going |
+//! | `clock.rs` | whether the clock can be right |
 
+mod clock;
 pub(super) mod pruning;
 
 use super::folders::log_dir;
@@ -18,7 +20,9 @@ use crate::export::{ConsumerStatus, thread};
 use crate::intake::{Intake, IntakeError, OperatorAction, now_ns};
 use crate::ledger::{Ledger, PublicLogError, ReadError, RewriteError, Upkeep};
 use crate::store::{AuditStore, StoreError};
-use pruning::{Announced, MAX_PAUSE_DAYS};
+pub use clock::confirm_clock;
+use clock::{Clock, MAX_PAUSE_DAYS};
+use pruning::Announced;
 use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -90,11 +94,13 @@ enum UpkeepError {
     #[error("nothing is pruned: the newest entry cannot be read, so the clock cannot be judged")]
     Newest(#[from] ReadError),
     #[error(
-        "nothing is pruned: the clock says {now}, more than {MAX_PAUSE_DAYS} days after the newest \
-         entry of before the start ({newest}); put the clock right, or, if it is right, restart when \
-         new entries have come"
+        "nothing is pruned: the clock says {now}, more than {MAX_PAUSE_DAYS} days after the last time that \
+         was believed ({believed}); put the clock right, or, if it is right, say so: \
+         `spanledger confirm-clock --reason TEXT`"
     )]
-    Clock { now: String, newest: String },
+    Clock { now: String, believed: String },
+    #[error("nothing is pruned: what was believed of the clock cannot be read or noted")]
+    ClockFile(#[source] HoldsError),
     #[error("what was to be done could not be put on record")]
     Record(#[from] IntakeError),
 }
@@ -132,7 +138,8 @@ impl Keeping {
             holds: Holds::of(&config.data).with_copy(config.keys.join("holds.json")),
             ledger: ledger.clone(),
             reserve_bytes: config.ledger.reserve_bytes,
-            started: (now_ns(), Instant::now()),
+            started_ns: now_ns(),
+            clock: Clock::of(&config.data),
             log: log_dir(&config.data),
             compress_after: config.compress_after,
             retention: config.retention.clone(),
@@ -178,8 +185,9 @@ struct Keeper {
     holds: Holds,
     ledger: Ledger,
     reserve_bytes: u64,
-    /// When, by the clock of the day and by one that nobody sets.
-    started: (u64, Instant),
+    /// When, by the clock of the day.
+    started_ns: u64,
+    clock: Clock,
     log: PathBuf,
     compress_after: Option<Duration>,
     retention: Retention,
@@ -208,8 +216,14 @@ impl Keeper {
                 pack_at = later(if is_damage { RETRY } else { Duration::ZERO });
                 pack_trouble = self.told(packed);
             }
-            if self.retention.prune && Instant::now() >= prune_at {
-                let pruned = self.prune(&mut announced);
+            if Instant::now() >= prune_at {
+                // Also where nothing is pruned: what is believed of the time goes on.
+                let now = self.now();
+                let pruned = if self.retention.prune {
+                    now.and_then(|now| self.prune(now, &mut announced))
+                } else {
+                    Ok(true)
+                };
                 prune_at = later(match &pruned {
                     Ok(true) => self.retention.every,
                     Ok(false) => Duration::ZERO,
@@ -217,9 +231,7 @@ impl Keeper {
                 });
                 prune_trouble = self.told(pruned);
             }
-            let trouble =
-                hold_trouble.as_ref().or(pack_trouble.as_ref()).or(prune_trouble.as_ref());
-            self.status.set_trouble(trouble.cloned());
+            self.status.set_trouble(joined([&hold_trouble, &pack_trouble, &prune_trouble]));
         }
     }
 
@@ -320,7 +332,27 @@ impl Keeper {
     }
 }
 
+/// All that is in the way, in one sentence.
+fn joined(troubles: [&Option<String>; 3]) -> Option<String> {
+    let troubles: Vec<&str> = troubles.into_iter().flatten().map(String::as_str).collect();
+    (!troubles.is_empty()).then(|| troubles.join("; and "))
+}
+
 fn later(time: Duration) -> Instant {
     let now = Instant::now();
     now.checked_add(time).unwrap_or(now)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_that_is_in_the_way_is_told_and_not_only_the_first() {
+        let trouble = |text: &str| Some(text.to_owned());
+        let (holds, pruning) = (trouble("holds cannot be read"), trouble("the clock is wrong"));
+        let all = joined([&holds, &None, &pruning]);
+        assert_eq!(all.as_deref(), Some("holds cannot be read; and the clock is wrong"));
+        assert_eq!(joined([&None, &None, &None]), None);
+    }
 }

@@ -10,38 +10,43 @@
 //! is not announced again, after a restart either: more than what went would excuse bodies that
 //! somebody else takes out.
 
-use super::super::holds::{Held, Hold};
+use super::super::holds::{Held, Hold, HoldAct};
+use super::clock::DAY_NS;
 use super::{Keeper, UpkeepError};
 use crate::access::Tenant;
 use crate::entry::{Kind, format_ns};
-use crate::intake::{Fact, LedgerAct, now_ns};
+use crate::intake::{Fact, LedgerAct, OperatorAction, now_ns};
 use crate::ledger::{Due, EntryRef, Expiry, PublicLog, RewriteError};
 use crate::store::query::{Query, Value};
 use crate::store::{AuditStore, MAX_PAGE, Order, QueryRequest};
 use serde::Deserialize;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::ops::RangeInclusive;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-
-/// How much later than the newest entry of before the start the clock may be, in days, the time
-/// since the start not counted. Nothing is pruned by a clock that is later still: one that starts in
-/// another decade would end the time of every body at once.
-pub(super) const MAX_PAUSE_DAYS: u64 = 14;
 
 /// Who prunes, as the entries say.
 const ACTOR: &str = "spanledger:retention";
 
-const DAY_NS: u64 = 24 * 60 * 60 * 1_000_000_000;
+/// How long one page may take of finding what was announced before the start: after each, others have
+/// the machine for a while.
+const BUDGET: Duration = Duration::from_millis(250);
 
-/// How long it may take to find what was announced before the start.
-const BUDGET: Duration = Duration::from_mins(5);
-
-/// How many bodies entries of kind `prune` announced, by the first entry of the segment and class.
-/// Read once after a start; 40 bytes for each class that was pruned in a segment.
+/// What was announced and lost; read once after a start.
 #[derive(Debug, Default)]
-pub(super) struct Announced(Option<HashMap<(u64, u8), u64>>);
+pub(super) struct Announced(Option<Told>);
 
-/// What is read of an entry that announces.
+/// What entries of ours say about bodies that are gone, or go.
+#[derive(Debug, Default)]
+struct Told {
+    /// How many bodies entries of kind `prune` announced, by the first entry of the segment and class:
+    /// 40 bytes for each class that was pruned in a segment.
+    announced: HashMap<(u64, u8), u64>,
+    /// Ranges of bodies that repairs lost.
+    lost: Vec<RangeInclusive<u64>>,
+}
+
+/// What is read of such an entry.
 #[derive(Deserialize)]
 struct Announcement {
     attributes: Facts,
@@ -50,52 +55,78 @@ struct Announcement {
 #[derive(Deserialize)]
 struct Facts {
     #[serde(rename = "spanledger.prune.first")]
-    first: u64,
+    first: Option<u64>,
     #[serde(rename = "spanledger.prune.class")]
-    class: u8,
+    class: Option<u8>,
     #[serde(rename = "spanledger.prune.entries")]
-    entries: u64,
+    entries: Option<u64>,
+    #[serde(rename = "spanledger.repair.sequences")]
+    lost: Option<String>,
 }
 
 impl Announced {
-    /// Those that `store` finds in the ledger, unless they are known.
+    /// What `store` finds in the ledger, unless it is known. `go_on` is asked after each page.
     fn known(
         &mut self,
         store: &dyn AuditStore,
-    ) -> Result<&mut HashMap<(u64, u8), u64>, UpkeepError> {
+        go_on: &mut dyn FnMut() -> bool,
+    ) -> Result<&mut Told, UpkeepError> {
         let known = match self.0.take() {
             Some(known) => known,
-            None => find(store)?,
+            None => find(store, go_on)?,
         };
         Ok(self.0.insert(known))
     }
 }
 
-fn find(store: &dyn AuditStore) -> Result<HashMap<(u64, u8), u64>, UpkeepError> {
-    let field = Some("kind".to_owned());
-    let value = Value { text: Kind::Prune.as_str().to_owned(), prefix: false };
-    let mut request = QueryRequest {
-        order: Order::Ledger,
-        limit: MAX_PAGE,
-        budget: BUDGET,
-        ..QueryRequest::new(Tenant::system(), Query::Term { field, value })
-    };
-    let mut found = HashMap::new();
-    loop {
-        let page = store.query(&request)?;
-        for hit in &page.hits {
+fn find(store: &dyn AuditStore, go_on: &mut dyn FnMut() -> bool) -> Result<Told, UpkeepError> {
+    let mut told = Told::default();
+    for kind in [Kind::Prune, Kind::Repair] {
+        let field = Some("kind".to_owned());
+        let value = Value { text: kind.as_str().to_owned(), prefix: false };
+        let mut request = QueryRequest {
+            order: Order::Ledger,
+            limit: MAX_PAGE,
+            budget: BUDGET,
+            ..QueryRequest::new(Tenant::system(), Query::Term { field, value })
+        };
+        loop {
+            let page = store.query(&request)?;
             // Who else would say so in this tenant: only the program itself writes there.
-            let Ok(said) = serde_json::from_slice::<Announcement>(&hit.document) else { continue };
-            add(
-                &mut found,
-                (said.attributes.first, said.attributes.class),
-                said.attributes.entries,
-            );
+            page.hits.iter().for_each(|hit| told.look(&hit.document));
+            if !go_on() {
+                return Err(RewriteError::Stopped.into());
+            }
+            match page.next_cursor {
+                Some(next) => request.cursor = Some(next),
+                None => break,
+            }
         }
-        match page.next_cursor {
-            Some(next) => request.cursor = Some(next),
-            None => return Ok(found),
+    }
+    Ok(told)
+}
+
+impl Told {
+    fn look(&mut self, document: &[u8]) {
+        let Ok(said) = serde_json::from_slice::<Announcement>(document) else { return };
+        let facts = said.attributes;
+        if let (Some(first), Some(class), Some(entries)) = (facts.first, facts.class, facts.entries)
+        {
+            add(&mut self.announced, (first, class), entries);
         }
+        for named in facts.lost.iter().flat_map(|lost| lost.split(',')) {
+            let (first, last) = named.split_once('-').unwrap_or((named, named));
+            let (Ok(first), Ok(last)) = (first.parse(), last.parse()) else { continue };
+            self.lost.push(first..=last);
+        }
+    }
+
+    /// Those of a segment that repairs lost, each once.
+    fn lost_in(&self, due: &Due) -> BTreeSet<u64> {
+        let last = due.end.saturating_sub(1);
+        let within =
+            |lost: &RangeInclusive<u64>| (*lost.start()).max(due.first)..=(*lost.end()).min(last);
+        self.lost.iter().flat_map(within).collect()
     }
 }
 
@@ -104,7 +135,8 @@ fn add(announced: &mut HashMap<(u64, u8), u64>, of: (u64, u8), entries: u64) {
     *before = before.saturating_add(entries);
 }
 
-/// How many of the bodies that are due nobody announced: those that are gone already were.
+/// How many of the bodies that are due nobody announced: those that are gone already were, those aside
+/// that a repair lost.
 fn unannounced(due: &Due, announced: u64) -> u64 {
     due.entries.saturating_sub(announced.saturating_sub(due.gone))
 }
@@ -139,17 +171,22 @@ impl Keeper {
     }
 
     /// The time by which bodies are judged, nanoseconds since 1970.
-    fn now(&self) -> Result<u64, UpkeepError> {
-        let (started_ns, started) = self.started;
+    pub(super) fn now(&self) -> Result<u64, UpkeepError> {
+        if let Some(act) = self.clock.confirmed().map_err(UpkeepError::ClockFile)? {
+            self.runtime.block_on(self.work.intake.record(&confirmation(&act)))?;
+            self.clock.follow(&act).map_err(UpkeepError::ClockFile)?;
+        }
         let newest = match self.work.found.checked_sub(1) {
             Some(last) => self.ledger.reader().get(last)?.map(|entry| entry.received_ns),
             None => None,
         };
-        let (now, newest) = (now_ns(), newest.unwrap_or(started_ns));
-        if is_plausible(now, newest, started.elapsed()) {
-            return Ok(now);
+        let (now, newest) = (now_ns(), newest.unwrap_or(self.started_ns));
+        match self.clock.judge(now, newest).map_err(UpkeepError::ClockFile)? {
+            Ok(()) => Ok(now),
+            Err(believed) => {
+                Err(UpkeepError::Clock { now: format_ns(now), believed: format_ns(believed) })
+            }
         }
-        Err(UpkeepError::Clock { now: format_ns(now), newest: format_ns(newest) })
     }
 
     /// Bodies of a class go when they were received before that.
@@ -166,12 +203,12 @@ impl Keeper {
 
     /// Prunes what is due. `false` when there was nothing that may be looked at yet. What is damaged
     /// keeps no other segment waiting.
-    pub(super) fn prune(&self, announced: &mut Announced) -> Result<bool, UpkeepError> {
+    pub(super) fn prune(&self, now: u64, announced: &mut Announced) -> Result<bool, UpkeepError> {
         let limit = self.limit()?;
         if limit == 0 {
             return Ok(false);
         }
-        let expiries = self.expiries(self.now()?);
+        let expiries = self.expiries(now);
         let (holds, held) = self.held()?;
         let has = |entry: &EntryRef<'_>| held.has(entry);
         let mut failed = None;
@@ -218,19 +255,34 @@ impl Keeper {
         // Of which stories they were, nobody can tell when they are gone.
         self.work.store.keep_ids(due.end).map_err(UpkeepError::Ids)?;
         let of = (due.first, due.expiry.class);
-        let known = announced.known(self.own_store())?;
-        let entries = unannounced(due, known.get(&of).copied().unwrap_or(0));
+        let known = announced.known(self.own_store(), &mut self.pace())?;
+        let said = known.announced.get(&of).copied().unwrap_or(0);
+        let lost = if said > 0 && due.gone > 0 { self.lost(due, known)? } else { 0 };
+        let entries = unannounced(&Due { gone: due.gone.saturating_sub(lost), ..*due }, said);
         if entries == 0 {
             return Ok(());
         }
         let act = self.act(&Due { entries, ..*due });
         let recorded = self.runtime.block_on(self.work.intake.record_act(&act));
         match recorded {
-            Ok(()) => add(known, of, entries),
+            Ok(()) => add(&mut known.announced, of, entries),
             // Whether it is there is looked up again.
             Err(_) => *announced = Announced::default(),
         }
         Ok(recorded?)
+    }
+
+    /// How many bodies of the class repairs lost in that segment: none of them was announced.
+    fn lost(&self, due: &Due, told: &Told) -> Result<u64, UpkeepError> {
+        let reader = self.ledger.reader();
+        let mut lost = 0_u64;
+        for sequence in told.lost_in(due) {
+            let entry = reader.get(sequence)?;
+            let is_of = entry
+                .is_some_and(|entry| entry.pruned && entry.retention_class == due.expiry.class);
+            lost = lost.saturating_add(u64::from(is_of));
+        }
+        Ok(lost)
     }
 
     /// What finds entries of this ledger: in a store that several ledgers share, those of the others
@@ -269,12 +321,17 @@ impl Keeper {
     }
 }
 
-/// Whether a clock can be right that says `now`, that long after a start before which the newest entry
-/// was received at `newest`; nanoseconds since 1970.
-fn is_plausible(now: u64, newest: u64, since_start: Duration) -> bool {
-    let since_start = u64::try_from(since_start.as_nanos()).unwrap_or(u64::MAX);
-    let pause = MAX_PAUSE_DAYS.saturating_mul(DAY_NS);
-    now <= newest.saturating_add(pause).saturating_add(since_start)
+/// The entry that says who confirmed the clock.
+fn confirmation(act: &HoldAct) -> OperatorAction {
+    OperatorAction {
+        tenant: Tenant::system(),
+        at_ns: u64::try_from(act.at.as_nanosecond()).unwrap_or(0),
+        actor: act.actor.clone(),
+        action: "clock.confirmed",
+        target_type: "clock",
+        target: act.at.to_string(),
+        message: format!("the clock is right, and retention goes on by it: {}", act.reason),
+    }
 }
 
 #[cfg(test)]
@@ -290,20 +347,20 @@ mod tests {
         assert_eq!(unannounced(&due(4, 0), 7), 0, "three are held now");
         assert_eq!(unannounced(&due(3, 4), 7), 0, "and released");
         assert_eq!(unannounced(&due(3, 7), 7), 3, "they were held from the beginning");
-        assert_eq!(unannounced(&due(3, 9), 7), 3, "a repair lost two more");
+        assert_eq!(unannounced(&due(3, 9), 7), 3, "somebody took two more");
     }
 
     #[test]
-    fn a_clock_far_behind_the_newest_entry_prunes_nothing() {
-        let newest = 1_795_241_529_000_000_000;
-        let in_days = |days: u64| newest + days * DAY_NS;
-        let days = |days: u64| Duration::from_hours(24 * days);
-        assert!(is_plausible(in_days(14), newest, Duration::ZERO));
-        assert!(!is_plausible(in_days(15), newest, Duration::ZERO), "2036 at boot is one of them");
-        // A server that runs for a year sees a year pass.
-        assert!(is_plausible(in_days(365), newest, days(352)));
-        assert!(!is_plausible(in_days(365), newest, days(350)));
-        // A clock that is behind keeps everything anyway.
-        assert!(is_plausible(0, newest, Duration::ZERO));
+    fn what_a_repair_lost_is_not_what_was_announced() {
+        let mut told = Told::default();
+        told.look(br#"{"attributes":{"spanledger.repair.sequences":"3,7-9,x,20-30,8"}}"#);
+        told.look(br#"{"attributes":{"spanledger.repair.sequences":"9-12"}}"#);
+        told.look(br#"{"attributes":{"spanledger.prune.first":4,"spanledger.prune.class":1,"spanledger.prune.entries":5}}"#);
+        assert_eq!(told.announced, HashMap::from([((4, 1), 5)]));
+        let expiry = Expiry { class: 1, before_ns: 0 };
+        let due = |first, end| Due { first, end, expiry, entries: 5, gone: 2 };
+        assert_eq!(told.lost_in(&due(4, 11)), BTreeSet::from([7, 8, 9, 10]));
+        assert_eq!(told.lost_in(&due(13, 20)), BTreeSet::new());
+        assert_eq!(told.lost_in(&due(30, 40)), BTreeSet::from([30]));
     }
 }
