@@ -11,6 +11,7 @@ use prost::Message as _;
 use spanledger::access::{
     ACCESS_FOLDER, Book, Forward, NewCredential, RateLimits, Role, Tenant, TenantFrom, Token,
 };
+use spanledger::evidence::read_bundle;
 use spanledger::ledger::Reader;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -440,4 +441,51 @@ async fn the_door_shuts_with_the_first_credential_also_when_it_cannot_be_read_an
     std::fs::remove_dir_all(&dir).unwrap();
     let said = refused_start(data.path());
     assert!(said.contains("credentials-needed"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bundle_of_a_tenant_has_of_the_installations_own_entries_what_proves_it_and_no_words() {
+    let data = TempDir::new().unwrap();
+    let (_, writer) = create(data.path(), new(Role::Writer, "acme"));
+    let (_, auditor) = create(data.path(), new(Role::Auditor, "acme"));
+    let server = Server::start(data.path()).await;
+    let sent = post(&server, &numbered(0, 1), &[bearer(&writer)]).await;
+    assert_eq!(sent.status, 200, "{}", sent.text);
+    let key = data.path().join("keys/log.pub");
+    let public = || std::fs::read_to_string(&key).unwrap_or_default();
+    let first = look_until(DEADLINE, async || Some(public()).filter(|it| it.ends_with('\n')));
+    let first = first.await.expect("the log has a key");
+    let rotated = std::process::Command::new(support::server::binary())
+        .args(["keys", "log", "rotate", "--data", data.path().to_str().unwrap()])
+        .output()
+        .unwrap();
+    assert!(rotated.status.success(), "{}", String::from_utf8_lossy(&rotated.stderr));
+    let changed = look_until(DEADLINE, async || (public() != first).then_some(()));
+    changed.await.expect("the next key is in place");
+    let more = post(&server, &numbered(1, 1), &[bearer(&writer)]).await;
+    assert_eq!(more.status, 200, "{}", more.text);
+
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let (name, value) = bearer(&auditor);
+    let address = format!("http://{}/api/v1/evidence/external-0", server.api());
+    let bundle = look_until(DEADLINE, async || {
+        let answer = client.get(&address).header(name, &value).send().await.unwrap();
+        let bytes = answer.bytes().await.unwrap();
+        let bundle = read_bundle(&bytes)?;
+        (bundle.1.len() == 2 && !bundle.2.is_empty()).then_some(bundle)
+    });
+    let (manifest, story, acts) = bundle.await.expect("both entries and the act are in it");
+    assert_eq!(manifest.tenant, "acme");
+    assert!(!manifest.payloads, "nobody asked for originals");
+    let own = story[0].leaf.tenant_pseudonym;
+    assert!(story.iter().all(|item| item.leaf.tenant_pseudonym == own));
+    // The statement of a key, which is public; who had it done, as the system says; and no free text.
+    for act in acts {
+        let body: serde_json::Value = serde_json::from_slice(&act.body.unwrap()).unwrap();
+        assert_eq!(body["event"]["action"], "log_key.rotated", "{body}");
+        assert!(body["message"].as_str().unwrap().starts_with("spanledger key rotation/v1\n"));
+        assert!(body["event"]["reason"].is_null() && body["user"].is_null(), "{body}");
+        let actor = body["audit"]["actor"]["id"].as_str().unwrap();
+        assert!(actor.starts_with("os:") || actor.starts_with("key:"), "{body}");
+    }
 }

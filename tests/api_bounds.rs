@@ -3,12 +3,17 @@
 mod api_support;
 
 use api_support::{Given, app, app_within, body, fill, get, memory, write};
+use axum::Router;
 use axum::http::StatusCode;
 use spanledger::access::Tenant;
 use spanledger::api::{Api, Bounds, Health, HostCheck, Metrics, router};
+use spanledger::evidence::Prover;
+use spanledger::ledger::{Ledger, Options, PublicLog, Reader};
 use spanledger::store::{
-    AuditStore, EntryView, MemoryStore, Page, QueryRequest, StoreError, TraceRequest, TraceStory,
+    AuditStore, EntryView, Hit, MemoryStore, Page, QueryRequest, StoreError, TraceRequest,
+    TraceStory,
 };
+use std::path::Path;
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
@@ -23,6 +28,8 @@ const BUSY: &str = "the cluster is busy";
 enum Mood {
     /// Answers when the sender is dropped or says so.
     Waits(mpsc::Receiver<()>),
+    /// Finds an entry, and has no time for anything else.
+    Late,
     Panics,
     Unavailable,
     Damaged,
@@ -39,6 +46,7 @@ impl AuditStore for Moody {
                 let _ = go.recv();
                 Ok(Page::default())
             }
+            Mood::Late => Ok(Page { timed_out: true, ..Page::default() }),
             Mood::Panics => panic!("as this test wants it"),
             Mood::Unavailable => Err(StoreError::Unavailable(BUSY.into())),
             Mood::Damaged => {
@@ -48,8 +56,11 @@ impl AuditStore for Moody {
     }
 
     fn trace(&self, _: &TraceRequest) -> Result<TraceStory, StoreError> {
-        self.query(&QueryRequest::new(Tenant::default(), spanledger::store::query::Query::All))
-            .map(|_| TraceStory::default())
+        let page = self
+            .query(&QueryRequest::new(Tenant::default(), spanledger::store::query::Query::All))?;
+        let hit = Hit { sequence: 0, id: [1; 16], event_ns: 1, document: Vec::new() };
+        let entries = if page.timed_out { vec![hit] } else { Vec::new() };
+        Ok(TraceStory { entries, ..TraceStory::default() })
     }
 }
 
@@ -98,6 +109,49 @@ async fn an_answer_that_takes_too_long_is_given_up_and_its_thread_keeps_its_turn
     let next = get(&app, "/api/v1/entries").await;
     assert_eq!(next.status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(next.headers["retry-after"], "1");
+    drop(go);
+}
+
+/// An API over that store that proves by an empty ledger in the folder.
+async fn proving(dir: &Path, store: Arc<Moody>, bounds: Bounds) -> Router {
+    let (ledger, _) = Ledger::open(&dir.join("ledger"), Options::default()).unwrap();
+    ledger.close().await.unwrap();
+    let reader = Reader::open(&dir.join("ledger")).unwrap();
+    let prover = Prover::new(reader, PublicLog::open(&dir.join("log")), "spanledger/test");
+    let hosts = HostCheck::for_listener("127.0.0.1:4380".parse().unwrap());
+    let metrics: Metrics = Arc::new(String::new);
+    let api = Api::new(store, Arc::new(Health::starting(&[])), metrics);
+    router(api.with_prover(prover).within(bounds), hosts)
+}
+
+#[tokio::test]
+async fn a_bundle_without_the_entries_by_which_keys_handed_over_is_not_made() {
+    let dir = tempfile::tempdir().unwrap();
+    let app = proving(dir.path(), moody(Mood::Late), Bounds::default()).await;
+    let answer = get(&app, "/api/v1/evidence/x").await;
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{}", answer.text);
+    assert!(answer.text.contains("handed over"), "{}", answer.text);
+    assert_eq!(answer.headers["retry-after"], "1");
+}
+
+#[tokio::test]
+async fn a_bundle_that_nobody_waits_for_any_more_keeps_its_place_until_it_is_made() {
+    let dir = tempfile::tempdir().unwrap();
+    let (go, waits) = mpsc::channel();
+    let bounds = Bounds {
+        queue: Duration::from_millis(50),
+        answer: Duration::from_secs(2),
+        ..Bounds::default()
+    };
+    let app = proving(dir.path(), moody(Mood::Waits(waits)), bounds).await;
+    // As many as are made at once.
+    let ask = || get(&app, "/api/v1/evidence/x");
+    let (one, two, three, four) = tokio::join!(ask(), ask(), ask(), ask());
+    for answer in [one, two, three, four] {
+        assert_eq!(answer.status, StatusCode::GATEWAY_TIMEOUT, "{}", answer.text);
+    }
+    let next = get(&app, "/api/v1/evidence/x").await;
+    assert_eq!(next.status, StatusCode::SERVICE_UNAVAILABLE, "all are being made: {}", next.text);
     drop(go);
 }
 

@@ -7,6 +7,7 @@
 //! | `traces.rs`, `entries.rs` | the story of an id; search, and one entry |
 //! | `jobs.rs`, `runs.rs`, `approvals.rs`, `policy_audit.rs` | the five queries of an audit: state and decisions of a job, approvals, timeline, changes of policy |
 //! | `case.rs` | all of these joined, for a job or a run |
+//! | `own_entries.rs` | entries of the log about itself that explain others, for a bundle |
 //! | `proofs.rs` | receipts, bundles of evidence, inclusion and consistency proofs |
 //! | `log.rs` | the public log: checkpoint, keys, tiles |
 //! | `told.rs` | what those share: ids in paths, a story and what it says |
@@ -50,6 +51,7 @@ mod log;
 mod openapi;
 mod other_site;
 mod outgoing;
+mod own_entries;
 mod payloads;
 mod policy_audit;
 mod probes;

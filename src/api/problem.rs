@@ -152,6 +152,12 @@ impl Problem {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "store-unavailable", title, detail)
     }
 
+    /// A bundle of evidence cannot be written now.
+    pub fn no_bundle(detail: impl Into<String>) -> Self {
+        let title = "There is no room for a bundle of evidence";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "no-room", title, detail)
+    }
+
     /// What is exported to cannot be used now, or what could not be exported cannot be read.
     pub fn export(detail: impl Into<String>) -> Self {
         let title = "The export cannot do that now";

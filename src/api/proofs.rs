@@ -5,6 +5,7 @@ use super::caller::Caller;
 use super::entries::{entry_id, no_such_entry};
 use super::limits::{QUERY_BUDGET, SETTLE_TIME, WAIT_STEP};
 use super::outgoing::OnDisk;
+use super::own_entries::acts_for;
 use super::problem::Problem;
 use super::responses::Asked;
 use super::service::{Api, Params, json};
@@ -13,7 +14,7 @@ use crate::access::{Right, Tenant};
 use crate::evidence::{MAX_ENTRIES, Proof, ProveError, Prover, Story, hex};
 use crate::ledger::TreeHead;
 use crate::store::query::Query;
-use crate::store::{Hit, Order, Pruned, QueryRequest, TraceRequest};
+use crate::store::{Hit, Pruned, QueryRequest, TraceRequest};
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::{HeaderValue, StatusCode, header};
@@ -24,12 +25,6 @@ use std::fs::File;
 use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::time::{Instant, sleep};
 use utoipa::{IntoParams, ToSchema};
-
-/// Entries of the log about itself that are read at once, about a KiB each.
-const OWN_ENTRIES_AT_ONCE: usize = 1_000;
-
-/// Most of them that are looked through for one bundle: a ledger of 10 TiB has as many segments.
-const MAX_OWN_ENTRIES: usize = 200_000;
 
 /// Seconds after which a receipt that is not there yet may be.
 const RETRY_AFTER: &str = "1";
@@ -190,12 +185,15 @@ pub(super) async fn evidence(
 ) -> Result<Response, Problem> {
     let id = id_in_path(id)?;
     let tenant = caller.scope(params.tenant.as_deref(), None)?;
-    // Counted before anything of it is made, until the last byte is on its way.
+    // Counted before anything of it is made, until the last byte is on its way. The thread that makes it
+    // has the place: who hangs up, or waits too long, does not end that thread.
     let place = api.make_bundle(&caller).await?;
     settle(&api, &caller).await?;
-    let by = caller.clone();
-    let (file, length) =
-        api.ask(&by, move |api| bundle(api, &id, &tenant, params.payloads)).await?;
+    let made = api.ask(&caller, move |api| {
+        let (file, length) = bundle(api, &id, &tenant, params.payloads)?;
+        Ok((file, length, place))
+    });
+    let (file, length, place) = made.await?;
     let headers = [
         (header::CONTENT_TYPE, "application/zip"),
         (header::CONTENT_DISPOSITION, "attachment; filename=\"evidence.zip\""),
@@ -245,10 +243,7 @@ fn bundle(api: &Api, id: &str, tenant: &Tenant, payloads: bool) -> Result<(File,
     entries.truncate(MAX_ENTRIES);
     // A cluster may still show what the ledger has no body of any more.
     let any_pruned = !told.pruned.is_empty() || api.store.followed().is_some();
-    let mut acts = own_entries(api, "event.action", "log_key.rotated")?;
-    if any_pruned {
-        acts.extend(own_entries(api, "audit.kind", "prune")?);
-    }
+    let acts = acts_for(api, &entries, any_pruned)?;
     let story = Story { entries, acts, trace_ids: told.trace_ids, truncated };
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let now_ns = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
@@ -276,27 +271,6 @@ fn with_pruned(told: &[Hit], pruned: &[Pruned]) -> Vec<(u64, [u8; 16])> {
     }
     all.extend(left.map(|it| (it.sequence, it.id)));
     all
-}
-
-/// Entries of the log about itself with that value, in the order of the ledger.
-fn own_entries(api: &Api, field: &str, value: &str) -> Result<Vec<(u64, [u8; 16])>, Problem> {
-    let query = Query::term(field, value);
-    let mut request = QueryRequest {
-        order: Order::Ledger,
-        limit: OWN_ENTRIES_AT_ONCE,
-        budget: QUERY_BUDGET,
-        ..QueryRequest::new(Tenant::system(), query)
-    };
-    let mut found = Vec::new();
-    loop {
-        let page = api.store.query(&request)?;
-        found.extend(page.hits.iter().map(|hit| (hit.sequence, hit.id)));
-        // A page that is cut for its time leaves acts out, and the bundle says what it cannot show.
-        if page.next_cursor.is_none() || page.timed_out || found.len() >= MAX_OWN_ENTRIES {
-            return Ok(found);
-        }
-        request.cursor = page.next_cursor;
-    }
 }
 
 /// The inclusion proof of an entry.
@@ -357,13 +331,32 @@ fn prover(api: &Api) -> Result<&Prover, Problem> {
 impl From<ProveError> for Problem {
     fn from(error: ProveError) -> Self {
         match error {
-            ProveError::TooLarge => Self::too_large(error.to_string()),
+            ProveError::TooLarge | ProveError::TooMuch(_) => Self::too_large(error.to_string()),
             ProveError::Unsigned => Self::unavailable(&error.to_string()),
+            ProveError::NoRoom | ProveError::Write(_) => {
+                let cause = std::error::Error::source(&error).map(ToString::to_string);
+                tracing::error!(%error, cause, "a bundle of evidence was not made");
+                Self::no_bundle(error.to_string())
+            }
             ProveError::Beyond { .. } | ProveError::Asked(_) => Self::parameter(error.to_string()),
             _ => {
                 tracing::error!(%error, "something could not be proved");
                 Self::store()
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_told_as_one_and_passes() {
+        let problem = Problem::from(ProveError::NoRoom).into_response();
+        assert_eq!(problem.status(), StatusCode::SERVICE_UNAVAILABLE);
+        let error = std::io::ErrorKind::StorageFull.into();
+        let problem = Problem::from(ProveError::Write(error)).into_response();
+        assert_eq!(problem.status(), StatusCode::SERVICE_UNAVAILABLE);
     }
 }

@@ -26,6 +26,10 @@ const PAYLOADS: &[(&str, PayloadKind)] = &[
     ("output", PayloadKind::Output),
 ];
 
+/// `event.dataset` of entries that spanledger makes itself: by it a check tells what the ledger says of
+/// itself from what was sent, so no mapping gives it to a record.
+const OWN_DATASET: &str = "spanledger";
+
 /// Compiles mappings, given as file names and texts.
 ///
 /// # Errors
@@ -103,7 +107,15 @@ impl Compiler<'_> {
             return Err(self.error(line(rule), problem.into()));
         }
         let name = file.name.value.as_str().into();
-        let dataset = file.dataset.as_deref().map(Into::into);
+        let own = file.dataset.as_ref().filter(|it| it.value.trim() == OWN_DATASET);
+        if let Some(own) = own {
+            let problem = format!(
+                "the dataset \"{OWN_DATASET}\" is that of entries that spanledger makes itself: name the \
+                 source instead"
+            );
+            return Err(self.error(line(own), problem));
+        }
+        let dataset = file.dataset.as_ref().map(|it| it.value.as_str().into());
         self.tables.families.push(Family { name, rank: self.rank, dataset });
         for rule in &file.kinds {
             self.kind(rule)?;

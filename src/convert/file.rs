@@ -18,7 +18,7 @@ pub(super) struct File {
     #[serde(rename = "about")]
     pub _about: Option<String>,
     pub rank: Spanned<u8>,
-    pub dataset: Option<String>,
+    pub dataset: Option<Spanned<String>>,
     #[serde(default)]
     pub only_when_detected: bool,
     #[serde(default)]

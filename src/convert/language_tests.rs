@@ -168,3 +168,13 @@ fn mistakes_are_refused_with_their_line_and_a_way_out() {
             .contains("takes every value")
     );
 }
+
+#[test]
+fn no_mapping_gives_a_record_the_dataset_of_our_own_entries() {
+    for dataset in ["spanledger", "' spanledger '"] {
+        let problem = problem(&format!("dataset: {dataset}\n"));
+        assert!(problem.contains("mine.yaml") && problem.contains('3'), "{problem}");
+        assert!(problem.contains("makes itself"), "{problem}");
+    }
+    assert!(mapping("dataset: spanledger.plugin\n").is_ok());
+}

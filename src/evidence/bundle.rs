@@ -45,7 +45,7 @@ pub struct Checked {
     pub signers: Vec<String>,
     /// The hand-overs by which a key that signed was reached from those that were given.
     pub handovers: Vec<Handover>,
-    /// Entries of which the bundle has the originals, or says why it does not.
+    /// Entries of which the bundle has the originals.
     pub originals: usize,
     /// What was found.
     pub findings: Findings,
@@ -268,7 +268,7 @@ impl Checked {
         let mut seen = Seen::default();
         let asked = Asked::new(&manifest.asked);
         let mut carries = false;
-        let mut shown = Shown::default();
+        let mut shown = Shown::new(manifest.payloads);
         for sequence in &manifest.entries {
             match files.item(*sequence)? {
                 Ok(item) => {

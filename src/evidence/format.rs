@@ -73,6 +73,10 @@ pub struct Manifest {
     /// taken out and why, which key handed over to which. One that belongs to the story is in both lists.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub acts: Vec<u64>,
+    /// Whether the originals that are sealed beside the entries were asked for: then there is a file for
+    /// each entry whose leaf commits to some.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub payloads: bool,
     /// Entries of the story that are in another ledger, which has the proof.
     pub elsewhere: Vec<String>,
     /// Whether the story has more than the bundle.

@@ -7,7 +7,9 @@
 //! text ─ HMAC-SHA256(salt) ─► commitment ─ list of all ─► SHA-256 ─► kind 254 in the leaf record
 //! ```
 //!
-//! They are there only when they were asked for. The list is of every original of an entry, so one that
+//! They are there only when they were asked for, and the manifest says that they were: a file that is
+//! missing then is told. What is withheld is told, whatever the reason: nothing in a bundle proves one,
+//! so leaving out an original can never look like a bundle that is whole. The list is of every original of an entry, so one that
 //! is left out, added, moved or changed is found; what was changed is named.
 
 use super::format::{Item, hex, unhex};
@@ -112,11 +114,20 @@ impl Originals {
 pub(super) struct Shown {
     /// Entries whose originals are there.
     entries: usize,
+    /// Entries of which there is a file that says why they are not there.
+    withheld: usize,
+    /// Whether they were asked for.
+    asked: bool,
     /// Entries that have originals, of which the bundle has no file.
     without: Vec<u64>,
 }
 
 impl Shown {
+    /// Nothing of a bundle yet, which says whether originals were asked for.
+    pub(super) fn new(asked: bool) -> Self {
+        Self { asked, ..Self::default() }
+    }
+
     /// Checks the originals of an entry against its leaf. `file` is `None` when there is no such file.
     pub(super) fn look(&mut self, item: &Item, file: Option<&[u8]>, findings: &mut Findings) {
         let sequence = item.proof.sequence;
@@ -127,9 +138,15 @@ impl Shown {
             }
             return;
         };
-        self.entries = self.entries.saturating_add(1);
         let place = || Place::file(originals_name(sequence)).of_entry(sequence);
-        match serde_json::from_slice::<Originals>(file) {
+        let read = serde_json::from_slice::<Originals>(file);
+        let is_withheld = read.as_ref().is_ok_and(|found| found.withheld.is_some());
+        let count = if is_withheld { &mut self.withheld } else { &mut self.entries };
+        *count = count.saturating_add(1);
+        match read {
+            Ok(found) if item.proof.pruned && !found.payloads.is_empty() => {
+                findings.add(Code::Missing, place(), "there are originals of a pruned entry");
+            }
             Ok(found) if found.sequence != sequence => {
                 findings.add(Code::OutOfOrder, place(), "the originals are of another entry");
             }
@@ -138,12 +155,13 @@ impl Shown {
         }
     }
 
-    /// Tells of originals that a bundle leaves out which has those of other entries. Gives the number of
-    /// entries whose originals are there.
+    /// Tells of originals that a bundle leaves out for which they were asked, or which has those of other
+    /// entries. Gives the number of entries whose originals are there.
     pub(super) fn finish(self, findings: &mut Findings) -> usize {
-        if let Some(first) = self.without.first().filter(|_| self.entries > 0) {
+        let has_some = self.asked || self.entries > 0 || self.withheld > 0;
+        if let Some(first) = self.without.first().filter(|_| has_some) {
             let text = format!(
-                "the bundle has originals, and none of {} entries whose leaves commit to some",
+                "the bundle is one with originals, and has none of {} entries whose leaves commit to some",
                 self.without.len()
             );
             let place = Place::file(originals_name(*first)).of_entry(*first);
@@ -165,17 +183,21 @@ fn check(
             let text = "it says that the originals are withheld, and has some";
             findings.add(Code::FieldMismatch, place(), text);
         }
-        let (code, weight, text) = match why {
-            Withheld::Erased => (Code::Erased, Verdict::Ok, "they were erased"),
-            Withheld::KeyMissing => (Code::Missing, Verdict::Partial, "their key was missing"),
-            Withheld::NotOpened => (Code::Missing, Verdict::Partial, "they could not be opened"),
-            Withheld::EarlierVersion => {
-                let text = "an earlier version sealed them, with nothing to check them against";
-                (Code::Missing, Verdict::Partial, text)
+        let (code, text) = match why {
+            Withheld::Erased => {
+                let text = "they were erased, which an entry of kind erasure in the ledger would show and \
+                            nothing in the bundle does";
+                (Code::Erased, text)
             }
+            Withheld::KeyMissing => (Code::Missing, "their key was missing"),
+            Withheld::NotOpened => (Code::Missing, "they could not be opened"),
+            Withheld::EarlierVersion => (
+                Code::Missing,
+                "an earlier version sealed them, with nothing to check them against",
+            ),
         };
         let text = format!("the bundle has no originals of this entry; it says that {text}");
-        findings.weigh(code, weight, place(), text);
+        findings.weigh(code, Verdict::Partial, place(), text);
         return;
     }
     let Some(stated) = stated else {
@@ -242,9 +264,14 @@ mod tests {
 
     fn found(item: &Item, file: &Originals) -> Findings {
         let mut findings = Findings::default();
-        let mut shown = Shown::default();
+        let mut shown = Shown::new(true);
         shown.look(item, Some(&serde_json::to_vec(file).unwrap()), &mut findings);
-        assert_eq!(shown.finish(&mut findings), 1);
+        let is_there = file.withheld.is_none();
+        assert_eq!(
+            shown.finish(&mut findings),
+            usize::from(is_there),
+            "what is withheld is not there"
+        );
         findings
     }
 
@@ -292,7 +319,11 @@ mod tests {
         let erased =
             Originals { withheld: Some(Withheld::Erased), payloads: Vec::new(), ..originals() };
         let findings = found(&item(), &erased);
-        assert_eq!((findings.verdict(), findings.has(Code::Erased)), (Verdict::Ok, true));
+        assert_eq!(
+            (findings.verdict(), findings.has(Code::Erased)),
+            (Verdict::Partial, true),
+            "the bundle's word alone does not excuse an original that is left out"
+        );
         let both = Originals { withheld: Some(Withheld::Erased), ..originals() };
         assert_eq!(found(&item(), &both).verdict(), Verdict::Compromised);
 
@@ -300,6 +331,17 @@ mod tests {
         shown.look(&item(), None, &mut findings);
         assert_eq!(shown.finish(&mut findings), 0);
         assert_eq!(findings.listed(), [], "a bundle without originals was asked for without");
+        let mut shown = Shown::new(true);
+        shown.look(&item(), None, &mut findings);
+        assert_eq!(shown.finish(&mut findings), 0);
+        assert_eq!(findings.verdict(), Verdict::Partial, "they were asked for");
+
+        let mut pruned = item();
+        pruned.proof.pruned = true;
+        assert_eq!(found(&pruned, &originals()).verdict(), Verdict::Compromised);
+        assert_eq!(found(&pruned, &erased).verdict(), Verdict::Partial);
+
+        let mut findings = Findings::default();
         let (mut shown, file) = (Shown::default(), serde_json::to_vec(&originals()).unwrap());
         shown.look(&item(), Some(&file), &mut findings);
         shown.look(&item(), None, &mut findings);

@@ -8,7 +8,7 @@ use super::format::{Item, MAX_BODY_BYTES, Manifest, hex};
 use super::make::{Maker, pretty};
 use super::originals::Originals;
 use super::spool::Spool;
-use super::zip::WriteError;
+use super::zip::{MAX_BUNDLE_BYTES, WriteError};
 use crate::access::Tenant;
 use crate::entry::format_ns;
 use crate::intake::Opener;
@@ -23,6 +23,11 @@ use crate::ledger::{
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
+use std::path::Path;
+
+/// What is free on a disk where a bundle is begun: room for the largest one, and for as much beside it,
+/// which is several times what the ledger itself keeps for its end.
+const MIN_FREE_BYTES: u64 = 2 * MAX_BUNDLE_BYTES;
 
 /// A tree of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,9 +91,18 @@ pub enum ProveError {
         "the bodies of the story have more than {MAX_BODY_BYTES} bytes: ask for a part of it by another id"
     )]
     TooLarge,
+    /// The bundle would have too many files, or would be too long.
+    #[error("{0}: ask for a part of the story by another id")]
+    TooMuch(#[source] WriteError),
     /// The bundle cannot be written.
     #[error("a bundle cannot be written; is there room on the disk of the data folder?")]
     Write(#[source] io::Error),
+    /// The room on the disk is left to the entries that come.
+    #[error(
+        "a bundle takes up to {MAX_BUNDLE_BYTES} bytes on the disk of the data folder while it is made, and what \
+         is free there is left to the ledger: make room"
+    )]
+    NoRoom,
     /// Two sizes or an index are in the wrong order.
     #[error("{0}")]
     Asked(&'static str),
@@ -97,7 +111,7 @@ pub enum ProveError {
 impl From<WriteError> for ProveError {
     fn from(error: WriteError) -> Self {
         match error {
-            WriteError::TooLarge => Self::TooLarge,
+            too_large @ WriteError::TooLarge => Self::TooMuch(too_large),
             WriteError::Io(error) => Self::Write(error),
         }
     }
@@ -243,14 +257,24 @@ impl Prover {
     }
 
     /// Where a bundle can grow: in a file without a name, in the data folder, or where that may not be
-    /// written in the system's own.
+    /// written in the system's own. A disk that is nearly full is left to the entries that come.
     ///
     /// # Errors
-    /// [`ProveError::Write`].
+    /// [`ProveError::Write`], [`ProveError::NoRoom`].
     pub fn spool(&self) -> Result<Spool, ProveError> {
-        let data = self.log.dir().parent().map(Spool::in_dir);
-        let here = data.and_then(Result::ok);
-        here.map_or_else(|| Spool::in_dir(&std::env::temp_dir()), Ok).map_err(ProveError::Write)
+        self.spool_beside(MIN_FREE_BYTES)
+    }
+
+    /// The same where that many bytes are free.
+    fn spool_beside(&self, free: u64) -> Result<Spool, ProveError> {
+        let in_dir = |dir: &Path| {
+            let spool = Spool::in_dir(dir).map_err(ProveError::Write)?;
+            if has_free(dir, free) { Ok(spool) } else { Err(ProveError::NoRoom) }
+        };
+        match self.log.dir().parent().map(in_dir) {
+            Some(Err(ProveError::Write(_))) | None => in_dir(&std::env::temp_dir()),
+            Some(made) => made,
+        }
     }
 
     /// Writes a bundle of these entries into an empty spool.
@@ -270,6 +294,7 @@ impl Prover {
         let mut manifest = Manifest::new(asked, tenant, origin, format_ns(now_ns));
         manifest.trace_ids.clone_from(&story.trace_ids);
         manifest.truncated = story.truncated;
+        manifest.payloads = self.opener.is_some();
         let mut maker = Maker::begin(spool, manifest, checkpoint, self.log.keys()?);
         let (tree, mut bytes) = (Known::new(&self.log), 0_usize);
         for (sequence, id) in &story.entries {
@@ -328,6 +353,13 @@ impl Prover {
     }
 }
 
+/// Whether that many bytes are free there. What the system does not tell is room enough: writing finds
+/// out.
+fn has_free(dir: &Path, bytes: u64) -> bool {
+    let disk = rustix::fs::statvfs(dir);
+    disk.map_or(true, |disk| disk.f_bavail.saturating_mul(disk.f_frsize) >= bytes)
+}
+
 /// The public log, with the hashes that were read already: the paths of a story share most.
 struct Known<'l> {
     log: &'l PublicLog,
@@ -364,4 +396,24 @@ pub struct Story {
     pub trace_ids: Vec<String>,
     /// Whether there are more.
     pub truncated: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_room_of_a_disk_is_left_to_the_ledger() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(has_free(dir.path(), 1), "a test needs some room, too");
+        assert!(!has_free(dir.path(), u64::MAX));
+        assert!(has_free(&dir.path().join("not there"), u64::MAX), "writing finds out");
+    }
+
+    #[test]
+    fn a_bundle_that_is_too_large_is_refused_in_words_about_what_is_too_large() {
+        let files = ProveError::from(WriteError::TooLarge).to_string();
+        assert!(files.contains("files and") && files.contains("another id"), "{files}");
+        assert!(!files.contains("bodies of the story"), "{files}");
+    }
 }

@@ -6,6 +6,9 @@ use crate::access::Tenant;
 use crate::entry::{Entry, EventPart, Json, Kind, format_ns};
 use std::borrow::Cow;
 
+/// Who says again what an entry of kind `prune` said that a repair cut off.
+const REPAIR: &str = "spanledger:repair";
+
 /// Something that was done to the ledger.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LedgerAct {
@@ -17,7 +20,9 @@ pub struct LedgerAct {
     pub actor: String,
     /// Whether a person had it done.
     pub by_person: bool,
-    /// Why, in the words of whoever had it done.
+    /// Why, in the words of whoever had it done. Of an act of kind [`Kind::Prune`] it is put on record
+    /// only when the program itself had it done: those travel in the bundles of every tenant whose bodies
+    /// they are about.
     pub reason: Option<String>,
     /// What was done, as `event.action` has it: `ledger.pruned`.
     pub action: &'static str,
@@ -50,19 +55,24 @@ impl Intake {
 }
 
 fn entry(act: &LedgerAct) -> Entry<'_> {
+    // A person's name and words stay with the installation: the entry of kind `repair` has them.
+    let is_anonymous = act.kind == Kind::Prune && act.by_person;
+    let actor = if is_anonymous { REPAIR } else { act.actor.as_str() };
+    let reason = act.reason.as_deref().filter(|_| !is_anonymous);
     let mut entry = Entry::new(act.kind);
     entry.timestamp = Cow::Owned(format_ns(act.at_ns));
     entry.message = Some(act.message.as_str().into());
     entry.event = EventPart {
         action: Some(act.action.into()),
         outcome: Some("success".into()),
-        reason: act.reason.as_deref().map(Cow::Borrowed),
+        reason: reason.map(Cow::Borrowed),
         dataset: Some("spanledger".into()),
         ..EventPart::default()
     };
-    entry.audit.actor.id = Some(act.actor.as_str().into());
-    if act.actor != UNKNOWN_ACTOR {
-        entry.audit.actor.kind = Some(if act.by_person { "user" } else { "system" }.into());
+    entry.audit.actor.id = Some(actor.into());
+    if actor != UNKNOWN_ACTOR {
+        let is_person = act.by_person && !is_anonymous;
+        entry.audit.actor.kind = Some(if is_person { "user" } else { "system" }.into());
         entry.audit.actor.source = Some("authenticated".into());
     }
     entry.audit.target.id = Some(act.target.as_str().into());
@@ -75,4 +85,36 @@ fn entry(act: &LedgerAct) -> Entry<'_> {
         entry.attributes.push((*name).into(), value);
     }
     entry
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_travels_in_bundles_of_tenants_has_no_persons_name_and_words() {
+        let act = |kind, by_person| LedgerAct {
+            kind,
+            at_ns: 1,
+            actor: "os:ada".to_owned(),
+            by_person,
+            reason: Some("mallory broke the disk".to_owned()),
+            action: "ledger.pruned",
+            target: "entries 0 to 9".to_owned(),
+            message: "bodies are gone".to_owned(),
+            facts: Vec::new(),
+        };
+        let written = |kind, by_person| {
+            let act = act(kind, by_person);
+            let mut body = Vec::new();
+            entry(&act).write(&mut body).unwrap();
+            String::from_utf8(body).unwrap()
+        };
+        let told_again = written(Kind::Prune, true);
+        assert!(!told_again.contains("ada") && !told_again.contains("mallory"), "{told_again}");
+        assert!(told_again.contains(REPAIR) && told_again.contains("system"), "{told_again}");
+        for stays in [written(Kind::Repair, true), written(Kind::Prune, false)] {
+            assert!(stays.contains("os:ada") && stays.contains("mallory"), "{stays}");
+        }
+    }
 }
