@@ -313,12 +313,13 @@ def check(file, keys):
     originals = {name: json.loads(files[name]) for name in originals if name in files}
     expected |= set(originals)
     withheld, shown = {}, 0
-    for sequence in manifest["entries"] if originals else []:
+    for sequence in manifest["entries"] if originals or manifest.get("payloads") else []:
         file = originals.get(f"payloads/{sequence:020}.json")
         demand(file is None or file["sequence"] == sequence, f"entry {sequence}: another's originals")
         try:
             record, is_pruned = records[sequence]
-            # What was pruned is not expected, and checked where it is there.
+            there = is_pruned and file is not None and file["payloads"]
+            demand(not there, "there are originals of a pruned entry")
             why = None if is_pruned and file is None else check_originals(record, file)
         except False_ as error:
             raise False_(f"entry {sequence}: {error}") from None

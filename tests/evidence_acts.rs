@@ -265,7 +265,9 @@ async fn the_key_of_another_log_hands_over_nothing_of_this_one() {
         std::fs::write(&file, &bundle).unwrap();
         let mut command = clients::command("evidence");
         command.arg(&file);
-        known.iter().for_each(|key| drop(command.args(["--key", &key.to_string()])));
+        for key in &known {
+            command.args(["--key", &key.to_string()]);
+        }
         let (code, text) = said(&command.output().unwrap());
         assert!(code == 3 && text.contains("neither a given key"), "{code} {text}");
     }

@@ -2,7 +2,7 @@
 //! --proof`, which checks one that was saved.
 
 use super::args::SourceArgs;
-use super::client::Source;
+use super::client::{Source, SourceError};
 use super::display::clean;
 use super::exit::{CommandError, Exit};
 use super::trust::{TrustError, given_keys, kept, witnesses};
@@ -103,7 +103,15 @@ pub async fn proof(
     let (path, query) = asked(args);
     let path: Vec<&str> = path.iter().map(String::as_str).collect();
     let query: Vec<_> = query.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    let answer = source.get_or_accepted(&path, &query).await?;
+    let answer = source.get_or_accepted(&path, &query).await.inspect_err(|error| {
+        let is_beyond = matches!(error, SourceError::Problem(it) if it.status == 400);
+        if is_beyond && matches!(args.entry, Some(ProofEntry::Sequence(_))) {
+            let _ = writeln!(
+                std::io::stderr(),
+                "a running server signs what came last within seconds: for such an entry ask again a moment later"
+            );
+        }
+    })?;
     let proof = match SavedProof::read(&answer) {
         Ok(proof)
             if proof.checkpoint.is_some() || !matches!(args.entry, Some(ProofEntry::Id(_))) =>
