@@ -8,12 +8,14 @@ Ed25519, the package `cryptography`. It fetches nothing and asks nobody.
 
 Exit codes: 0 everything is proved; 1 the bundle cannot be read; 3 something is false or unproved;
 4 partial: nothing is false, and the bundle has no body of some entries (an entry of the log says that
-retention took it out, or the bundle alone does), or says itself that the story has more entries, or
-its checkpoint is signed by a key that had handed over to another.
+retention took such bodies out, or the bundle alone does) or not all originals, or says itself that the
+story has more entries, or its checkpoint is signed by a key that had handed over to another or does
+not cover all entries yet.
 
 An older key is enough: the bundle has the entries by which the log's keys handed over.
 
-Not checked, and said so: report.html and INSTRUCTIONS.txt, which `spanledger verify` compares.
+Not checked, and said so: report.html, INSTRUCTIONS.txt, the verdict that the bundle tells of itself, and
+whether an entry carries the id that was asked for. `spanledger verify` compares them.
 """
 
 import argparse
@@ -22,6 +24,7 @@ import datetime
 import hashlib
 import hmac
 import json
+import os
 import struct
 import sys
 import zipfile
@@ -32,6 +35,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 FORMAT = "spanledger-evidence/1"
 FIXED = {"manifest.json", "INSTRUCTIONS.txt", "report.html", "checkpoint", "keys"}
 PARTIAL = 4  # exit code
+MAX_ENTRIES, MAX_ACTS, MAX_BYTES = 10_000, 1_000, 256 * 1024 * 1024  # of one bundle
+MEMBERS = {
+    "format", "made_at", "made_by", "asked", "tenant", "origin", "checkpoint", "trace_ids", "entries",
+    "acts", "elsewhere", "truncated", "mapping_versions", "verdict", "findings", "files", "payloads",
+}  # fmt: skip
 RECORD = struct.Struct("<B16s16sQQ8sBB32sB")  # docs/evidence.md draws it
 ROTATION = "spanledger key rotation/v1"
 ORIGINALS = 254  # kind of the commitment to exact texts, docs/log.md
@@ -104,7 +112,8 @@ def follow(acts, keys, origin):
             continue
         statement = body["message"]
         try:
-            signers = [key for key in keys if signed_by(statement, key)]
+            # The key of another log hands over nothing of this one.
+            signers = [key for key in keys if key[0] == origin and signed_by(statement, key)]
         except (False_, ValueError):
             continue  # a forged one leads nowhere
         lines = take_apart(statement)[0].split("\n") if signers else []
@@ -118,9 +127,10 @@ def follow(acts, keys, origin):
 
 
 def told_by(acts, sequence, kept):
-    """The entry of the log that says that retention took out the body of that one."""
+    """The entries of the log that say that retention took out bodies such as that one, and how many."""
     class_, received = kept
-    for act, body in reversed(acts):
+    told = []
+    for act, body in acts:
         facts = body.get("attributes", {})
         if body["audit"].get("kind") != "prune" or facts["spanledger.prune.class"] != class_:
             continue
@@ -129,8 +139,19 @@ def told_by(acts, sequence, kept):
         since = datetime.datetime.fromisoformat(whole + "+00:00")
         before = int(since.timestamp()) * 10**9 + int(rest.ljust(9, "0"))
         if first <= sequence < end <= act and received < before:
-            return act
-    return None
+            told.append((act, facts["spanledger.prune.entries"]))
+    return told
+
+
+def check_gone(gone, acts):
+    """No more bodies are gone than those entries took out; gives the last that tells of each."""
+    last = {sequence: told[-1][0] if told else None for sequence, told in gone.items()}
+    for act in set(last.values()) - {None}:
+        these = [sequence for sequence in gone if last[sequence] == act]
+        most = sum(dict(it for sequence in these for it in gone[sequence]).values())
+        why = f"{len(these)} bodies are gone, and what tells of them took out {most} at most"
+        demand(len(these) <= most or len(acts) >= MAX_ACTS, why)
+    return last
 
 
 def root_of(index, size, leaf, path):
@@ -169,10 +190,17 @@ def check_entry(sequence, proof, body, size, root):
         demand(body is not None, "the body is not there")
         demand(sha256(body) == body_hash, "the body is not the one that was recorded")
         check_commitments(record, proof["salts"], json.loads(body))
-    demand(proof["inclusion"] is not None, "no checkpoint covered the entry yet")
+    if proof["inclusion"] is None:
+        demand(sequence >= size, "the inclusion proof is not there")
+        return pseudonym, number, (class_, received), version_of(record)
     path = [bytes.fromhex(hash_) for hash_ in proof["inclusion"]]
     demand(root_of(sequence, size, leaf, path) == root, "the entry is not in the signed tree")
-    return pseudonym, number, (class_, received)
+    return pseudonym, number, (class_, received), version_of(record)
+
+
+def version_of(record):
+    """The version of the mappings that made the body."""
+    return RECORD.unpack_from(record)[5].hex()
 
 
 def check_commitments(record, salts, body):
@@ -211,17 +239,47 @@ def check_originals(record, file):
 def check_order(seen):
     """Entries of one tenant: each once, and in the order of that tenant."""
     seen = sorted(seen)
-    for (before, tenant, number, _), (after, other, later, _) in zip(seen, seen[1:]):
+    for (before, tenant, number, *_), (after, other, later, *_) in zip(seen, seen[1:]):
         demand(before < after and number < later, f"entry {after} stands in the wrong place")
         demand(tenant == other, f"entry {after} is another tenant's")
 
 
+def read_files(file):
+    """The files of the bundle: stored one behind the other from its first byte, and nothing between."""
+    demand(os.path.getsize(file) <= MAX_BYTES, f"a bundle has at most {MAX_BYTES} bytes")
+    with zipfile.ZipFile(file) as bundle:
+        members = bundle.infolist()
+        at = 0
+        for it in members:
+            plain = it.compress_type == zipfile.ZIP_STORED and it.compress_size == it.file_size
+            plain = plain and not (it.extra or it.comment or it.flag_bits)
+            bundle.fp.seek(at)
+            header = bundle.fp.read(30)
+            head = (b"PK\x03\x04", len(it.filename), 0)
+            same = len(header) == 30 and (header[:4], *struct.unpack("<HH", header[26:])) == head
+            demand(plain and same and it.header_offset == at, f"{it.filename} is not stored as it has to be")
+            at += len(header) + len(it.filename) + it.file_size
+        demand(bundle.start_dir == at and not bundle.comment, "there are bytes that no file has")
+        names = [it.filename for it in members]
+        demand(len(set(names)) == len(names), "a file is there twice")
+        return {name: bundle.read(name) for name in names}
+
+
+def check_manifest(manifest, size, root):
+    """What it says of itself, as far as the other files show it."""
+    demand(set(manifest) <= MEMBERS, "the manifest has a member that it cannot have")
+    covered = {"size": size, "root": root.hex()}
+    demand(manifest["checkpoint"] == covered, "the manifest names another tree than the checkpoint")
+    for all_, most in ((manifest["entries"], MAX_ENTRIES), (manifest.get("acts", []), MAX_ACTS)):
+        whole = all(type(it) is int and 0 <= it < 2**64 for it in all_)
+        demand(whole, "a sequence is not a number of an entry")
+        demand(len(all_) <= most, f"the manifest names {len(all_)} entries, and {most} are the most")
+        demand(len(set(all_)) == len(all_), "an entry is there twice")
+
+
 def check(file, keys):
     """Everything that a signature can show."""
-    with zipfile.ZipFile(file) as bundle:
-        names = bundle.namelist()
-        demand(len(set(names)) == len(names), "a file is there twice")
-        files = {name: bundle.read(name) for name in names}
+    files = read_files(file)
     demand("manifest.json" in files, "there is no manifest")
     manifest = json.loads(files["manifest.json"])
     demand(manifest["format"] == FORMAT, "the format is of another version")
@@ -234,6 +292,7 @@ def check(file, keys):
     note = files["checkpoint"].decode()
     origin, size, root = read_checkpoint(note)
     demand(origin == manifest["origin"], "the checkpoint is another log's")
+    check_manifest(manifest, size, root)
     expected, records = set(FIXED), {}
 
     def look(sequence):
@@ -246,21 +305,25 @@ def check(file, keys):
         except False_ as error:
             raise False_(f"entry {sequence}: {error}") from None
         expected.update({f"proofs/{name}"} | (set() if proof["pruned"] else {f"entries/{name}"}))
-        records[sequence] = None if proof["pruned"] else base64.b64decode(proof["leaf_record"])
+        records[sequence] = base64.b64decode(proof["leaf_record"]), proof["pruned"]
         return (sequence, *place), body
 
     story = [look(sequence) for sequence in manifest["entries"]]
     originals = [f"payloads/{sequence:020}.json" for sequence in manifest["entries"]]
     originals = {name: json.loads(files[name]) for name in originals if name in files}
     expected |= set(originals)
-    withheld = {}
-    for sequence in manifest["entries"] if originals else []:
+    withheld, shown = {}, 0
+    for sequence in manifest["entries"] if originals or manifest.get("payloads") else []:
         file = originals.get(f"payloads/{sequence:020}.json")
         demand(file is None or file["sequence"] == sequence, f"entry {sequence}: another's originals")
         try:
-            why = check_originals(records[sequence] or b"", file)
+            record, is_pruned = records[sequence]
+            there = is_pruned and file is not None and file["payloads"]
+            demand(not there, "there are originals of a pruned entry")
+            why = None if is_pruned and file is None else check_originals(record, file)
         except False_ as error:
             raise False_(f"entry {sequence}: {error}") from None
+        shown += file is not None and why is None
         withheld.update({sequence: why} if why else {})
     own = [look(sequence) for sequence in manifest.get("acts", [])]
     for name in sorted(set(files) ^ expected):
@@ -284,8 +347,13 @@ def check(file, keys):
     demand(by_given or by_next, "neither a given key nor one that it handed over to signed it")
     retired = bool(handovers) and not signed_by(note, reached[-1])
     gone = {place[0]: told_by(acts, place[0], place[3]) for place, body in story if body is None}
+    gone = check_gone(gone, acts)
+    versions = sorted({place[4] for place, _ in story})
+    stated = "the versions of the mappings are not those of the entries"
+    demand(manifest["mapping_versions"] == versions, stated)
     handovers = [] if by_given else handovers
-    return manifest, size, root, gone, handovers, retired, (len(originals), withheld)
+    open_ = sum(1 for place, _ in story + own if place[0] >= size)
+    return manifest, size, root, gone, handovers, (retired, open_), (shown, withheld)
 
 
 def main():
@@ -299,12 +367,12 @@ def main():
     except False_ as error:
         print(f"compromised: {error}")
         return 3
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+    except (OSError, ArithmeticError, AttributeError, LookupError, NotImplementedError, RecursionError,
+            RuntimeError, TypeError, ValueError, struct.error, zipfile.BadZipFile) as error:  # fmt: skip
         print(f"cannot be read: {error!r}", file=sys.stderr)
         return 1
-    manifest, size, root, gone, handovers, retired, (originals, withheld) = found
-    partial = gone or manifest["elsewhere"] or manifest["truncated"] or retired
-    partial = partial or any(why != "erased" for why in withheld.values())
+    manifest, size, root, gone, handovers, (retired, open_), (originals, withheld) = found
+    partial = gone or manifest["elsewhere"] or manifest["truncated"] or retired or open_ or withheld
     entries = len(manifest["entries"])
     print(f"{'partial' if partial else 'ok'}: {entries} entries of {manifest['asked']!r}")
     print(f"  in the tree of {size} entries with the root {root.hex()}")
@@ -317,16 +385,19 @@ def main():
         print(f"  the log's key changed: entry {sequence}: {old} handed over to {new}, {at}")
     if retired:
         print("  the checkpoint is signed by a key that had handed over to another")
+    if open_:
+        print(f"  no checkpoint covered {open_} of them yet")
     told = [sequence for sequence, act in gone.items() if act is not None]
     for act in sorted({gone[sequence] for sequence in told}):
         these = [sequence for sequence in told if gone[sequence] == act]
-        print(f"  retention took out the bodies of {len(these)} of them, as entry {act} says: {these}")
+        print(f"  retention took out such bodies as those of {len(these)} of them, as entry {act} says: {these}")
     if len(gone) > len(told):
         alone = len(gone) - len(told)
         print(f"  the bundle has no body of {alone} of them; it says that they were pruned")
     if manifest["elsewhere"] or manifest["truncated"]:
         print("  the story has entries that are not in the bundle")
-    print("  not checked: report.html and INSTRUCTIONS.txt; spanledger verify --bundle compares them")
+    print("  not checked: report.html, INSTRUCTIONS.txt, the verdict that the bundle tells, and that an")
+    print("  entry carries the id; spanledger verify --bundle compares them")
     return PARTIAL if partial else 0
 
 

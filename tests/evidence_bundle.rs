@@ -235,6 +235,12 @@ with zipfile.ZipFile(target, "w") as bundle:
         bundle.writestr(name, bytes)
 "#;
 
+/// Forms of a ZIP file that `verify` refuses: the same files packed, and with something before them.
+const DEFLATED: &str =
+    "zip = zipfile.ZipFile; zipfile.ZipFile = lambda path, _: zip(path, 'w', zipfile.ZIP_DEFLATED)";
+const BYTES_IN_FRONT: &str = "zip = zipfile.ZipFile; open(target, 'wb').write(b'x' * 40); \
+    zipfile.ZipFile = lambda path, _: zip(path, 'a')";
+
 #[tokio::test]
 async fn the_other_implementation_takes_no_file_that_no_entry_needs_and_no_bundle_without_entries()
 {
@@ -255,6 +261,16 @@ async fn the_other_implementation_takes_no_file_that_no_entry_needs_and_no_bundl
             3,
             "the bundle has no entry",
         ),
+        ("manifest['acts'] = [-1]", 3, "a sequence is not a number of an entry"),
+        ("manifest['acts'] = [1.0]", 3, "a sequence is not a number of an entry"),
+        ("manifest['entries'] *= 2", 3, "an entry is there twice"),
+        ("manifest['entries'] = list(range(10001))", 3, "10000 are the most"),
+        ("manifest['checkpoint']['size'] += 1", 3, "another tree than the checkpoint"),
+        ("manifest['mapping_versions'] = []", 3, "the versions of the mappings"),
+        ("manifest['innocent'] = True", 3, "a member that it cannot have"),
+        ("json.dumps = lambda it: '[' * 100000", 1, "cannot be read: RecursionError"),
+        (DEFLATED, 3, "is not stored as it has to be"),
+        (BYTES_IN_FRONT, 3, "is not stored as it has to be"),
         ("manifest['truncated'] = True", 4, "the story has entries that are not in the bundle"),
     ];
     for (change, expected, why) in changes {

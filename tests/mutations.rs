@@ -15,7 +15,7 @@ use evidence_support::{Small, append, files, options, push, segments, verify};
 use frames::{Frames, places};
 use spanledger::evidence::{Code, Finding, FolderReport, Kept, Verdict, check_bundle, hex};
 use spanledger::ledger::checkpoint::{LogKey, SignedCheckpoint};
-use spanledger::ledger::{Batch, Ledger, TreeHead};
+use spanledger::ledger::{Batch, Ledger, PublicLog, TreeHead};
 use std::path::Path;
 
 /// Entries of the small ledger.
@@ -339,6 +339,22 @@ async fn who_has_an_old_key_follows_it_to_the_one_that_it_handed_over_to() {
     let report = small.check(small.dir.path());
     assert_eq!(report.findings.listed(), []);
     assert_eq!(report.signers.len(), 1);
+    // Who knows the next key alone, and kept what the one before it signed.
+    let next = PublicLog::open(&small.log()).checkpoint().unwrap().unwrap();
+    let head = next.checkpoint.head;
+    small.publish(&small.key);
+    let kept = PublicLog::open(&small.log()).checkpoint().unwrap().unwrap();
+    // The key that handed over signs on: somebody may have taken it.
+    let report = small.check(small.dir.path());
+    assert_eq!(report.verdict(), Verdict::Partial, "{:?}", report.findings.listed());
+    assert!(report.findings.has(Code::UnknownKey), "{:?}", report.findings.listed());
+    let kept = [Kept { name: "kept".to_owned(), signed: kept }];
+    let other = [LogKey::generate(&origin).unwrap().verifier().clone()];
+    let report = verify(small.dir.path(), &other, &kept, &[head]);
+    let of_kept = |it: &&Finding| it.place.file.as_deref() == Some("kept");
+    let told: Vec<_> = report.findings.listed().iter().filter(of_kept).collect();
+    assert_eq!((told.len(), told[0].weight), (1, Verdict::Partial), "{told:?}");
+    assert!(told[0].message.contains("give the key of that time"), "{told:?}");
 }
 
 #[tokio::test]

@@ -103,6 +103,8 @@ async fn a_proof_is_asked_for_saved_and_checked_by_who_has_nothing_but_the_key()
         assert!(code == 3 && text.contains("does not lead to the tree"), "{when}: {text}");
         for (line, expected, why) in [
             ("spanledger proof 999999", 2, "`index` is below the size"),
+            ("spanledger proof 999999", 2, "ask again a moment later"),
+            ("spanledger proof ffffffffffffffffffffffffffffffff --size 3", 2, "by its sequence"),
             ("spanledger proof ffffffffffffffffffffffffffffffff", 1, "entry"),
             ("spanledger proof --old 999999", 2, "`old` is not above `new`"),
             ("spanledger proof --old 1 --new 999999", 2, "ask for a smaller size"),

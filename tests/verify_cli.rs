@@ -6,6 +6,7 @@ use clap::Parser as _;
 use evidence_support::{Small, segments};
 use serde_json::Value;
 use spanledger::cli::{Cli, Command, CommandError, Exit, verify};
+use spanledger::evidence::hex;
 use spanledger::ledger::checkpoint::LogKey;
 use std::path::Path;
 
@@ -120,6 +121,29 @@ fn comparing_the_copy_refuses_what_would_check_the_ledger() {
 }
 
 #[tokio::test]
+async fn a_bundle_and_a_proof_that_no_witness_signed_say_so() {
+    let small = Small::of(6).await;
+    let file = |name: &str| small.dir.path().join(name).to_str().unwrap().to_owned();
+    let (bundle, proof, key) = (file("b.zip"), file("p.json"), small.verifier().to_string());
+    std::fs::write(&bundle, small.bundle()).unwrap();
+    let note = std::fs::read_to_string(small.log().join("checkpoint")).unwrap();
+    let root = hex(&small.reader().head().root);
+    let same = serde_json::json!({"old": 6, "old_root": root, "new": 6, "new_root": root,
+        "proof": [], "checkpoint": note});
+    std::fs::write(&proof, same.to_string()).unwrap();
+    let witness = "w.example/w+9a336fe5+BFhmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZm";
+    for checked in [["--bundle", &bundle], ["--proof", &proof]] {
+        let known = ["--key", &key, "--strict"];
+        let (end, text) = run(&[&checked[..], &known].concat());
+        assert_eq!(end.unwrap(), Exit::Fine, "{checked:?}: {text}");
+        let asked = ["--witness", witness, "--quorum", "1"];
+        let (end, text) = run(&[&checked[..], &known, &asked].concat());
+        assert_eq!(end.unwrap(), Exit::Tampered, "{checked:?}: {text}");
+        assert!(text.contains("unwitnessed: 0 of the 1 witnesses"), "{checked:?}: {text}");
+    }
+}
+
+#[tokio::test]
 async fn a_bundle_is_checked_and_its_report_drawn_anew_without_anything_else() {
     let small = Small::of(6).await;
     let (file, page) = (small.dir.path().join("b.zip"), small.dir.path().join("r.html"));
@@ -129,6 +153,19 @@ async fn a_bundle_is_checked_and_its_report_drawn_anew_without_anything_else() {
     assert_eq!(end.unwrap(), Exit::Fine);
     assert!(text.starts_with("ok: ") && text.contains("tree of 6 entries"), "{text}");
     assert!(std::fs::read_to_string(&page).unwrap().starts_with("<!DOCTYPE html>"));
+    // A page that is there is not replaced, which is told at once.
+    let (end, text) = run(&["--bundle", file, "--key", &key, "--report", page.to_str().unwrap()]);
+    assert!(end.is_err() && text.is_empty(), "{text}");
+    // Of what is false none is drawn.
+    let (other, page) = (small.dir.path().join("o.zip"), small.dir.path().join("o.html"));
+    let mut bytes = small.bundle();
+    let at = bytes.windows(8).position(|window| window == b"too much").unwrap();
+    bytes[at..at + 8].copy_from_slice(b"too nice");
+    std::fs::write(&other, bytes).unwrap();
+    let line = ["--bundle", other.to_str().unwrap(), "--report", page.to_str().unwrap()];
+    let (end, text) = run(&line);
+    assert!(end.unwrap() == Exit::Tampered && text.contains("no report was drawn"), "{text}");
+    assert!(!page.exists());
     let kept = small.log().join("checkpoint");
     let (end, _) =
         run(&["--bundle", file, "--key", &key, "--checkpoint", kept.to_str().unwrap(), "--strict"]);

@@ -60,6 +60,12 @@ pub enum CommandError {
          again a moment later"
     )]
     NotProved,
+    /// A receipt is of the tree of the last checkpoint.
+    #[error(
+        "--size is for an entry that is named by its sequence; `spanledger proof ID` shows it, so ask with \
+         the sequence once more"
+    )]
+    SizeOfReceipt,
     /// There is no such dead letter.
     #[error("no dead letter has the sequence {sequence}; `spanledger dead-letters list` shows all")]
     NoLetter {
@@ -155,6 +161,7 @@ pub fn end(result: Result<Exit, CommandError>) -> Exit {
                 CommandError::Source(SourceError::Problem(problem)) if problem.status == 400 => {
                     Exit::Usage
                 }
+                CommandError::SizeOfReceipt => Exit::Usage,
                 CommandError::Convert(error) => error.exit(),
                 _ => Exit::Failed,
             }

@@ -2,11 +2,11 @@
 //! --proof`, which checks one that was saved.
 
 use super::args::SourceArgs;
-use super::client::Source;
+use super::client::{Source, SourceError};
 use super::display::clean;
 use super::exit::{CommandError, Exit};
-use super::trust::{TrustError, given_keys, kept};
-use super::verify::{findings_json, headline};
+use super::trust::{TrustError, given_keys, kept, witnesses};
+use super::verify::{findings_json, headline, witnessed_json};
 use super::verify_args::VerifyArgs;
 use crate::evidence::{
     CheckedProof, KeySource, MAX_PROOF_BYTES, SavedProof, Shows, Trust, Verdict, hex,
@@ -45,7 +45,7 @@ pub struct ProofArgs {
     #[arg(long)]
     pub json: bool,
 
-    /// Whose entry: for a key that reads every tenant's
+    /// Whose entry, of one that is named by its event.id: for a key that reads every tenant's
     #[arg(long, value_name = "NAME", env = "SPANLEDGER_TENANT", hide_env_values = true)]
     pub tenant: Option<String>,
 
@@ -97,10 +97,21 @@ pub async fn proof(
     source: &Source,
     out: &mut impl Write,
 ) -> Result<Exit, CommandError> {
+    if matches!(args.entry, Some(ProofEntry::Id(_))) && args.size.is_some() {
+        return Err(CommandError::SizeOfReceipt);
+    }
     let (path, query) = asked(args);
     let path: Vec<&str> = path.iter().map(String::as_str).collect();
     let query: Vec<_> = query.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    let answer = source.get_or_accepted(&path, &query).await?;
+    let answer = source.get_or_accepted(&path, &query).await.inspect_err(|error| {
+        let is_beyond = matches!(error, SourceError::Problem(it) if it.status == 400);
+        if is_beyond && matches!(args.entry, Some(ProofEntry::Sequence(_))) {
+            let _ = writeln!(
+                std::io::stderr(),
+                "a running server signs what came last within seconds: for such an entry ask again a moment later"
+            );
+        }
+    })?;
     let proof = match SavedProof::read(&answer) {
         Ok(proof)
             if proof.checkpoint.is_some() || !matches!(args.entry, Some(ProofEntry::Id(_))) =>
@@ -203,7 +214,10 @@ pub(super) fn saved(args: &VerifyArgs, path: &Path) -> Result<(Verdict, String),
         .map_err(|source| TrustError::Proof { path: path.to_owned(), source })?;
     let from = if keys.is_empty() { KeySource::Beside } else { KeySource::Given };
     let trust = Trust { keys, from };
-    let checked = proof.check(&trust, &kept(&args.checkpoint)?, &args.expected());
+    let (kept, quorum) = (kept(&args.checkpoint)?, witnesses(&args.witness, args.quorum)?);
+    let mut checked = proof.check(&trust, &kept, &args.expected());
+    let signed = proof.witnessing(&checked, &kept, &trust);
+    let witnessed = quorum.and_then(|it| it.check(&signed, &mut checked.findings));
     let text = if args.json {
         let (findings, more) = findings_json(&checked.findings);
         let tree = |it: &crate::ledger::TreeHead| json!({"size": it.size, "root": hex(&it.root)});
@@ -212,6 +226,7 @@ pub(super) fn saved(args: &VerifyArgs, path: &Path) -> Result<(Verdict, String),
             "ok": checked.verdict() == Verdict::Ok,
             "trees": checked.trees.iter().map(tree).collect::<Vec<_>>(),
             "signers": checked.signers,
+            "witnessed": witnessed_json(witnessed.as_ref()),
             "findings": findings,
             "more_findings": more,
         });
@@ -225,6 +240,9 @@ pub(super) fn saved(args: &VerifyArgs, path: &Path) -> Result<(Verdict, String),
         let mut text = headline(&checked.findings, "the proof holds");
         for line in told.lines() {
             let _ = writeln!(text, "  {line}");
+        }
+        if let Some(witnessed) = &witnessed {
+            let _ = writeln!(text, "  witnessed: {}", clean(&witnessed.to_string()));
         }
         text
     };

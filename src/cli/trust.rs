@@ -8,7 +8,7 @@ use crate::ledger::{
     CHECKPOINT_FILE, COSIGNED_FILE, Hash, LATEST_COSIGNED_FILE, PublicLog, PublicLogError,
 };
 use std::collections::HashSet;
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 /// Largest file of keys, and largest checkpoint, that is read, bytes: some thousand signatures.
@@ -68,6 +68,12 @@ pub enum TrustError {
         path: PathBuf,
         /// Its number, from 1.
         line: u64,
+    },
+    /// The file has no checkpoint.
+    #[error("{} has no checkpoint that can be read, so nothing would be compared", .path.display())]
+    NoCheckpoint {
+        /// The file.
+        path: PathBuf,
     },
     /// The file is no proof.
     #[error("{} cannot be checked", .path.display())]
@@ -201,6 +207,7 @@ fn lines_of_a_sink(path: &Path, kept: &mut Vec<Kept>) -> Result<(), TrustError> 
     let mut file = BufReader::new(std::fs::File::open(path).map_err(failed)?);
     let mut seen: HashSet<(String, u64, Hash)> = HashSet::new();
     let mut text = Vec::new();
+    let (before, mut cut) = (kept.len(), 0_u64);
     for number in 1_u64.. {
         text.clear();
         let read = (&mut file).take(MAX_FILE_BYTES).read_until(b'\n', &mut text).map_err(failed)?;
@@ -211,18 +218,31 @@ fn lines_of_a_sink(path: &Path, kept: &mut Vec<Kept>) -> Result<(), TrustError> 
         let signed =
             parsed.and_then(|line| SignedCheckpoint::parse(line.checkpoint.as_bytes()).ok());
         let Some(signed) = signed else {
-            // A full disk cuts a line off; the sink wrote the next one behind it.
-            if text.last() == Some(&b'\n')
-                && serde_json::from_slice::<serde_json::Value>(&text).is_ok()
-            {
+            if text.trim_ascii().is_empty() {
+                continue;
+            }
+            // A full disk cuts a line off; the sink wrote the next one behind it. Its beginning is left.
+            let is_json = serde_json::from_slice::<serde_json::Value>(&text).is_ok();
+            if is_json || text.first() != Some(&b'{') {
                 return Err(TrustError::Line { path: path.to_owned(), line: number });
             }
+            cut = cut.saturating_add(1);
             continue;
         };
         let checkpoint = &signed.checkpoint;
         if seen.insert((checkpoint.origin.clone(), checkpoint.head.size, checkpoint.head.root)) {
             kept.push(Kept { name: format!("{}:{number}", path.display()), signed });
         }
+    }
+    if kept.len() == before {
+        return Err(TrustError::NoCheckpoint { path: path.to_owned() });
+    }
+    if cut > 0 {
+        let name = path.display();
+        let _ = writeln!(
+            std::io::stderr(),
+            "{cut} lines of {name} are cut off: they were not compared"
+        );
     }
     Ok(())
 }
@@ -265,6 +285,13 @@ mod tests {
         std::fs::write(&file, "{\"checkpoint\": \"none\"}\n").unwrap();
         let error = kept(std::slice::from_ref(&file)).unwrap_err().to_string();
         assert!(error.starts_with("line 1 of "), "{error}");
+        // What is none at all, and a file that has none: nothing would be compared.
+        std::fs::write(&file, line(1) + "\nnot one\n").unwrap();
+        let error = kept(std::slice::from_ref(&file)).unwrap_err().to_string();
+        assert!(error.starts_with("line 2 of "), "{error}");
+        std::fs::write(&file, &line(1)[..40]).unwrap();
+        let error = kept(std::slice::from_ref(&file)).unwrap_err().to_string();
+        assert!(error.contains("no checkpoint"), "{error}");
     }
 
     #[test]

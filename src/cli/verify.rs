@@ -129,6 +129,14 @@ pub(super) fn findings_json(findings: &Findings) -> (Value, Value) {
     (listed, findings.more().into())
 }
 
+/// Who of the witnesses signed, and how much.
+pub(super) fn witnessed_json(witnessed: Option<&Witnessed>) -> Option<Value> {
+    witnessed.map(|it| {
+        let signers: Vec<String> = it.by.iter().map(ToString::to_string).collect();
+        json!({"size": it.size, "signers": signers})
+    })
+}
+
 fn folder_json(report: &FolderReport, witnessed: Option<&Witnessed>) -> String {
     let ledger = &report.ledger;
     let tail = ledger.tail.as_ref().map(|tail| {
@@ -167,10 +175,7 @@ fn folder_json(report: &FolderReport, witnessed: Option<&Witnessed>) -> String {
         "closed": ledger.closed,
         "tail": tail,
         "checkpoint": checkpoint,
-        "witnessed": witnessed.map(|it| json!({
-            "size": it.size,
-            "signers": it.by.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        })),
+        "witnessed": witnessed_json(witnessed),
         "findings": findings,
         "more_findings": more,
     });
@@ -245,13 +250,21 @@ fn folder_text(report: &FolderReport, witnessed: Option<&Witnessed>) -> String {
 
 fn bundle(args: &VerifyArgs, path: &Path) -> Result<(Verdict, String), CommandError> {
     let keys = given_keys(&args.key)?;
+    let quorum = witnesses(&args.witness, args.quorum)?;
+    // Before the check, which takes its time.
+    if let Some(report) = args.report.as_ref().filter(|it| it.symlink_metadata().is_ok()) {
+        let exists = std::io::ErrorKind::AlreadyExists.into();
+        return Err(CommandError::Write { path: report.clone(), source: exists });
+    }
     let failed = |source| TrustError::File { path: path.to_owned(), source };
     let file = File::open(path).map_err(failed)?;
     let mut checked = check_bundle_file(&file, &keys).map_err(failed)?;
-    for kept in kept(&args.checkpoint)? {
-        checked.compare(&kept);
-    }
-    if let Some(report) = args.report.as_ref().filter(|_| checked.manifest.is_some()) {
+    let kept = kept(&args.checkpoint)?;
+    checked.compare(&kept);
+    let signed = checked.witnessing(&kept);
+    let witnessed = quorum.and_then(|it| it.check(&signed, &mut checked.findings));
+    let is_false = checked.verdict() == Verdict::Compromised;
+    if let Some(report) = args.report.as_ref().filter(|_| !is_false) {
         let unnamed = Unnamed::new(report)?;
         let mut page = BufWriter::new(&unnamed.file);
         let drawn = redraw_report(&file, &checked, &mut |text| page.write_all(text.as_bytes()));
@@ -259,11 +272,18 @@ fn bundle(args: &VerifyArgs, path: &Path) -> Result<(Verdict, String), CommandEr
         drop(page);
         unnamed.named(report, false)?;
     }
-    let text = if args.json { bundle_json(&checked) } else { bundle_text(&checked) };
+    let mut text = if args.json {
+        bundle_json(&checked, witnessed.as_ref())
+    } else {
+        bundle_text(&checked, witnessed.as_ref())
+    };
+    if is_false && args.report.is_some() && !args.json {
+        text.push_str("  no report was drawn: what the bundle says is not what was recorded\n");
+    }
     Ok((checked.verdict(), text))
 }
 
-fn bundle_json(checked: &Checked) -> String {
+fn bundle_json(checked: &Checked, witnessed: Option<&Witnessed>) -> String {
     let manifest = checked.manifest.as_ref();
     let (findings, more) = findings_json(&checked.findings);
     let pruned = checked.entries.iter().filter(|it| it.body.is_none());
@@ -281,13 +301,14 @@ fn bundle_json(checked: &Checked) -> String {
         "signers": checked.signers,
         "handovers": checked.handovers,
         "originals": checked.originals,
+        "witnessed": witnessed_json(witnessed),
         "findings": findings,
         "more_findings": more,
     });
     format!("{report:#}\n")
 }
 
-fn bundle_text(checked: &Checked) -> String {
+fn bundle_text(checked: &Checked, witnessed: Option<&Witnessed>) -> String {
     let mut text = headline(&checked.findings, "every entry is the one that was recorded");
     if let Some(manifest) = &checked.manifest {
         let entries = checked.entries.len();
@@ -310,6 +331,9 @@ fn bundle_text(checked: &Checked) -> String {
             head.size,
             hex(&head.root)
         );
+    }
+    if let Some(witnessed) = witnessed {
+        let _ = writeln!(text, "  witnessed: {}", clean(&witnessed.to_string()));
     }
     if checked.originals > 0 {
         let originals = checked.originals;

@@ -36,9 +36,9 @@ pub struct VerifyArgs {
     #[arg(long, value_name = "FILE")]
     pub checkpoint: Vec<PathBuf>,
 
-    /// Witness that has to have signed a checkpoint of this log: NAME+ID+BASE64, or a file with such
-    /// lines
-    #[arg(long, value_name = "KEY|FILE", conflicts_with = "bundle")]
+    /// Witness that has to have signed a checkpoint of this log, with --bundle or --proof the one of its
+    /// tree: NAME+ID+BASE64, or a file with such lines
+    #[arg(long, value_name = "KEY|FILE")]
     pub witness: Vec<String>,
 
     /// How many of the witnesses have to have signed one checkpoint. Default: all that are given

@@ -10,7 +10,7 @@
 //! stands: the keys are followed in the order of the log, so a statement that is older than the one that
 //! made its signer a key of the log leads nowhere.
 
-use super::format::{Item, MAX_ACTS, proof_name};
+use super::format::{Brief, Item, MAX_ACTS, proof_name};
 use super::gone::Pruning;
 use super::own::{Act, act, next_key};
 use super::verdict::{Code, Findings, Place};
@@ -70,10 +70,13 @@ impl Prune {
 
 impl fmt::Display for Prune {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "entry {} of the log says so", self.sequence)?;
+        write!(f, "entry {} of the log", self.sequence)?;
         let told = self.reason.iter().cloned().chain(self.by.iter().map(|by| format!("by {by}")));
         let told: Vec<String> = told.collect();
-        if told.is_empty() { Ok(()) } else { write!(f, " ({})", told.join(", ")) }
+        if !told.is_empty() {
+            write!(f, " ({})", told.join(", "))?;
+        }
+        f.write_str(" tells")
     }
 }
 
@@ -116,6 +119,18 @@ impl Acts {
     /// The last one that speaks of that entry: what was held before went then.
     pub(super) fn prune_of(&self, sequence: u64, leaf: &LeafRecord) -> Option<&Prune> {
         self.prunes.iter().rfind(|prune| prune.tells_of(sequence, leaf))
+    }
+
+    /// How many bodies those took out that speak of one of these; `None` where the bundle may not have all
+    /// of them.
+    pub(super) fn most_taken(&self, gone: &[&Brief]) -> Option<u64> {
+        if self.prunes.len().saturating_add(self.rotations.len()) >= MAX_ACTS {
+            return None;
+        }
+        let speaks =
+            |prune: &&Prune| gone.iter().any(|entry| prune.tells_of(entry.sequence, &entry.leaf));
+        let taken = self.prunes.iter().filter(speaks).map(|prune| prune.pruning.entries);
+        Some(taken.fold(0, u64::saturating_add))
     }
 
     /// Hand-overs as entries tell them, whoever signed them, each with its statement.

@@ -4,11 +4,11 @@
 //! bodies one at a time.
 
 use super::acts::Handover;
-use super::check::{KeySource, Trust, signers};
-use super::folder::Kept;
+use super::check::{KeySource, Trust, kept_signers};
+use super::folder::{Kept, comparable};
 use super::format::{
-    Brief, CHECKPOINT, Covered, FORMAT, INSTRUCTIONS, Item, KEYS, MANIFEST, Manifest, PROGRAM,
-    Proof, REPORT, entry_name, hex, proof_name, record_of,
+    Brief, CHECKPOINT, Covered, FORMAT, INSTRUCTIONS, Item, KEYS, MANIFEST, MAX_ACTS, MAX_ENTRIES,
+    Manifest, PROGRAM, Proof, REPORT, entry_name, hex, proof_name, record_of,
 };
 use super::judge::{Case, Judged, Seen};
 use super::make::TEXT;
@@ -51,6 +51,8 @@ pub struct Checked {
     pub findings: Findings,
     /// The keys that were asked for, and those that they handed over to.
     trust: Option<Trust>,
+    /// The checkpoint that covers them.
+    checkpoint: Option<SignedCheckpoint>,
 }
 
 /// Checks a bundle that is in memory. Nothing else is looked at, and nothing is fetched. With no key
@@ -72,7 +74,9 @@ pub fn check_bundle_file(file: &File, given: &[VerifierKey]) -> io::Result<Check
     check(file, given)
 }
 
-/// Draws the report of a bundle anew, from what was checked, piece by piece.
+/// Draws the report of a bundle anew, from what was checked, piece by piece: with the verdict and the
+/// findings of that check, whatever the bundle says of itself. Of a bundle that is not as it was made
+/// nothing is drawn: what it says is not what was recorded.
 ///
 /// # Errors
 /// What `put` says, and when the file cannot be read.
@@ -81,7 +85,13 @@ pub fn redraw_report(
     checked: &Checked,
     put: &mut dyn FnMut(&str) -> io::Result<()>,
 ) -> io::Result<()> {
-    let Some(manifest) = &checked.manifest else { return Ok(()) };
+    let is_false = checked.verdict() == Verdict::Compromised;
+    let Some(manifest) = checked.manifest.as_ref().filter(|_| !is_false) else { return Ok(()) };
+    let manifest = &Manifest {
+        verdict: Some(checked.verdict()),
+        findings: checked.findings.listed().to_vec(),
+        ..manifest.clone()
+    };
     write_report(manifest, &checked.entries, &checked.acts, &mut Redrawn { file, put })
 }
 
@@ -202,6 +212,10 @@ impl Checked {
             self.findings.add(Code::FieldMismatch, Place::file(MANIFEST), text);
             return Ok(());
         }
+        if let Some((code, text)) = too_much(manifest) {
+            self.findings.add(code, Place::file(MANIFEST), text);
+            return Ok(());
+        }
         listed(manifest, files, &mut self.findings);
         let note = files.bytes(CHECKPOINT)?;
         let signed = note.and_then(|note| match SignedCheckpoint::parse(&note) {
@@ -259,6 +273,7 @@ impl Checked {
             self.findings.add(Code::FieldMismatch, Place::file(MANIFEST), text);
         }
         self.entries = seen.entries;
+        self.checkpoint = signed;
         Ok(())
     }
 
@@ -332,14 +347,32 @@ impl Checked {
         Ok(())
     }
 
-    /// Compares its checkpoint with one that somebody kept: of one size there is one tree. Other
-    /// sizes cannot be compared without the log, which is told.
-    pub fn compare(&mut self, kept: &Kept) {
+    /// Compares its checkpoint with those that somebody kept: of one size there is one tree. Other
+    /// sizes cannot be compared without the log, which is told of a file that has no other.
+    pub fn compare(&mut self, kept: &[Kept]) {
+        let trees: Vec<TreeHead> = self.head.into_iter().collect();
+        for kept in comparable(kept, &trees) {
+            self.compare_one(kept);
+        }
+    }
+
+    /// What witnesses may have signed: its checkpoint, and those of the same tree that somebody kept.
+    pub fn witnessing(&self, kept: &[Kept]) -> Vec<Kept> {
+        let own = self.checkpoint.iter().cloned();
+        let own = own.map(|signed| Kept { name: CHECKPOINT.to_owned(), signed });
+        let same = |it: &&Kept| {
+            self.checkpoint.as_ref().is_some_and(|own| own.checkpoint == it.signed.checkpoint)
+        };
+        own.chain(kept.iter().filter(same).cloned()).collect()
+    }
+
+    fn compare_one(&mut self, kept: &Kept) {
         let theirs = &kept.signed.checkpoint;
         let place = Place::file(&kept.name);
         let nobody = Trust { keys: Vec::new(), from: KeySource::Given };
         let trust = self.trust.as_ref().unwrap_or(&nobody);
-        signers(&kept.signed, trust, &place, &mut self.findings);
+        let is_ours = self.checkpoint.as_ref().is_some_and(|own| own.checkpoint == *theirs);
+        kept_signers(&kept.signed, trust, &place, is_ours, &mut self.findings);
         let size = self.head.map(|it| it.size);
         if self.manifest.as_ref().is_some_and(|it| it.origin != theirs.origin) {
             let text = format!("it is of the log {:?}", theirs.origin);
@@ -385,6 +418,21 @@ impl Asked {
 
 fn plain(text: &str) -> String {
     text.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
+}
+
+/// Why a manifest names more than any of ours, before anything of it is read.
+fn too_much(manifest: &Manifest) -> Option<(Code, String)> {
+    for (entries, most) in [(&manifest.entries, MAX_ENTRIES), (&manifest.acts, MAX_ACTS)] {
+        if entries.len() > most {
+            let text = format!("it names {} entries; a bundle has at most {most}", entries.len());
+            return Some((Code::FieldMismatch, text));
+        }
+        let mut seen = BTreeSet::new();
+        if let Some(twice) = entries.iter().find(|sequence| !seen.insert(**sequence)) {
+            return Some((Code::OutOfOrder, format!("entry {twice} is there twice")));
+        }
+    }
+    None
 }
 
 /// Whether the files are those of the manifest.

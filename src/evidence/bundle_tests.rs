@@ -116,6 +116,68 @@ fn a_bundle_of_another_version_is_partial_since_its_report_was_not_checked() {
 }
 
 #[test]
+fn a_manifest_that_names_an_entry_twice_or_too_many_is_read_no_further() {
+    let (key, bundle) = sound();
+    let twice = rewritten(&bundle, |_, manifest| manifest["acts"] = json!([0, 0]));
+    let many = rewritten(&bundle, |_, manifest| {
+        manifest["entries"] = (0..=MAX_ENTRIES).collect();
+    });
+    for (bundle, why) in [(twice, "entry 0 is there twice"), (many, "at most 10000")] {
+        let found = checked(&key, &bundle);
+        let (verdict, text) = said(&found);
+        assert!(verdict == Verdict::Compromised && text.contains(why), "{text}");
+        assert_eq!((found.findings.listed().len(), found.entries.len()), (1, 0), "{text}");
+    }
+}
+
+#[test]
+fn a_report_that_is_drawn_anew_says_what_was_found_and_of_what_is_false_nothing() {
+    let (key, bundle) = sound();
+    let drawn = |bundle: &[u8], keys: &[VerifierKey]| {
+        let mut file = tempfile::tempfile().unwrap();
+        io::Write::write_all(&mut file, bundle).unwrap();
+        let checked = check_bundle_file(&file, keys).unwrap();
+        let mut page = String::new();
+        let mut put = |text: &str| {
+            page.push_str(text);
+            Ok(())
+        };
+        redraw_report(&file, &checked, &mut put).unwrap();
+        page
+    };
+    let known = [key.verifier().clone()];
+    let page = drawn(&bundle, &known);
+    assert!(page.contains("run-1") && !page.contains("came with the bundle"), "{page}");
+    // Nobody gave a key: the page says so, whatever the bundle says of itself.
+    assert!(drawn(&bundle, &[]).contains("came with the bundle"));
+    let changed = rewritten(&bundle, |files, manifest| {
+        let body = files.get_mut(&entry_name(0)).unwrap();
+        *body = BODY.replace("run-1", "run-9").into_bytes();
+        (manifest["verdict"], manifest["findings"]) = (json!("ok"), json!([]));
+    });
+    assert_eq!(drawn(&changed, &known), "");
+}
+
+#[test]
+fn of_the_lines_of_a_sink_those_of_the_same_size_are_compared() {
+    let (key, bundle) = sound();
+    let head = checked(&key, &bundle).head.unwrap();
+    let line =
+        |number: u64, head| Kept { name: format!("sink:{number}"), signed: signed(&key, head) };
+    let compared = |kept: &[Kept]| {
+        let mut checked = checked(&key, &bundle);
+        checked.compare(kept);
+        (checked.verdict(), checked.findings.listed().len())
+    };
+    let [later, last] = [2, 3].map(|size| TreeHead { size, root: [7; 32] });
+    let of = |same| [line(1, same), line(2, later), line(3, last)];
+    assert_eq!(compared(&of(head)), (Verdict::Ok, 0));
+    assert_eq!(compared(&of(head)[1..]), (Verdict::Partial, 1));
+    let another = TreeHead { root: [7; 32], ..head };
+    assert_eq!(compared(&of(another)), (Verdict::Compromised, 1));
+}
+
+#[test]
 fn a_bundle_without_entries_shows_nothing() {
     let (key, bundle) = sound();
     let empty = rewritten(&bundle, |files, manifest| {
@@ -148,7 +210,7 @@ fn a_kept_checkpoint_of_another_size_is_told_as_not_comparable_and_its_signature
     let (key, bundle) = sound();
     let compared = |signed| {
         let mut checked = checked(&key, &bundle);
-        checked.compare(&Kept { name: "kept".to_owned(), signed });
+        checked.compare(&[Kept { name: "kept".to_owned(), signed }]);
         said(&checked)
     };
     let head = checked(&key, &bundle).head.unwrap();

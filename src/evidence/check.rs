@@ -9,7 +9,8 @@ use crate::ledger::{Hash, TreeHead};
 use crate::protect::Commitment;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::slice;
 
 /// Where keys come from, and so what a signature by them shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +63,52 @@ pub(super) fn signers(
                 "no key is known, so nobody can say who signed the checkpoint; give one with --key";
             findings.add(Code::UnknownKey, place.clone(), text);
             Vec::new()
+        }
+    }
+}
+
+/// Checks a checkpoint that somebody kept; gives who signed it, of those that are known. Where its tree is
+/// the one that is checked (`is_ours`), a key that is not known takes nothing away: the log's key was
+/// another one at that time.
+pub(super) fn kept_signers(
+    signed: &SignedCheckpoint,
+    trust: &Trust,
+    place: &Place,
+    is_ours: bool,
+    findings: &mut Findings,
+) -> Vec<String> {
+    match signed.verify(&trust.keys) {
+        Err(CheckpointError::UnknownKey { signers, .. })
+            if is_ours && !trust.keys.is_empty() && !signers.is_empty() =>
+        {
+            let text = format!(
+                "its tree is the right one, and none of the keys that were given signed it, but {signers}: give \
+                 the key of that time, too"
+            );
+            findings.weigh(Code::UnknownKey, Verdict::Partial, place.clone(), text);
+            Vec::new()
+        }
+        _ => signers(signed, trust, place, findings),
+    }
+}
+
+/// Tells when the newest key of the log did not sign: one that handed over may be in other hands since.
+pub(super) fn check_newest(
+    signed: &SignedCheckpoint,
+    newest: &VerifierKey,
+    told: &str,
+    place: &Place,
+    findings: &mut Findings,
+) {
+    match signed.verify(slice::from_ref(newest)) {
+        Ok(_) => {}
+        // A line in its name that it did not sign is worse than none.
+        Err(error @ CheckpointError::BadSignature { .. }) => {
+            findings.add(Code::BadSignature, place.clone(), error.to_string());
+        }
+        Err(_) => {
+            let text = format!("it is not signed by the key that the log has since then ({told})");
+            findings.weigh(Code::UnknownKey, Verdict::Partial, place.clone(), text);
         }
     }
 }
@@ -124,14 +171,29 @@ pub(super) fn check_bodiless(entries: &[Brief], acts: &Acts, findings: &mut Find
             *why = act.map(ToString::to_string).unwrap_or_default();
         }
     }
+    let of = |sequences: &[u64]| -> Vec<&Brief> {
+        let gone: BTreeSet<u64> = sequences.iter().copied().collect();
+        entries.iter().filter(|entry| gone.contains(&entry.sequence)).collect()
+    };
+    let count = |many: usize| u64::try_from(many).unwrap_or(u64::MAX);
     for (act, (sequences, why)) in told {
         let first = sequences.iter().min().copied().unwrap_or_default();
         let place = Place::file(proof_name(first)).of_entry(first);
         let (these, which) = (sequences.len(), ranges(&sequences));
         let text = if act.is_some() {
+            let most = acts.most_taken(&of(&sequences));
+            if most.is_some_and(|most| most < count(these)) {
+                let text = format!(
+                    "{these} bodies are gone, and the entries of the log that tell of them took out {} at \
+                     most: entries {which}",
+                    most.unwrap_or_default()
+                );
+                findings.add(Code::Missing, place.clone(), text);
+            }
             format!(
-                "{these} bodies were taken out when the time for which they are kept was over, and {why}: \
-                 entries {which}; leaves and hashes stay"
+                "{these} bodies were taken out when the time for which they are kept was over: entries {which}. \
+                 {why} that bodies of this kind were taken out; that these were among them is the \
+                 bundle's word; leaves and hashes stay"
             )
         } else {
             format!(

@@ -7,7 +7,7 @@
 //!                                          └─► entries of ours: what was pruned, erased, repaired
 //! ```
 
-use super::check::{KeySource, Trust, signers};
+use super::check::{KeySource, Trust, check_newest, kept_signers, signers};
 use super::format::hex;
 use super::gone::Pruning;
 use super::own::Own;
@@ -20,6 +20,7 @@ use crate::ledger::{
     PublicLogError, Reader, TreeHead, VerifyError, VerifyReport, verify_observed,
 };
 use std::cell::LazyCell;
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
 
@@ -36,6 +37,32 @@ pub struct Kept {
     pub name: String,
     /// The checkpoint.
     pub signed: SignedCheckpoint,
+}
+
+impl Kept {
+    /// The file that it stands in: that of a sink has many, each named by its line.
+    fn file(&self) -> &str {
+        let line = self.name.rsplit_once(':');
+        let line = line.filter(|(_, line)| line.bytes().all(|b| b.is_ascii_digit()));
+        line.map_or(&self.name, |(file, _)| file)
+    }
+}
+
+/// Those of these that can be compared with one of the trees alone, without the log; of a file that has
+/// none, its largest, of which that can be told.
+pub(super) fn comparable<'k>(kept: &'k [Kept], trees: &[TreeHead]) -> Vec<&'k Kept> {
+    let size = |it: &Kept| it.signed.checkpoint.head.size;
+    let speaks = |it: &Kept| trees.iter().any(|tree| tree.size == size(it));
+    let mut largest: BTreeMap<&str, &Kept> = BTreeMap::new();
+    for it in kept {
+        let of = largest.entry(it.file()).or_insert(it);
+        if (speaks(it), size(it)) > (speaks(of), size(of)) {
+            *of = it;
+        }
+    }
+    let is_said =
+        |it: &&Kept| speaks(it) || largest.get(it.file()).is_some_and(|of| std::ptr::eq(*of, *it));
+    kept.iter().filter(is_said).collect()
 }
 
 /// What is checked, and against what.
@@ -151,7 +178,7 @@ impl Folder<'_> {
             return Err(error.into());
         }
         findings.append(of_tiles);
-        own.follow_handovers(&mut self.trust.keys);
+        let newest = own.follow_handovers(&mut self.trust.keys, covered);
         let reader = LazyCell::new(|| Reader::open(self.ledger).ok());
         own.finish(&|range, see| again(reader.as_ref(), range, see), &mut findings);
         let is_late = ledger.closed || oldest_ns < began_ns.saturating_sub(COVERED_WITHIN_NS);
@@ -164,6 +191,11 @@ impl Folder<'_> {
             findings.add(Code::Unsigned, Place::entry(covered), text);
         }
         let signers = self.signatures(checkpoint.as_ref(), &ledger, &mut findings);
+        if let (Some(signed), Some(newest)) = (&checkpoint, newest.filter(|_| !signers.is_empty()))
+        {
+            let told = format!("{}+{:08x}", newest.name(), newest.id());
+            check_newest(signed, &newest, &told, &own_place(), &mut findings);
+        }
         let keys_from = self.trust.from;
         Ok(FolderReport { ledger, checkpoint, signers, keys_from, findings })
     }
@@ -205,7 +237,10 @@ impl Folder<'_> {
             )
         };
         for kept in self.kept {
-            signers(&kept.signed, &self.trust, &Place::file(&kept.name), findings);
+            let (head, place) = (kept.signed.checkpoint.head, Place::file(&kept.name));
+            let is_false = |problem: &Problem| matches!(&problem.damage, Damage::Expected { expected } if *expected == head);
+            let is_the_logs = is_ours(&kept.signed) && !ledger.problems.iter().any(is_false);
+            kept_signers(&kept.signed, &self.trust, &place, is_the_logs, findings);
             if !is_ours(&kept.signed) {
                 findings.add(Code::WrongOrigin, Place::file(&kept.name), other(&kept.signed));
             }

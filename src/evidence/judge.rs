@@ -1,7 +1,9 @@
 //! What entries, acts and a checkpoint come to: for who makes a bundle and for who checks one.
 
 use super::acts::{Acts, Handover};
-use super::check::{KeySource, Trust, check_bodiless, check_item, check_order, signers};
+use super::check::{
+    KeySource, Trust, check_bodiless, check_item, check_newest, check_order, signers,
+};
 use super::format::{Brief, CHECKPOINT, Item, MANIFEST, Manifest, hex, proof_name};
 use super::verdict::{Code, Findings, Place, Verdict};
 use crate::access::Tenant;
@@ -126,13 +128,14 @@ impl Case<'_> {
                 && signed.verify(&reached.keys).is_ok();
         judged.signers =
             signers(signed, if is_handed { &reached } else { trust }, &place, findings);
-        if let Some(last) = handovers.last().filter(|_| !judged.signers.is_empty()) {
-            let newest = reached.keys.last().map(|key| (key.name(), key.id()));
-            let by = signed.signers();
-            if !by.iter().any(|signer| Some((signer.name.as_str(), signer.id)) == newest) {
-                let text =
-                    format!("it is not signed by the key that the log has since then ({last})");
-                findings.weigh(Code::UnknownKey, Verdict::Partial, place.clone(), text);
+        let last = handovers.last().filter(|_| !judged.signers.is_empty());
+        if let (Some(last), Some(newest)) = (last, reached.keys.last()) {
+            match signed.verify(&reached.keys) {
+                // Also that of a key between the two.
+                Err(error @ CheckpointError::BadSignature { .. }) => {
+                    findings.add(Code::BadSignature, place.clone(), error.to_string());
+                }
+                _ => check_newest(signed, newest, &last.to_string(), &place, findings),
             }
         }
         if is_handed {

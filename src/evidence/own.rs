@@ -13,6 +13,7 @@ use crate::ledger::EntryRef;
 use crate::ledger::checkpoint::{VerifierKey, signed_text};
 use memchr::memmem;
 use serde::Deserialize;
+use std::slice;
 use std::sync::LazyLock;
 
 /// What stands in every entry that spanledger makes itself, and in no other: no mapping fills it.
@@ -32,8 +33,8 @@ const ROTATION: &str = "spanledger key rotation/v1";
 #[derive(Debug, Default)]
 pub(super) struct Own {
     told: Vec<(u64, Code, String)>,
-    /// Statements by which keys of the log handed over, in their order.
-    handovers: Vec<String>,
+    /// Statements by which keys of the log handed over, in their order, each with its entry.
+    handovers: Vec<(u64, String)>,
     more_repairs: u64,
     more_erasures: u64,
     gone: Gone,
@@ -122,7 +123,7 @@ impl Own {
         }
         if body.event.action.as_deref() == Some("log_key.rotated") {
             if self.handovers.len() < MAX_TOLD {
-                self.handovers.extend(body.message);
+                self.handovers.extend(body.message.map(|note| (entry.sequence, note)));
             }
             return;
         }
@@ -154,12 +155,22 @@ impl Own {
     }
 
     /// Adds the keys to which trusted ones handed over: who has an old key follows it to the new
-    /// one. A statement that no trusted key signed adds none.
-    pub(super) fn follow_handovers(&self, keys: &mut Vec<VerifierKey>) {
-        for note in &self.handovers {
-            let next = next_key(note, keys);
-            keys.extend(next.filter(|next| !keys.contains(next)));
+    /// one. A statement that no trusted key signed adds none. Gives the last one that was reached by
+    /// an entry before that one.
+    pub(super) fn follow_handovers(
+        &self,
+        keys: &mut Vec<VerifierKey>,
+        before: u64,
+    ) -> Option<VerifierKey> {
+        let mut newest = None;
+        for (sequence, note) in &self.handovers {
+            let next = next_key(note, keys).filter(|next| !keys.contains(next));
+            if let Some(next) = next {
+                keys.push(next.clone());
+                newest = Some(next).filter(|_| *sequence < before).or(newest);
+            }
         }
+        newest
     }
 
     /// Bodies that somebody is about to put on record as lost: `3,7-9`.
@@ -184,12 +195,15 @@ impl Own {
     }
 }
 
-/// The key to which one of these hands over with that statement.
+/// The key to which one of these hands over with that statement. Both are keys of the log that the
+/// statement names: who holds the key of another log hands over nothing of this one.
 pub(super) fn next_key(note: &str, keys: &[VerifierKey]) -> Option<VerifierKey> {
-    let mut lines = signed_text(note.as_bytes(), keys)?.lines();
-    let (first, origin) = (lines.next()?, lines.next()?);
-    let next = VerifierKey::parse(lines.next()?).ok()?;
-    (first == ROTATION && next.name() == origin).then_some(next)
+    keys.iter().find_map(|key| {
+        let mut lines = signed_text(note.as_bytes(), slice::from_ref(key))?.lines();
+        let (first, origin) = (lines.next()?, lines.next()?);
+        let next = VerifierKey::parse(lines.next()?).ok()?;
+        (first == ROTATION && key.name() == origin && next.name() == origin).then_some(next)
+    })
 }
 
 /// What an entry of ours says that explains others.
@@ -265,6 +279,17 @@ mod tests {
         };
         own.finish(&again, &mut findings);
         findings
+    }
+
+    #[test]
+    fn only_a_key_of_the_same_log_hands_over() {
+        use crate::ledger::checkpoint::LogKey;
+        let [own, next] = [(); 2].map(|()| LogKey::generate("example/log").unwrap());
+        let other = LogKey::generate("example/other").unwrap();
+        let known = [own.verifier().clone(), other.verifier().clone()];
+        let text = format!("{ROTATION}\nexample/log\n{}\n", next.verifier());
+        assert_eq!(next_key(&own.sign_text(&text), &known).as_ref(), Some(next.verifier()));
+        assert_eq!(next_key(&other.sign_text(&text), &known), None);
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! A proof that somebody saved, checked without the log: a receipt, an inclusion or a consistency proof
 //! as the API answers them.
 
-use super::check::{Trust, signers};
-use super::folder::Kept;
+use super::check::{Trust, kept_signers, signers};
+use super::folder::{Kept, comparable};
 use super::format::{hex, unhex};
 use super::verdict::{Code, Findings, Place, Verdict};
 use crate::ledger::checkpoint::SignedCheckpoint;
@@ -162,6 +162,21 @@ impl SavedProof {
     }
 }
 
+impl SavedProof {
+    /// What witnesses may have signed of it: the checkpoint that came with it, and those that somebody
+    /// kept of its newest tree, each signed by a key that is trusted where one is.
+    pub fn witnessing(&self, checked: &CheckedProof, kept: &[Kept], trust: &Trust) -> Vec<Kept> {
+        let note = self.checkpoint.as_ref().map(String::as_bytes);
+        let own = note.and_then(|note| SignedCheckpoint::parse(note).ok());
+        let own = own.map(|signed| Kept { name: "checkpoint".to_owned(), signed });
+        let is_of_it = |it: &Kept| {
+            checked.trees.first() == Some(&it.signed.checkpoint.head)
+                && (trust.keys.is_empty() || it.signed.verify(&trust.keys).is_ok())
+        };
+        own.into_iter().chain(kept.iter().cloned()).filter(is_of_it).collect()
+    }
+}
+
 fn wrong(error: &InvalidProof) -> String {
     format!("the path does not lead to the tree: {error}")
 }
@@ -214,28 +229,33 @@ impl CheckedProof {
     }
 
     /// Each tree that somebody kept has to be one of these. Without a signature one of them shows what
-    /// the signature would.
+    /// the signature would, if it is the newest tree: who kept an older one knows nothing of what the
+    /// proof says came after it.
     fn compare(&mut self, kept: &[Kept], expected: &[TreeHead], trust: &Trust, is_signed: bool) {
         let mut is_known = is_signed;
-        for kept in kept {
-            let place = Place::file(&kept.name);
-            let by = signers(&kept.signed, trust, &place, &mut self.findings);
-            is_known |= self.compare_tree(&kept.signed.checkpoint.head, place) && !by.is_empty();
+        let newest = self.trees.first().copied();
+        for kept in comparable(kept, &self.trees) {
+            let (place, head) = (Place::file(&kept.name), kept.signed.checkpoint.head);
+            let is_ours = self.trees.contains(&head);
+            let by = kept_signers(&kept.signed, trust, &place, is_ours, &mut self.findings);
+            self.compare_tree(&head, place);
+            is_known |= Some(head) == newest && !by.is_empty();
         }
         for head in expected {
-            is_known |= self.compare_tree(head, Place::default());
+            self.compare_tree(head, Place::default());
+            is_known |= Some(*head) == newest;
         }
         if !is_known {
-            let text = "no signed checkpoint came with it: give one of its tree with --checkpoint or --expect";
+            let text = "no signed checkpoint of its newest tree came with it: give one with --checkpoint or --expect";
             let weight = Verdict::Partial;
             self.findings.weigh(Code::Unsigned, weight, Place::file("checkpoint"), text);
         }
     }
 
-    /// Whether it is one of these trees; of a size of one of them it has to be.
-    fn compare_tree(&mut self, head: &TreeHead, place: Place) -> bool {
+    /// Tells when it is none of these trees; of a size of one of them it has to be.
+    fn compare_tree(&mut self, head: &TreeHead, place: Place) {
         if self.trees.contains(head) {
-            return true;
+            return;
         }
         if self.trees.iter().any(|tree| tree.size == head.size) {
             let text = format!("the proof speaks of another tree of {} entries", head.size);
@@ -250,7 +270,6 @@ impl CheckedProof {
             );
             self.findings.weigh(Code::RootMismatch, Verdict::Partial, place, text);
         }
-        false
     }
 }
 
@@ -301,6 +320,43 @@ mod tests {
         let another = TreeHead { root: [9; 32], ..head };
         let found = check(&proof, &trust(&key), &[another]);
         assert!(found.findings.has(Code::Equivocation), "{:?}", found.findings);
+    }
+
+    #[test]
+    fn who_kept_the_older_tree_knows_nothing_of_the_newer_one() {
+        let (one, two) = ([1; 32], [2; 32]);
+        let old = TreeHead { size: 1, root: one };
+        let new = TreeHead { size: 2, root: node_hash(&one, &two) };
+        let key = LogKey::generate("example/log").unwrap();
+        let proof = json!({
+            "old": 1, "old_root": hex(&one), "new": 2, "new_root": hex(&new.root),
+            "proof": [hex(&two)], "checkpoint": null,
+        });
+        let kept = |head| {
+            let signed = key.sign(&Checkpoint { origin: "example/log".to_owned(), head });
+            Kept { name: format!("sink:{}", head.size), signed: signed.unwrap() }
+        };
+        let proof = SavedProof::read(proof.to_string().as_bytes()).unwrap();
+        let verdict = |kept: &[Kept], expected: &[TreeHead]| {
+            let found = proof.check(&trust(&key), kept, expected);
+            (found.verdict(), found.findings.has(Code::Unsigned))
+        };
+        assert_eq!(verdict(&[kept(old)], &[old]), (Verdict::Partial, true));
+        assert_eq!(verdict(&[kept(new)], &[]), (Verdict::Ok, false));
+        assert_eq!(verdict(&[], &[old, new]), (Verdict::Ok, false));
+        // Of the lines of a sink those count that can be compared, and a false one does.
+        let further = [3, 4].map(|size| kept(TreeHead { size, root: [size as u8; 32] }));
+        let lines = [kept(old), kept(new), further[0].clone(), further[1].clone()];
+        assert_eq!(verdict(&lines, &[]), (Verdict::Ok, false));
+        let found = proof.check(&trust(&key), &further, &[new]);
+        assert_eq!((found.verdict(), found.findings.listed().len()), (Verdict::Partial, 1));
+        let false_one = kept(TreeHead { root: [9; 32], ..new });
+        let lines = [kept(old), kept(new), false_one];
+        assert_eq!(verdict(&lines, &[]).0, Verdict::Compromised);
+        // Signed by the key before the one that is known.
+        let other = LogKey::generate("example/log").unwrap();
+        let found = proof.check(&trust(&other), &[kept(old)], &[new]);
+        assert_eq!(found.verdict(), Verdict::Partial, "{:?}", found.findings);
     }
 
     #[test]

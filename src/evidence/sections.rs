@@ -209,7 +209,11 @@ pub(super) fn gone(out: &mut String, entries: &[Brief], acts: &Acts) -> fmt::Res
     }
     table(out, "What is no longer kept", &[("Entries", 40), ("Taken out", 60)])?;
     for (act, (sequences, why)) in of {
-        let why = if act.is_some() { why } else { "no entry of the log says so".to_owned() };
+        let why = if act.is_some() {
+            format!("{why} that bodies of this kind were taken out")
+        } else {
+            "no entry of the log says so".to_owned()
+        };
         write!(out, "<tr>")?;
         cell(out, "Entries", &ranges(&sequences))?;
         cell(out, "Taken out", &why)?;
