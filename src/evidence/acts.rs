@@ -17,6 +17,7 @@ use super::verdict::{Code, Findings, Place};
 use crate::ledger::LeafRecord;
 use crate::ledger::checkpoint::VerifierKey;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::slice;
 
@@ -117,8 +118,22 @@ impl Acts {
     }
 
     /// The last one that speaks of that entry: what was held before went then.
-    pub(super) fn prune_of(&self, sequence: u64, leaf: &LeafRecord) -> Option<&Prune> {
+    fn prune_of(&self, sequence: u64, leaf: &LeafRecord) -> Option<&Prune> {
         self.prunes.iter().rfind(|prune| prune.tells_of(sequence, leaf))
+    }
+
+    /// Entries without a body, by the entry that tells of them, with what that says.
+    pub(super) fn bodiless(&self, entries: &[Brief]) -> BTreeMap<Option<u64>, (Vec<u64>, String)> {
+        let mut told: BTreeMap<Option<u64>, (Vec<u64>, String)> = BTreeMap::new();
+        for entry in entries.iter().filter(|entry| entry.body.is_none()) {
+            let act = self.prune_of(entry.sequence, &entry.leaf);
+            let (sequences, why) = told.entry(act.map(|act| act.sequence)).or_default();
+            sequences.push(entry.sequence);
+            if why.is_empty() {
+                *why = act.map(ToString::to_string).unwrap_or_default();
+            }
+        }
+        told
     }
 
     /// How many bodies those took out that speak of one of these; `None` where the bundle may not have all

@@ -178,6 +178,29 @@ fn of_the_lines_of_a_sink_those_of_the_same_size_are_compared() {
 }
 
 #[test]
+fn witnesses_count_that_signed_the_tree_of_the_bundle() {
+    use crate::evidence::Witnesses;
+    let (key, bundle) = sound();
+    let witness = crate::ledger::TestWitness::new("w.example/w");
+    let known = vec![witness.verifier().clone()];
+    let cosigned = |head| {
+        let signed = signed(&key, head);
+        let line = witness.line(&signed.checkpoint.text(), 1_700_000_000);
+        let signed = signed.with_cosignatures(&line, &known).unwrap();
+        Kept { name: "kept".to_owned(), signed }
+    };
+    let checked = checked(&key, &bundle);
+    let head = checked.head.unwrap();
+    let counts = |kept: &[Kept]| {
+        let witnesses = Witnesses { keys: known.clone(), quorum: 1 };
+        witnesses.check(&checked.witnessing(kept), &mut Findings::default()).is_some()
+    };
+    assert!(!counts(&[]));
+    assert!(counts(&[cosigned(head)]));
+    assert!(!counts(&[cosigned(TreeHead { size: 9, ..head })]), "another tree");
+}
+
+#[test]
 fn a_bundle_without_entries_shows_nothing() {
     let (key, bundle) = sound();
     let empty = rewritten(&bundle, |files, manifest| {

@@ -9,7 +9,7 @@ use crate::ledger::{Hash, TreeHead};
 use crate::protect::Commitment;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::slice;
 
 /// Where keys come from, and so what a signature by them shows.
@@ -162,21 +162,12 @@ pub(super) fn check_order(entries: &[Brief], findings: &mut Findings) {
 
 /// Tells of the entries without a body, together with what explains them.
 pub(super) fn check_bodiless(entries: &[Brief], acts: &Acts, findings: &mut Findings) {
-    let mut told: BTreeMap<Option<u64>, (Vec<u64>, String)> = BTreeMap::new();
-    for entry in entries.iter().filter(|entry| entry.body.is_none()) {
-        let act = acts.prune_of(entry.sequence, &entry.leaf);
-        let (sequences, why) = told.entry(act.map(|act| act.sequence)).or_default();
-        sequences.push(entry.sequence);
-        if why.is_empty() {
-            *why = act.map(ToString::to_string).unwrap_or_default();
-        }
-    }
     let of = |sequences: &[u64]| -> Vec<&Brief> {
         let gone: BTreeSet<u64> = sequences.iter().copied().collect();
         entries.iter().filter(|entry| gone.contains(&entry.sequence)).collect()
     };
     let count = |many: usize| u64::try_from(many).unwrap_or(u64::MAX);
-    for (act, (sequences, why)) in told {
+    for (act, (sequences, why)) in acts.bodiless(entries) {
         let first = sequences.iter().min().copied().unwrap_or_default();
         let place = Place::file(proof_name(first)).of_entry(first);
         let (these, which) = (sequences.len(), ranges(&sequences));

@@ -353,6 +353,12 @@ mod tests {
         let false_one = kept(TreeHead { root: [9; 32], ..new });
         let lines = [kept(old), kept(new), false_one];
         assert_eq!(verdict(&lines, &[]).0, Verdict::Compromised);
+        // A witness of the older tree is none of the newer one.
+        let seen = |kept: &[Kept]| {
+            let found = proof.check(&trust(&key), kept, &[]);
+            proof.witnessing(&found, kept, &trust(&key)).len()
+        };
+        assert_eq!((seen(&[kept(old)]), seen(&[kept(old), kept(new)])), (0, 1));
         // Signed by the key before the one that is known.
         let other = LogKey::generate("example/log").unwrap();
         let found = proof.check(&trust(&other), &[kept(old)], &[new]);

@@ -4,7 +4,6 @@ use super::acts::{Acts, ranges};
 use super::format::Brief;
 use super::report::{Short, Text, short_time};
 use crate::story::{Action, Approval, Severity, Study};
-use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 
 /// Findings that are shown at once; the others are folded away, so that decisions can be found.
@@ -197,13 +196,7 @@ pub(super) fn approvals(out: &mut String, approvals: &[Approval]) -> fmt::Result
 
 /// Bodies that are gone, and what is on record about it.
 pub(super) fn gone(out: &mut String, entries: &[Brief], acts: &Acts) -> fmt::Result {
-    let mut of: BTreeMap<Option<u64>, (Vec<u64>, String)> = BTreeMap::new();
-    for entry in entries.iter().filter(|entry| entry.body.is_none()) {
-        let act = acts.prune_of(entry.sequence, &entry.leaf);
-        let (sequences, why) = of.entry(act.map(|act| act.sequence)).or_default();
-        sequences.push(entry.sequence);
-        *why = act.map(ToString::to_string).unwrap_or_default();
-    }
+    let of = acts.bodiless(entries);
     if of.is_empty() {
         return Ok(());
     }
