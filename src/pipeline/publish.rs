@@ -263,7 +263,7 @@ mod tests {
         let protector = Protector::new(&settings, Keys::open_or_create(&keys).unwrap()).unwrap();
         let (ledger, _) = Ledger::open(&dir.path().join("ledger"), Options::default()).unwrap();
         let log = PublicLog::open(&dir.path().join("log"));
-        let publisher = Publisher::start(Parts {
+        let started = Publisher::start(Parts {
             reader: ledger.reader(),
             intake: Intake::new(Mappings::builtin().unwrap(), protector, ledger.clone()),
             log: log.clone(),
@@ -276,8 +276,8 @@ mod tests {
             },
             runtime: Handle::current(),
         });
-        let publisher = publisher.unwrap();
-        let published = publisher.published();
+        let started = started.unwrap();
+        let published = started.published();
         let signed = published.publish().await.unwrap();
         append(&ledger).await;
         for name in ["a.example/w", "b.example/w"] {
@@ -295,7 +295,7 @@ mod tests {
         tokio::time::timeout(DEADLINE, kept).await.unwrap();
         assert_eq!(published.status().checkpoints.load(Ordering::Relaxed), 1);
         assert_eq!(published.publish().await.unwrap().checkpoint.head.size, 1);
-        let stopped = tokio::task::spawn_blocking(move || publisher.stop(DEADLINE)).await;
+        let stopped = tokio::task::spawn_blocking(move || started.stop(DEADLINE)).await;
         assert!(stopped.unwrap());
         ledger.close().await.unwrap();
     }
