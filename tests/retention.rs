@@ -464,8 +464,8 @@ async fn a_repair_tells_again_what_was_pruned_when_it_cuts_off_what_told_it() {
         // Whether their time was over, nothing shows any more.
         assert!(!report.findings.has(Code::RetentionTrimmed), "{:?}", report.findings);
         let mut listed = report.findings.listed().iter();
-        let told = format!("{expected} bodies were gone before a repair");
-        assert!(listed.any(|it| it.code == Code::Repaired && it.message.starts_with(&told)));
+        let begin = format!("{expected} bodies were gone before a repair");
+        assert!(listed.any(|it| it.code == Code::Repaired && it.message.starts_with(&begin)));
         assert_eq!(report.ledger.pruned, expected);
         let now = entries(&Reader::open(&dir).unwrap());
         let told = told(&now, "prune");

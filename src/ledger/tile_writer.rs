@@ -10,6 +10,7 @@
 //! and a partial one is named by its width. What has a name is durable, so a crash leaves no tile that
 //! is not what it was to be; those that no checkpoint covers are written again.
 
+use super::checkpoint::SignedCheckpoint;
 use super::files::{Files, place_with, temporary};
 use super::merkle::Frontier;
 use super::proof::root_of;
@@ -217,6 +218,19 @@ impl TileWriter {
             self.write(tile, &bytes)?;
         }
         self.sync()
+    }
+
+    /// Publishes a checkpoint of [`TileWriter::head`]: what is begun is durable before it, and partial
+    /// tiles of which it has the full one go after it. In this order whatever ends it leaves a checkpoint
+    /// whose tree is there.
+    ///
+    /// # Errors
+    /// When something cannot be written or synced; begin anew then.
+    pub fn publish(&mut self, signed: &SignedCheckpoint) -> Result<(), PublicLogError> {
+        self.flush()?;
+        self.log.publish(signed)?;
+        self.forget_partials();
+        Ok(())
     }
 
     /// Removes partial tiles in whose place a full one is: who has an older checkpoint reads that.

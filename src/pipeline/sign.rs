@@ -228,11 +228,11 @@ impl Driver {
             return Err(PublishError::Cancelled);
         }
         self.list_keys(keys)?;
-        self.parts.log.publish(&signed)?;
-        keys.retire()?;
-        if let Some(writer) = &mut self.writer {
-            writer.forget_partials();
+        match &mut self.writer {
+            Some(writer) => writer.publish(&signed)?,
+            None => self.parts.log.publish(&signed)?,
         }
+        keys.retire()?;
         self.status.checkpoints.fetch_add(1, Ordering::Relaxed);
         self.outgoing.send_replace(Some(signed));
         self.status.note(self.parts.reader.head(), Some(head));

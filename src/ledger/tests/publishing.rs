@@ -130,11 +130,9 @@ fn publish(
         None => resume(reader, log)?,
     };
     follow(reader, &mut tiles, head.size)?;
-    tiles.flush()?;
     assert_eq!(tiles.head(), head);
     let signed = key.sign(&Checkpoint { origin: NAME.to_owned(), head }).unwrap();
-    log.publish(&signed)?;
-    tiles.forget_partials();
+    tiles.publish(&signed)?;
     *writer = Some(tiles);
     Ok(head)
 }
