@@ -61,7 +61,7 @@ impl Cosigning {
         if let Some(last) = log.checkpoint()?.filter(same) {
             log.publish(&last.with_cosignatures(lines, keys)?)?;
         }
-        let kept = self.kept(log, of)?;
+        let kept = kept(log, of)?;
         let at = self.recent.iter().position(same);
         let before = at.and_then(|at| self.recent.remove(at));
         // From before a start, when it is no longer remembered here.
@@ -78,22 +78,18 @@ impl Cosigning {
         Ok(log.publish_latest_cosigned(best)?)
     }
 
-    /// What is kept of this log. A file that is no checkpoint keeps nothing.
-    fn kept(
-        &self,
-        log: &PublicLog,
-        of: &SignedCheckpoint,
-    ) -> Result<Option<SignedCheckpoint>, CosignError> {
-        match log.cosigned() {
-            Ok(kept) => Ok(kept.filter(|it| it.checkpoint.origin == of.checkpoint.origin)),
-            Err(PublicLogError::Checkpoint { .. }) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
-    }
-
     /// How many of the witnesses signed it; of those with as many the largest tree counts.
     fn weight(&self, signed: &SignedCheckpoint) -> (usize, u64) {
         (signed.signed_by(&self.witnesses).len(), signed.checkpoint.head.size)
+    }
+}
+
+/// What is kept of the log of that checkpoint. A file that is no checkpoint keeps nothing.
+fn kept(log: &PublicLog, of: &SignedCheckpoint) -> Result<Option<SignedCheckpoint>, CosignError> {
+    match log.cosigned() {
+        Ok(kept) => Ok(kept.filter(|it| it.checkpoint.origin == of.checkpoint.origin)),
+        Err(PublicLogError::Checkpoint { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }
 

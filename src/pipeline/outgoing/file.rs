@@ -30,9 +30,9 @@ pub(super) struct FileSink {
 impl FileSink {
     /// `dir` is the folder of the log, where it is noted.
     pub(super) fn new(path: PathBuf, dir: &Path) -> Self {
-        let hash = Sha256::digest(path.as_os_str().as_bytes());
-        let name: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-        let noted = dir.join(format!("sink.{name}"));
+        let hash: [u8; 32] = Sha256::digest(path.as_os_str().as_bytes()).into();
+        let number = hash.first_chunk().copied().map_or(0, u64::from_be_bytes);
+        let noted = dir.join(format!("sink.{number:016x}"));
         Self { path, noted, patience: TIMEOUT, running: None }
     }
 

@@ -282,7 +282,7 @@ async fn a_file_that_hangs_is_told_and_no_second_write_is_begun_until_the_first_
     // Its disk answers again: all that was begun is written now.
     let written = std::cell::RefCell::new(Vec::new());
     until(|| {
-        let mut some = [0; 65_536];
+        let mut some = [0; 4096];
         let length = (&pipe).read(&mut some).unwrap_or(0);
         written.borrow_mut().extend_from_slice(&some[..length]);
         written.borrow().ends_with(b"\n")
