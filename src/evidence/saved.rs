@@ -345,7 +345,8 @@ mod tests {
         assert_eq!(verdict(&[kept(new)], &[]), (Verdict::Ok, false));
         assert_eq!(verdict(&[], &[old, new]), (Verdict::Ok, false));
         // Of the lines of a sink those count that can be compared, and a false one does.
-        let further = [3, 4].map(|size| kept(TreeHead { size, root: [size as u8; 32] }));
+        let of = |size: u8| kept(TreeHead { size: size.into(), root: [size; 32] });
+        let further = [3, 4].map(of);
         let lines = [kept(old), kept(new), further[0].clone(), further[1].clone()];
         assert_eq!(verdict(&lines, &[]), (Verdict::Ok, false));
         let found = proof.check(&trust(&key), &further, &[new]);
