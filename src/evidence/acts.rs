@@ -71,7 +71,9 @@ impl Prune {
 
 impl fmt::Display for Prune {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "entry {} of the log", self.sequence)?;
+        // It knows that they were gone, and not why.
+        let writer = if self.pruning.told_again { ", which a repair wrote" } else { "" };
+        write!(f, "entry {} of the log{writer}", self.sequence)?;
         let told = self.reason.iter().cloned().chain(self.by.iter().map(|by| format!("by {by}")));
         let told: Vec<String> = told.collect();
         if !told.is_empty() {
