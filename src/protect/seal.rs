@@ -63,7 +63,7 @@ impl Taken {
     }
 }
 
-/// What the leaf commits to of these texts: see [`originals`](super::originals). `None` when there are
+/// What the leaf commits to of these texts: see `originals.rs`. `None` when there are
 /// none, or one of them has no salt, as before there was such a commitment.
 pub fn originals_value(texts: &[Taken]) -> Option<[u8; 32]> {
     let mut list = None::<OriginalsList>;
